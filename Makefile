@@ -1,0 +1,52 @@
+# All set-up happens here: each target makes or updates .venv as it needs.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+DATA := $(or $(SKLEARN_LNTUNE_DATA),$(wildcard ../shared/data))
+export SKLEARN_LNTUNE_DATA := $(and $(DATA),$(abspath $(DATA)))
+export TOKENIZERS_PARALLELISM := false
+
+.PHONY: help demo test bench docs wheel clean
+
+help:
+	@echo "make demo   install and run examples/quickstart.py"
+	@echo "make test   ruff, mypy, pytest with doctests and examples"
+	@echo "make bench  benchmarks/peft_trainer.py"
+	@echo "make docs   the documentation, in docs/_build/html"
+	@echo "make wheel  build the wheel and try it in a fresh environment"
+
+# torch first and alone: the pin picks one build, and no later step replaces it.
+$(BIN)/python: constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) --upgrade pip
+	$(PIP) torch
+	touch $@
+
+$(VENV)/.%: $(BIN)/python pyproject.toml constraints.txt
+	$(PIP) --editable '.[$*]'
+	touch $@
+
+demo: $(VENV)/.demo
+	$(BIN)/python examples/quickstart.py
+
+test: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	HF_HUB_OFFLINE=1 $(BIN)/pytest --durations=15 $(PYTEST_ARGS)
+
+bench: $(VENV)/.bench
+	HF_HUB_OFFLINE=1 $(BIN)/python benchmarks/peft_trainer.py
+
+docs: $(VENV)/.docs
+	HF_HUB_OFFLINE=1 $(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
+
+wheel: $(VENV)/.test
+	$(PIP) build
+	rm -rf dist
+	$(BIN)/python -m build --wheel
+	$(BIN)/python -m zipfile --list dist/*.whl
+
+clean:
+	rm -rf $(VENV) build dist docs/_build docs/auto_examples docs/api/generated *.egg-info

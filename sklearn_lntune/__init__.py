@@ -1,0 +1,43 @@
+"""LayerNorm tuning of frozen transformers for scikit-learn.
+
+One frozen backbone, many tiny deltas. Names are imported when first used, so that
+``import sklearn_lntune`` brings in neither torch nor transformers.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sklearn_lntune.backbone.pool import clear_backbones
+    from sklearn_lntune.classifier import LNTunedTransformerClassifier
+    from sklearn_lntune.exceptions import BackboneMismatchError, TrainingDivergedError
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BackboneMismatchError",
+    "LNTunedTransformerClassifier",
+    "TrainingDivergedError",
+    "clear_backbones",
+]
+
+_HOMES = {
+    "BackboneMismatchError": "exceptions",
+    "LNTunedTransformerClassifier": "classifier",
+    "TrainingDivergedError": "exceptions",
+    "clear_backbones": "backbone.pool",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    if name in ("datasets", "tuning"):
+        return import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, "datasets", "tuning"})

@@ -1,0 +1,102 @@
+"""The identity of a backbone and of its tokenizer, which a delta is tied to."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import mmap
+import os
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+
+_TOKENIZER_FILES = (
+    "added_tokens.json",
+    "merges.txt",
+    "sentencepiece.bpe.model",
+    "special_tokens_map.json",
+    "spiece.model",
+    "spm.model",
+    "tokenizer.json",
+    "tokenizer.model",
+    "vocab.json",
+    "vocab.txt",
+)
+# What a configuration records about its own history rather than about the model.
+_INCIDENTAL = ("transformers_version", "dtype", "torch_dtype")
+
+
+def _cached_by_files(digest: Callable[[list[Path]], str]) -> Callable[[list[Path]], str]:
+    """Remember a digest for as long as its files keep path, size and time of change."""
+    known: dict[tuple[tuple[str, int, int], ...], str] = {}
+
+    @wraps(digest)
+    def cached(files: list[Path]) -> str:
+        stats = [(os.fspath(file), os.stat(file)) for file in files]
+        key = tuple((path, stat.st_size, stat.st_mtime_ns) for path, stat in stats)
+        if key not in known:
+            known[key] = digest(files)
+        return known[key]
+
+    return cached
+
+
+def backbone_fingerprint(config: Path, weights: list[Path]) -> str:
+    """SHA-256 over the tensors as stored, sorted by name, and the configuration.
+
+    How the tensors are spread over files does not matter, nor do the configuration's
+    private keys and those that record how it was saved.
+    """
+    return _backbone_digest([config, *weights])
+
+
+@_cached_by_files
+def _backbone_digest(files: list[Path]) -> str:
+    config, *weights = files
+    digest = hashlib.sha256(_config_bytes(config))
+    tensors = {name: (file, *rest) for file in weights for name, *rest in _stored_tensors(file)}
+    for name, (file, kind, shape, start, end) in sorted(tensors.items()):
+        digest.update(json.dumps([name, kind, shape]).encode())
+        with (
+            open(file, "rb") as stream,
+            mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as m,
+        ):
+            with memoryview(m) as view, view[start:end] as part:
+                digest.update(part)
+    return digest.hexdigest()
+
+
+@_cached_by_files
+def tokenizer_digest(files: list[Path]) -> str:
+    """SHA-256 over the tokenizer's ``files``, names and bytes."""
+    digest = hashlib.sha256()
+    for file in sorted(files):
+        digest.update(json.dumps([file.name, file.stat().st_size]).encode())
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def tokenizer_files(folder: Path) -> list[Path]:
+    """The files in ``folder`` that decide how a text becomes tokens."""
+    return [folder / name for name in _TOKENIZER_FILES if (folder / name).is_file()]
+
+
+def _config_bytes(config: Path) -> bytes:
+    kept = {
+        key: value
+        for key, value in json.loads(config.read_text("utf-8")).items()
+        if not key.startswith("_") and key not in _INCIDENTAL
+    }
+    return json.dumps(kept, sort_keys=True).encode()
+
+
+def _stored_tensors(file: Path) -> list[tuple[str, str, list[int], int, int]]:
+    """Name, type, shape, first and last byte of every tensor in a safetensors file."""
+    with open(file, "rb") as stream:
+        size = int.from_bytes(stream.read(8), "little")
+        header = json.loads(stream.read(size))
+    header.pop("__metadata__", None)
+    return [
+        (name, entry["dtype"], entry["shape"], *(8 + size + at for at in entry["data_offsets"]))
+        for name, entry in header.items()
+    ]

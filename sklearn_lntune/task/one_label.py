@@ -1,0 +1,194 @@
+"""One label a row: binary and multiclass classification."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.special import log_softmax, softmax
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.metrics import get_scorer
+from sklearn.utils.multiclass import check_classification_targets, type_of_target
+from sklearn.utils.validation import column_or_1d
+
+if TYPE_CHECKING:
+    import torch
+
+
+class OneLabel:
+    """Encode labels, weigh rows, turn logits into answers.
+
+    Parameters
+    ----------
+    classes : ndarray of shape (n_classes,)
+        The distinct labels, sorted.
+
+    Examples
+    --------
+    >>> task = OneLabel.from_targets(["spam", "ham", "spam"])
+    >>> task.classes
+    array(['ham', 'spam'], dtype='<U4')
+    >>> task.encode(["spam", "ham"])
+    array([1, 0])
+    >>> task.decide(np.array([[0.1, 2.0]]))
+    array(['spam'], dtype='<U4')
+    """
+
+    def __init__(self, classes: np.ndarray) -> None:
+        self.classes = classes
+
+    @classmethod
+    def from_targets(cls, y: Any) -> OneLabel:
+        """The task that the training targets ``y`` describe."""
+        y = check_labels(y)
+        classes = np.unique(y)
+        if len(classes) < 2:
+            raise ValueError(
+                f"y holds a single class ({classes[0]!r}); a classifier needs at least two "
+                "classes to learn from."
+            )
+        return cls(classes)
+
+    @property
+    def n_outputs(self) -> int:
+        """Logits a row: one a class, two for a binary task."""
+        return len(self.classes)
+
+    def encode(self, y: Any, name: str = "y") -> np.ndarray:
+        """Position of each label in ``classes``."""
+        y = check_labels(y, name)
+        known = np.isin(y, self.classes)
+        if not known.all():
+            unknown = np.unique(y[~known])[:5].tolist()
+            raise ValueError(
+                f"{name} holds labels that are not among the classes: {unknown}. The classes are "
+                f"{self.classes[:20].tolist()}."
+            )
+        return np.searchsorted(self.classes, y)
+
+    def row_weights(
+        self, codes: np.ndarray, sample_weight: np.ndarray | None, class_weight: Any
+    ) -> np.ndarray:
+        """Sample weight times class weight, a row; the sum over rows is not changed in scale."""
+        weights = np.ones(len(codes)) if sample_weight is None else sample_weight.astype(float)
+        if class_weight is None:
+            return weights
+        if isinstance(class_weight, str) and class_weight != "balanced":
+            raise ValueError(
+                f"class_weight must be None, 'balanced' or a dict; got {class_weight!r}."
+            )
+        if isinstance(class_weight, dict):
+            unknown = [label for label in class_weight if label not in self.classes]
+            if unknown:
+                raise ValueError(
+                    f"class_weight names labels that are not among the classes: {unknown}. The "
+                    f"classes are {self.classes[:20].tolist()}."
+                )
+            factors = np.array([class_weight.get(label, 1.0) for label in self.classes.tolist()])
+        else:
+            # Weighted rows count as that many rows, as repeating them would.
+            counts = np.bincount(codes, weights=weights, minlength=self.n_outputs)
+            present = counts > 0
+            factors = np.zeros(self.n_outputs)
+            factors[present] = counts.sum() / (present.sum() * counts[present])
+        return weights * factors[codes]
+
+    @staticmethod
+    def loss(
+        logits: torch.Tensor, codes: torch.Tensor, label_smoothing: float = 0.0
+    ) -> torch.Tensor:
+        """Cross-entropy of each row, of shape (n_rows,)."""
+        from torch.nn import functional
+
+        return functional.cross_entropy(
+            logits, codes, reduction="none", label_smoothing=label_smoothing
+        )
+
+    def decide(self, logits: np.ndarray) -> np.ndarray:
+        """The label with the largest logit."""
+        return self.classes[logits.argmax(axis=1)]
+
+    @staticmethod
+    def probabilities(logits: np.ndarray) -> np.ndarray:
+        """Softmax over the classes."""
+        return np.asarray(softmax(logits, axis=1))
+
+    @staticmethod
+    def log_probabilities(logits: np.ndarray) -> np.ndarray:
+        """Logarithm of the softmax, exact also where a probability underflows."""
+        return np.asarray(log_softmax(logits, axis=1))
+
+    @staticmethod
+    def decision(logits: np.ndarray) -> np.ndarray:
+        """Logits, or for two classes their difference, positive for the second."""
+        return logits[:, 1] - logits[:, 0] if logits.shape[1] == 2 else logits
+
+    def score(
+        self, logits: np.ndarray, codes: np.ndarray, weights: np.ndarray, scoring: Any
+    ) -> float:
+        """Score a validation set, larger is better.
+
+        Parameters
+        ----------
+        logits : ndarray of shape (n_rows, n_classes)
+        codes : ndarray of int of shape (n_rows,)
+        weights : ndarray of shape (n_rows,)
+            Of each row in the score, where the scorer takes weights.
+        scoring : {"loss"}, str or callable
+            ``"loss"`` is the negative mean cross-entropy; a string or callable is as
+            scikit-learn's ``scoring``.
+        """
+        if isinstance(scoring, str) and scoring == "loss":
+            losses = -self.log_probabilities(logits)[np.arange(len(codes)), codes]
+            return -float(np.average(losses, weights=weights))
+        scorer = check_scoring(scoring)
+        rows = np.arange(len(codes))[:, None]
+        known = _KnownAnswers(self, logits)
+        if np.all(weights == weights[0]):
+            return float(scorer(known, rows, self.classes[codes]))
+        return float(scorer(known, rows, self.classes[codes], sample_weight=weights))
+
+
+class _KnownAnswers(ClassifierMixin, BaseEstimator):
+    """A fitted classifier, as far as a scorer can tell, whose logits are known already."""
+
+    def __init__(self, task: OneLabel, logits: np.ndarray) -> None:
+        self.task = task
+        self.logits = logits
+        self.classes_ = task.classes
+
+    def predict(self, rows: np.ndarray) -> np.ndarray:
+        return self.task.decide(self.logits[rows[:, 0]])
+
+    def predict_proba(self, rows: np.ndarray) -> np.ndarray:
+        return self.task.probabilities(self.logits[rows[:, 0]])
+
+    def decision_function(self, rows: np.ndarray) -> np.ndarray:
+        return self.task.decision(self.logits[rows[:, 0]])
+
+
+def check_scoring(scoring: Any) -> Any:
+    """The scorer that ``scoring`` names, or the callable itself; ``"loss"`` stays."""
+    if callable(scoring) or (isinstance(scoring, str) and scoring == "loss"):
+        return scoring
+    try:
+        return get_scorer(scoring)
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"scoring must be 'loss', a scorer's name or a callable; got {scoring!r}. "
+            "sklearn.metrics.get_scorer_names() lists the names."
+        ) from error
+
+
+def check_labels(y: Any, name: str = "y") -> np.ndarray:
+    """``y`` as a 1-D array of labels."""
+    if y is None:
+        raise ValueError(f"requires {name} to be passed, but the target {name} is None")
+    kind = type_of_target(y, input_name=name, raise_unknown=True)
+    if kind.startswith("multilabel") or kind == "multiclass-multioutput":
+        raise ValueError(
+            f"{name} has several labels a row ({kind}); this classifier gives one. Wrap it in "
+            "sklearn.multioutput.MultiOutputClassifier or OneVsRestClassifier."
+        )
+    check_classification_targets(y)
+    return np.asarray(column_or_1d(y, warn=True))

@@ -1,0 +1,72 @@
+"""Batches of rows of like length: shuffled for training, ordered for prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from sklearn_lntune.text.tokens import TokenTable
+
+#: Rows are sorted by length only inside a shuffled window of this many batches, so
+#: that padding all but goes away and batches still differ from epoch to epoch.
+WINDOW = 50
+
+
+def shuffled_batches(
+    lengths: np.ndarray, batch_size: int, generator: torch.Generator
+) -> list[np.ndarray]:
+    """Every row once, in batches of like length and random order.
+
+    Parameters
+    ----------
+    lengths : ndarray of int of shape (n_rows,)
+        Tokens a row.
+    batch_size : int
+        Rows a batch; the last one drawn may be smaller.
+    generator : torch.Generator
+        Where the order comes from.
+
+    Returns
+    -------
+    list of ndarray of int64
+        Row numbers, a batch each.
+
+    Examples
+    --------
+    >>> generator = torch.Generator().manual_seed(0)
+    >>> batches = shuffled_batches(np.array([3, 9, 3, 9]), 2, generator)
+    >>> sorted(row for batch in batches for row in batch.tolist())
+    [0, 1, 2, 3]
+    """
+    order = torch.randperm(len(lengths), generator=generator).numpy()
+    batches: list[np.ndarray] = []
+    for start in range(0, len(order), WINDOW * batch_size):
+        window = order[start : start + WINDOW * batch_size]
+        window = window[np.argsort(lengths[window], kind="stable")]
+        batches += [window[i : i + batch_size] for i in range(0, len(window), batch_size)]
+    return [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]
+
+
+def ordered_batches(lengths: np.ndarray, n_tokens: int) -> Iterator[np.ndarray]:
+    """Every row once, longest first, each batch at most ``n_tokens`` with its padding.
+
+    The longest first, so that a batch too large for the memory shows at once.
+    """
+    order = np.argsort(-lengths, kind="stable")
+    start = 0
+    while start < len(order):
+        size = max(1, n_tokens // max(int(lengths[order[start]]), 1))
+        yield order[start : start + size]
+        start += size
+
+
+def tensors(
+    table: TokenTable, rows: np.ndarray, pad_id: int, device: torch.device
+) -> dict[str, torch.Tensor]:
+    """The model's inputs for ``rows`` on ``device``."""
+    return {
+        name: torch.from_numpy(array).to(device, non_blocking=True)
+        for name, array in table.padded(rows, pad_id).items()
+    }

@@ -1,0 +1,1 @@
+"""From data and a network to a delta: skorch's loop, our rules."""

@@ -1,0 +1,141 @@
+"""One fit, from rows to a delta."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from sklearn_lntune.backbone.placement import Placement
+from sklearn_lntune.backbone.pool import Backbone
+from sklearn_lntune.exceptions import TrainingDivergedError
+from sklearn_lntune.network import Network
+from sklearn_lntune.task import OneLabel
+from sklearn_lntune.training.net import DeltaNet
+from sklearn_lntune.training.report import reporters
+from sklearn_lntune.training.rows import Rows
+from sklearn_lntune.training.settings import Settings
+from sklearn_lntune.tuning.base import TuningMethod
+
+_RECORDED = ("epoch", "n_steps", "lr", "train_loss", "valid_loss", "valid_score", "dur")
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that a fit needs to know."""
+
+    backbone: Backbone
+    methods: tuple[TuningMethod, ...]
+    pooling: str
+    placement: Placement
+    task: OneLabel
+    settings: Settings
+    train: Rows
+    valid: Rows | None
+    seed: int
+    callbacks: Any = None
+    verbose: int = 0
+    #: Where to go on from: learnt values, and the optimiser's moments by name of value.
+    start: Mapping[str, np.ndarray] | None = None
+    moments: Mapping[str, Mapping[str, np.ndarray]] | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a fit leaves behind, all of it plain.
+
+    Attributes
+    ----------
+    delta : dict of str to ndarray
+    log : list of dict
+        A record an epoch.
+    n_steps, n_epochs : int
+        Steps taken; epochs begun and finished.
+    embedding_size : int
+        Length of the pooled vector.
+    moments : dict
+        The optimiser's state, for going on.
+    error : BaseException or None
+        What ended the fit early: an interrupt by the user, or divergence.
+    """
+
+    delta: dict[str, np.ndarray]
+    log: list[dict[str, Any]]
+    n_steps: int
+    n_epochs: int
+    embedding_size: int
+    moments: dict[str, dict[str, np.ndarray]] = field(repr=False)
+    error: BaseException | None = None
+
+
+def run(job: Job) -> Outcome:
+    """Train ``job`` by itself."""
+    generator = torch.Generator().manual_seed(job.seed)
+    network = Network(
+        job.backbone,
+        job.methods,
+        job.pooling,
+        job.task.n_outputs,
+        dtype=job.placement.train_type,
+        device=job.placement.device,
+        attention=job.placement.attention(training=True),
+        generator=generator,
+        dropout=job.settings.dropout,
+    )
+    if job.start is not None:
+        network.load_delta(job.start)
+    net = DeltaNet(
+        network,
+        task=job.task,
+        settings=job.settings,
+        pad_id=job.backbone.pad_id,
+        n_epochs=job.settings.n_epochs(len(job.train)),
+        valid=job.valid,
+        callbacks=[*reporters(job.verbose), *(job.callbacks or ())],
+    )
+    error: BaseException | None = None
+    try:
+        net.train(job.train, lambda optimizer: _load_moments(optimizer, network, job.moments))
+    except (KeyboardInterrupt, TrainingDivergedError) as stop:
+        error = stop
+    except torch.OutOfMemoryError as full:
+        raise ValueError(
+            f"the GPU's memory does not hold a batch of batch_size={job.settings.batch_size} "
+            f"(accumulate={job.settings.accumulate}); halve batch_size and double accumulate for "
+            "the same steps."
+        ) from full
+    finished = [row for row in net.history if "n_steps" in row]
+    return Outcome(
+        delta=network.delta(),
+        log=[{key: row[key] for key in _RECORDED if key in row} for row in finished],
+        n_steps=net.progress_.step,
+        n_epochs=len(finished),
+        embedding_size=network.head.weight.shape[-1],
+        moments=_moments(net.optimizer_, network),
+        error=error,
+    )
+
+
+def _moments(
+    optimizer: torch.optim.Optimizer, network: Network
+) -> dict[str, dict[str, np.ndarray]]:
+    return {
+        name: {key: value.cpu().numpy().copy() for key, value in optimizer.state[weight].items()}
+        for name, weight in network.learnt.items()
+        if weight in optimizer.state
+    }
+
+
+def _load_moments(
+    optimizer: torch.optim.Optimizer,
+    network: Network,
+    moments: Mapping[str, Mapping[str, np.ndarray]] | None,
+) -> None:
+    for name, state in (moments or {}).items():
+        weight = network.learnt[name]
+        optimizer.state[weight] = {
+            key: torch.from_numpy(np.array(value)).to(weight.device) for key, value in state.items()
+        }

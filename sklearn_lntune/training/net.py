@@ -1,0 +1,257 @@
+"""skorch's loop over our batches, with our rules at its hooks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from skorch import NeuralNetClassifier
+from skorch.callbacks import EpochTimer, PassthroughScoring
+
+from sklearn_lntune.exceptions import TrainingDivergedError
+from sklearn_lntune.network import Network
+from sklearn_lntune.task import OneLabel
+from sklearn_lntune.training.optimizer import build_optimizer
+from sklearn_lntune.training.report import EpochLines, ProgressBar
+from sklearn_lntune.training.rows import Batches, Rows
+from sklearn_lntune.training.rules import (
+    Progress,
+    Snapshot,
+    clip_gradients,
+    divide_gradients,
+    lr_factor,
+    set_lr,
+)
+from sklearn_lntune.training.settings import Settings
+
+
+OWN_CALLBACKS = (EpochTimer, PassthroughScoring, ProgressBar, EpochLines)
+
+
+class StopFitError(Exception):
+    """Raised inside the loop to end a fit early, as planned."""
+
+
+class DeltaNet(NeuralNetClassifier):  # type: ignore[misc]
+    """A skorch net around a built network, whose training set is `Rows`.
+
+    Parameters
+    ----------
+    module : Network
+    task : OneLabel
+    settings : Settings
+    pad_id : int
+    n_epochs : int
+        Epochs that the schedule spans.
+    valid : Rows or None
+        Scored after each epoch.
+    """
+
+    def __init__(
+        self,
+        module: Network,
+        *,
+        task: OneLabel,
+        settings: Settings,
+        pad_id: int,
+        n_epochs: int,
+        valid: Rows | None = None,
+        callbacks: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            module,
+            criterion=torch.nn.CrossEntropyLoss,
+            train_split=None,
+            classes=task.classes,
+            max_epochs=n_epochs,
+            batch_size=settings.batch_size,
+            callbacks=callbacks,
+            device=None,
+            verbose=0,
+            **kwargs,
+        )
+        self.task = task
+        self.settings = settings
+        self.pad_id = pad_id
+        self.n_epochs = n_epochs
+        self.valid = valid
+
+    # -- what skorch asks for ------------------------------------------------------
+
+    @property
+    def _default_callbacks(self) -> list[tuple[str, Any]]:
+        return [
+            ("epoch_timer", EpochTimer()),
+            ("train_loss", PassthroughScoring(name="train_loss", on_train=True)),
+            ("valid_loss", PassthroughScoring(name="valid_loss")),
+        ]
+
+    def check_data(self, X: Any, y: Any = None) -> None:
+        """Nothing: rows were checked before they were made."""
+
+    def initialize_optimizer(self, triggered_directly: Any = None) -> DeltaNet:
+        """Build the optimiser from the settings."""
+        self.optimizer_ = build_optimizer(
+            self.module_, self.settings.rates, self.settings.weight_decay
+        )
+        return self
+
+    def get_split_datasets(self, X: Rows, y: Any = None, **fit_params: Any) -> Any:
+        """The rows given, and those kept for validation."""
+        return X, self.valid
+
+    def get_iterator(self, dataset: Rows, training: bool = False) -> Batches:
+        """Batches of like length; shuffled for training."""
+        weight = self.module_.head.weight
+        generator = self.module_.generator if training else None
+        return Batches(
+            dataset, self.settings.batch_size, self.pad_id, weight.device, weight.dtype, generator
+        )
+
+    # -- the loop ------------------------------------------------------------------
+
+    def train(
+        self,
+        rows: Rows,
+        before_first_step: Callable[[torch.optim.Optimizer], None] | None = None,
+    ) -> DeltaNet:
+        """Run skorch's loop. Unlike `fit`, an interrupt by the user is not swallowed."""
+        self.initialize()
+        self._parameters = list(self.module_.learnt.values())
+        self.progress_ = Progress(n_fits=1)
+        self._last_good = Snapshot(self._parameters)
+        self._best = Snapshot(self._parameters)
+        self._steps_an_epoch = self.settings.steps_an_epoch(len(rows))
+        self._patience_spent = False
+        self._reset_step()
+        if before_first_step is not None:
+            before_first_step(self.optimizer_)
+        self.notify("on_train_begin", X=rows, y=None)
+        try:
+            self.fit_loop(rows)
+        except StopFitError:
+            pass
+        finally:
+            if self.settings.early_stopping and self.progress_.best_epoch[0]:
+                self._best.restore()
+            self.notify("on_train_end", X=rows, y=None)
+        return self
+
+    def notify(self, method_name: str, **cb_kwargs: Any) -> None:
+        """As skorch's, but tell a callback's wish to stop from the user's Ctrl-C.
+
+        skorch's callbacks (EarlyStopping) end a fit by raising KeyboardInterrupt.
+        """
+        getattr(self, method_name)(self, **cb_kwargs)
+        for _, callback in self.callbacks_:
+            try:
+                getattr(callback, method_name)(self, **cb_kwargs)
+            except KeyboardInterrupt as stop:
+                if isinstance(callback, OWN_CALLBACKS):
+                    raise
+                raise StopFitError from stop
+        if method_name == "on_epoch_end" and self._patience_spent:
+            raise StopFitError
+
+    def train_step(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
+        """Add a batch's gradient; after ``accumulate`` batches, or the epoch's last, step."""
+        result = self.train_step_single(batch, **fit_params)
+        self._batches_pending += 1
+        self._rows_pending += len(batch[1])
+        self._rows_seen += len(batch[1])
+        if self._batches_pending == self.settings.accumulate or self._rows_seen == self._rows_total:
+            self._step(batch)
+        return result
+
+    def train_step_single(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
+        """Forward and backward; the gradient is that of the sum over rows."""
+        self._set_training(True)
+        inputs, codes = batch
+        logits = self.infer(inputs)
+        total = self._losses(logits, codes, inputs, self.settings.label_smoothing).sum()
+        loss = total.detach() / len(codes)
+        if not torch.isfinite(loss):
+            self._diverged(f"the loss is {loss.item()}")
+        total.backward()
+        return {"loss": loss, "y_pred": logits.detach()}
+
+    def get_loss(
+        self, y_pred: torch.Tensor, y_true: torch.Tensor, X: Any = None, training: bool = False
+    ) -> torch.Tensor:
+        """Weighted mean over the rows of a batch."""
+        return self._losses(y_pred, y_true, X, 0.0).mean()
+
+    def validation_step(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
+        """As skorch's, and keep the logits for scoring."""
+        result: dict[str, Any] = super().validation_step(batch, **fit_params)
+        self._valid_logits.append(result["y_pred"].cpu().numpy())
+        return result
+
+    def on_epoch_begin(self, net: Any, dataset_train: Any = None, **kwargs: Any) -> None:
+        """Start counting rows."""
+        super().on_epoch_begin(net, dataset_train=dataset_train, **kwargs)
+        self._rows_seen, self._rows_total = 0, len(dataset_train)
+        self._valid_logits: list[np.ndarray] = []
+
+    def on_epoch_end(self, net: Any, dataset_valid: Any = None, **kwargs: Any) -> None:
+        """Score, keep the best delta, stop when patience is spent."""
+        self.history.record("lr", self.optimizer_.param_groups[0]["lr"])
+        self.history.record("n_steps", self.progress_.step)
+        if dataset_valid is None:
+            return
+        score = self._score(dataset_valid)
+        self.history.record("valid_score", score)
+        if not self.settings.early_stopping:
+            return
+        if self.progress_.note_scores(len(self.history), np.array([score]))[0]:
+            self._best.take()
+        self._patience_spent = bool(self.progress_.out_of_patience(self.settings.patience)[0])
+
+    # -- parts of a step -----------------------------------------------------------
+
+    def _step(self, batch: Any) -> None:
+        divide_gradients(self._parameters, self._rows_pending)
+        self.notify(
+            "on_grad_computed",
+            named_parameters=list(self.module_.learnt.items()),
+            batch=batch,
+            training=True,
+        )
+        norms = clip_gradients(self._parameters, 1, self.settings.max_grad_norm)
+        if not torch.isfinite(norms).all():
+            self._diverged("the gradient is not finite")
+        self._last_good.take(self.progress_.step)
+        n_steps = self.n_epochs * self._steps_an_epoch
+        set_lr(
+            self.optimizer_,
+            lr_factor(self.progress_.step, n_steps, self.settings.warmup, self.settings.schedule),
+        )
+        self.optimizer_.step()
+        self.progress_.step += 1
+        self._reset_step()
+
+    def _reset_step(self) -> None:
+        self.optimizer_.zero_grad()
+        self._batches_pending = self._rows_pending = 0
+
+    def _losses(
+        self, logits: torch.Tensor, codes: torch.Tensor, inputs: Any, label_smoothing: float
+    ) -> torch.Tensor:
+        return self.task.loss(logits, codes, label_smoothing) * inputs["sample_weight"]
+
+    def _score(self, rows: Rows) -> float:
+        logits = self.get_iterator(rows).in_row_order(self._valid_logits)
+        return self.task.score(logits, rows.codes, rows.weights, self.settings.scoring)
+
+    def _diverged(self, what: str) -> None:
+        self._last_good.restore()
+        self.progress_.best_epoch[:] = 0  # the last good delta is what stays
+        peaks = {group["lr"] for group in self.optimizer_.param_groups}
+        raise TrainingDivergedError(
+            f"{what} in epoch {len(self.history)}, step {self.progress_.step + 1}, at a learning "
+            f"rate of {max(peaks):.3g}. The last good delta is kept. Try a lower lr, a longer "
+            "warmup, a smaller max_grad_norm, or precision='float32'."
+        )

@@ -1,0 +1,60 @@
+"""What a user sees while a fit runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from skorch.callbacks import Callback
+from tqdm.auto import tqdm
+
+
+class ProgressBar(Callback):  # type: ignore[misc]
+    """A bar over all batches of the fit, with loss and validation score."""
+
+    def on_train_begin(self, net: Any, X: Any = None, y: Any = None, **kwargs: Any) -> None:
+        """Open the bar."""
+        total = net.n_epochs * -(-len(X) // net.settings.batch_size)
+        self.bar_ = tqdm(total=total, desc="fit", unit="batch", dynamic_ncols=True)
+        self.shown_: dict[str, str] = {}
+
+    def on_batch_end(
+        self, net: Any, batch: Any = None, training: bool = False, **kwargs: Any
+    ) -> None:
+        """Advance by a training batch."""
+        if training:
+            self.shown_["loss"] = f"{kwargs['loss'].item():.3f}"
+            self.bar_.set_postfix(self.shown_, refresh=False)
+            self.bar_.update()
+
+    def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
+        """Show the epoch's validation score."""
+        row = net.history[-1]
+        if "valid_score" in row:
+            self.shown_["valid"] = f"{row['valid_score']:.3f}"
+            self.bar_.set_postfix(self.shown_)
+
+    def on_train_end(self, net: Any, **kwargs: Any) -> None:
+        """Close the bar."""
+        self.bar_.close()
+
+
+class EpochLines(Callback):  # type: ignore[misc]
+    """A printed line an epoch."""
+
+    def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
+        """Print loss, score and time."""
+        row = net.history[-1]
+        parts = [f"epoch {row['epoch']:>3}/{net.n_epochs}"]
+        parts += [
+            f"{name} {row[name]:.4f}"
+            for name in ("train_loss", "valid_loss", "valid_score")
+            if name in row
+        ]
+        print("  ".join((*parts, f"{row.get('dur', 0.0):.1f} s")), flush=True)
+
+
+def reporters(verbose: int) -> list[tuple[str, Callback]]:
+    """The callbacks for ``verbose``: 0 silent, 1 a bar, 2 a line an epoch."""
+    if verbose <= 0:
+        return []
+    return [("report", ProgressBar() if verbose == 1 else EpochLines())]

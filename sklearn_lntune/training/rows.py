@@ -1,0 +1,88 @@
+"""Rows with their targets, and the batches skorch loops over."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from sklearn_lntune.text.batches import ordered_batches, shuffled_batches, tensors
+from sklearn_lntune.text.tokens import TokenTable
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Inputs, targets and weights of a training or validation set.
+
+    Attributes
+    ----------
+    table : TokenTable
+    codes : ndarray of int of shape (n_rows,)
+    weights : ndarray of float of shape (n_rows,)
+        With mean one.
+    """
+
+    table: TokenTable
+    codes: np.ndarray
+    weights: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+
+def weighted_rows(table: TokenTable, codes: np.ndarray, weights: np.ndarray) -> Rows:
+    """Rows with ``weights`` scaled to mean one, so that learning rates keep their meaning."""
+    return Rows(table, codes, weights / weights.mean())
+
+
+class Batches:
+    """Iterate over ``rows``: anew each epoch, shuffled when given a generator.
+
+    Each batch is ``(inputs, codes)``; the inputs carry ``sample_weight`` too.
+    """
+
+    def __init__(
+        self,
+        rows: Rows,
+        batch_size: int,
+        pad_id: int,
+        device: torch.device,
+        dtype: torch.dtype,
+        generator: torch.Generator | None,
+    ) -> None:
+        self.rows = rows
+        self.batch_size = batch_size
+        self._pad_id = pad_id
+        self._device = device
+        self._codes = torch.from_numpy(rows.codes.astype(np.int64)).to(device)
+        self._weights = torch.from_numpy(rows.weights).to(device, dtype)
+        self._generator = generator
+        self._ordered = [] if generator else self._by_length()
+
+    def __len__(self) -> int:
+        return len(self._ordered) or -(-len(self.rows) // self.batch_size)
+
+    def __iter__(self) -> Iterator[tuple[dict[str, Any], torch.Tensor]]:
+        for rows in self._plan():
+            inputs = tensors(self.rows.table, rows, self._pad_id, self._device)
+            at = torch.from_numpy(rows).to(self._device)
+            yield inputs | {"sample_weight": self._weights[at]}, self._codes[at]
+
+    def in_row_order(self, batches: list[np.ndarray]) -> np.ndarray:
+        """Join what was computed a batch and undo the ordering by length."""
+        found = np.concatenate(batches)
+        answers = np.empty_like(found)
+        answers[np.concatenate(self._ordered)] = found
+        return answers
+
+    def _plan(self) -> list[np.ndarray]:
+        if self._generator is None:
+            return self._ordered
+        return shuffled_batches(self.rows.table.lengths, self.batch_size, self._generator)
+
+    def _by_length(self) -> list[np.ndarray]:
+        longest = int(self.rows.table.lengths.max())
+        return list(ordered_batches(self.rows.table.lengths, longest * self.batch_size))

@@ -1,0 +1,80 @@
+"""A norm whose gain and bias are learnt, for one fit or several side by side."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from sklearn_lntune.backbone.placement import delta_type
+
+
+class StackedNorm(nn.Module):
+    """The frozen ``norm`` with ``n_fits`` gains and biases of its own.
+
+    The batch is ``n_fits`` equal groups of rows, one group a fit. What is not learnt
+    keeps the frozen value.
+
+    Parameters
+    ----------
+    norm : torch.nn.Module
+        LayerNorm is computed by its formula. Any other norm (RMSNorm, NoNorm, ...) runs
+        its own forward with gain and bias lent to it.
+    terms : tuple of {"gain", "bias"}
+    n_fits : int
+    """
+
+    def __init__(self, norm: nn.Module, terms: tuple[str, ...], n_fits: int) -> None:
+        super().__init__()
+        kept = {"gain": norm.weight, "bias": getattr(norm, "bias", None)}
+        for term, frozen in kept.items():
+            if term in terms:
+                assert isinstance(frozen, torch.Tensor)
+                start = frozen.detach().to(delta_type(frozen.dtype)).repeat(n_fits, 1)
+                setattr(self, term, nn.Parameter(start))
+            else:
+                self.register_buffer(term, frozen, persistent=False)
+        self.epsilon = norm.eps if type(norm) is nn.LayerNorm else None
+        # Without its weights, and hidden from the module tree: only its forward is used.
+        lender = copy.copy(norm)
+        lender.__dict__["_parameters"] = {}
+        self._norm = (lender,)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.epsilon is None:
+            return self._own_forward(x)
+        if self.gain.dim() == 1 or len(self.gain) == 1:
+            # The CPU kernel takes float32 gains with bfloat16 activations; others do not.
+            gain, bias = (
+                None if term is None else term.view(-1).to(self._kernel_type(x, term))
+                for term in (self.gain, self.bias)
+            )
+            if gain is not None and bias is not None and gain.dtype != bias.dtype:
+                gain, bias = gain.to(x.dtype), bias.to(x.dtype)
+            return functional.layer_norm(x, x.shape[-1:], gain, bias, self.epsilon)
+        normed = functional.layer_norm(x, x.shape[-1:], None, None, self.epsilon)
+        normed = normed * self._per_row(self.gain, x)
+        return normed if self.bias is None else normed + self._per_row(self.bias, x)
+
+    def _own_forward(self, x: torch.Tensor) -> torch.Tensor:
+        # A copy a call: two threads may run one shell.
+        norm = copy.copy(self._norm[0])
+        norm.__dict__["weight"] = self._per_row(self.gain, x)
+        if self.bias is not None:
+            norm.__dict__["bias"] = self._per_row(self.bias, x)
+        return norm(x)  # type: ignore[no-any-return]
+
+    @staticmethod
+    def _kernel_type(x: torch.Tensor, term: torch.Tensor) -> torch.dtype:
+        return term.dtype if x.device.type == "cpu" else x.dtype
+
+    @staticmethod
+    def _per_row(term: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        """``term`` in the type of ``x``, shaped so that each group of rows meets its own."""
+        term = term.to(x.dtype)
+        if term.dim() == 1 or len(term) == 1:
+            return term.view(-1)
+        rows = term.repeat_interleave(len(x) // len(term), dim=0)
+        return rows.view(len(x), *(1,) * (x.dim() - 2), -1)
