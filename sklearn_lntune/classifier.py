@@ -39,7 +39,7 @@ DEFAULT_BACKBONE = "sentence-transformers/all-MiniLM-L6-v2"
 _NESTED = "tuning__"
 
 
-class LNTunedTransformerClassifier(  # type: ignore[misc]
+class LNTunedTransformerClassifier(
     ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin, BaseEstimator
 ):
     """Classify texts by training only the norms of a frozen transformer, and a head.
@@ -163,6 +163,19 @@ class LNTunedTransformerClassifier(  # type: ignore[misc]
     (1,)
     """
 
+    # Set by fitting; declared for the type checker only.
+    backbone_: dict[str, Any]
+    tuning_: list[dict[str, Any]]
+    pooling_: str
+    max_length_: int
+    classes_: np.ndarray
+    delta_: dict[str, np.ndarray]
+    embedding_size_: int
+    log_: list[dict[str, Any]]
+    n_steps_: int
+    n_epochs_: int
+    n_features_in_: int
+
     def __init__(
         self,
         backbone: str | os.PathLike[str] = DEFAULT_BACKBONE,
@@ -276,7 +289,7 @@ class LNTunedTransformerClassifier(  # type: ignore[misc]
             start=start,
             validation=self._check_validation(X_val, y_val, sample_weight_val, task),
         )
-        vars(self).pop("moments_", None)
+        self.__dict__.pop("moments_", None)
         return self._finish(outcome)
 
     def partial_fit(
@@ -298,16 +311,12 @@ class LNTunedTransformerClassifier(  # type: ignore[misc]
         first = not hasattr(self, "delta_")
         if first and classes is None:
             raise ValueError("classes must be passed on the first call to partial_fit.")
-        known = None if first else self.classes_
-        if classes is not None:
-            task = OneLabel.from_targets(classes)
-            if known is not None and not np.array_equal(task.classes, known):
-                raise ValueError(
-                    f"classes={task.classes.tolist()} differ from those of the first call, "
-                    f"{known.tolist()}."
-                )
-        else:
-            task = OneLabel(known)
+        task = OneLabel(self.classes_) if classes is None else OneLabel.from_targets(classes)
+        if not first and not np.array_equal(task.classes, self.classes_):
+            raise ValueError(
+                f"classes={task.classes.tolist()} differ from those of the first call, "
+                f"{self.classes_.tolist()}."
+            )
         texts = self._check_texts(X, reset=first)
         n_steps, log = (0, []) if first else (self.n_steps_, self.log_)
         one_epoch = {
@@ -567,7 +576,7 @@ class LNTunedTransformerClassifier(  # type: ignore[misc]
             validate_data(self, X, reset=reset, skip_check_array=True)
         elif reset:
             self.n_features_in_ = 1
-            vars(self).pop("feature_names_in_", None)
+            self.__dict__.pop("feature_names_in_", None)
         elif self.n_features_in_ != 1:
             raise ValueError(
                 f"X has 1 features, but {type(self).__name__} is expecting {self.n_features_in_} "
@@ -609,7 +618,7 @@ class LNTunedTransformerClassifier(  # type: ignore[misc]
                 f"warm_start goes on with the classes {self.classes_.tolist()}, but y has "
                 f"{task.classes.tolist()}. Set warm_start=False to start anew."
             )
-        return self.delta_  # type: ignore[no-any-return]
+        return self.delta_
 
     def _seed(self, steps_before: int) -> int:
         """A seed for this fit; calls of `partial_fit` after the first draw afresh."""

@@ -71,6 +71,8 @@ class Network(nn.Module):
         self.dropout = dropout
         self.generator = generator
         self.n_fits = n_fits
+        #: The type of what is learnt, of pooled vectors and of logits.
+        self.delta_type = delta_type(dtype)
         #: Delta name to parameter; those in `unstacked` have no leading axis of fits.
         self.learnt: dict[str, nn.Parameter] = {}
         self.unstacked: set[str] = set()
@@ -84,19 +86,21 @@ class Network(nn.Module):
         if pooling == "native":
             if n_fits != 1:
                 raise ValueError("pooling='native' has a head that does not stack.")
-            self.body, _, head = with_native_head(body, body.config, n_outputs, generator)
-            self.head: nn.Module = last_linear(self.body, head, n_outputs)
+            self.body, head = with_native_head(body, body.config, n_outputs, generator)
+            linear = last_linear(self.body, head, n_outputs)
+            self.embedding_size = linear.in_features
+            self.head: nn.Module = linear
             self.head.register_forward_pre_hook(self._before_native_head)
             named = {"head/" + "/".join(path.rsplit(".", 1)): p for path, p in head.items()}
             self.unstacked |= set(named)
         else:
             if getattr(body, "pooler", None) is not None:
-                body.pooler = None
+                setattr(body, "pooler", None)  # noqa: B010 - nothing reads it
             self.body = body
-            width = _hidden_size(backbone.config)
-            self.head = StackedHead(width, n_outputs, n_fits, delta_type(dtype), generator).to(
-                device
-            )
+            self.embedding_size = _hidden_size(backbone.config)
+            self.head = StackedHead(
+                self.embedding_size, n_outputs, n_fits, self.delta_type, generator
+            ).to(device)
             named = {"head/weight": self.head.weight, "head/bias": self.head.bias}
         self.learnt |= named
         # What the native head read last; a thread's own, since threads share a network.
@@ -111,8 +115,8 @@ class Network(nn.Module):
         """Logits of shape (n_rows, n_outputs), in the type of the delta."""
         if self.pooling == "native":
             with self._computing():
-                return self.body(**inputs).logits.to(self.head.weight.dtype)  # type: ignore
-        return self.head(self._dropped(self.pool(**inputs)))  # type: ignore[no-any-return]
+                return self.body(**inputs).logits.to(self.delta_type)
+        return self.head(self._dropped(self.pool(**inputs)))
 
     def pool(self, **inputs: torch.Tensor) -> torch.Tensor:
         """What the head reads: one vector a row."""
@@ -122,7 +126,7 @@ class Network(nn.Module):
             return pooled if pooled.dim() == 2 else _pool(pooled, inputs["attention_mask"], "last")
         with self._computing():
             states = self.body(**inputs).last_hidden_state
-        return _pool(states.to(self.head.weight.dtype), inputs["attention_mask"], self.pooling)
+        return _pool(states.to(self.delta_type), inputs["attention_mask"], self.pooling)
 
     def delta(self) -> dict[str, np.ndarray]:
         """The learnt values of the only fit, as arrays of their own."""
@@ -176,6 +180,7 @@ class StackedHead(nn.Module):
         self.bias = nn.Parameter(torch.zeros(n_fits, n_outputs, dtype=dtype))
 
     def forward(self, pooled: torch.Tensor) -> torch.Tensor:
+        """Logits of shape (n_rows, n_outputs)."""
         groups = pooled.view(len(self.weight), -1, pooled.shape[-1])
         return torch.baddbmm(self.bias[:, None], groups, self.weight.mT).flatten(0, 1)
 
@@ -244,5 +249,6 @@ def _hidden_size(config: Any) -> int:
 
 def _switch_off_cache(body: nn.Module) -> None:
     """Decoders would keep keys and values of every batch."""
-    if getattr(body.config, "use_cache", False):
-        body.config.use_cache = False
+    config: Any = body.config
+    if getattr(config, "use_cache", False):
+        config.use_cache = False

@@ -108,35 +108,35 @@ class Anatomy:
             )
         return chosen
 
-    def _blocks(self, layers: Layers) -> set[int]:
-        if isinstance(layers, str):
-            if layers != "all":
-                raise ValueError(f"layers must be 'all', an int or ints; got {layers!r}.")
-            return set(range(self.n_blocks))
+    def _blocks(self, layers: Any) -> set[int]:
+        """Numbers of the blocks that ``layers`` means."""
+        n = self.n_blocks
+        if isinstance(layers, str) and layers == "all":
+            return set(range(n))
         if self.shared:
             raise ValueError(
                 f"layers={layers!r}, but this backbone's layers share one block's weights; only "
                 "layers='all' has a meaning."
             )
-        if isinstance(layers, bool) or not _are_ints([layers] if _is_int(layers) else layers):
+        if _is_int(layers):
+            if not 1 <= layers <= n:
+                raise ValueError(
+                    f"layers={layers} (the top k blocks) must be between 1 and {n}, the backbone's "
+                    "number of blocks."
+                )
+            return set(range(n - int(layers), n))
+        if isinstance(layers, str) or not _are_ints(layers) or not len(layers):
             raise ValueError(
                 "layers must be 'all', an int (the top k blocks) or a range or list of ints; got "
                 f"{layers!r}."
             )
-        if _is_int(layers):
-            if not 1 <= layers <= self.n_blocks:  # type: ignore[operator]
-                raise ValueError(
-                    f"layers={layers} must be between 1 and {self.n_blocks}, the backbone's number "
-                    "of blocks."
-                )
-            return set(range(self.n_blocks - int(layers), self.n_blocks))  # type: ignore[arg-type]
-        outside = [i for i in layers if not -self.n_blocks <= i < self.n_blocks]  # type: ignore[union-attr,operator]
-        if outside or not len(layers):  # type: ignore[arg-type]
+        outside = [i for i in layers if not -n <= i < n]
+        if outside:
             raise ValueError(
-                f"layers={layers!r} must hold block numbers from {-self.n_blocks} to "
-                f"{self.n_blocks - 1}" + (f"; {outside} are outside." if outside else ".")
+                f"layers={layers!r} must hold block numbers from {-n} to {n - 1}; {outside} are "
+                "outside."
             )
-        return {int(i) % self.n_blocks for i in layers}  # type: ignore[union-attr]
+        return {int(i) % n for i in layers}
 
 
 def anatomy_of(backbone: nn.Module, n_layers: int | None) -> Anatomy:
@@ -180,7 +180,7 @@ def anatomy_of(backbone: nn.Module, n_layers: int | None) -> Anatomy:
             place[path] = (outer, None if outer == "embedding" else n_blocks - 1)
 
     norms = [
-        Norm(path, *place[path], module.weight.numel(), getattr(module, "bias", None) is not None)  # type: ignore[operator]
+        Norm(path, *place[path], module.weight.numel(), getattr(module, "bias", None) is not None)
         for path, module in found
     ]
     height = {"embedding": -1, "final": n_blocks}

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import mmap
 import os
 from collections.abc import Callable
 from functools import wraps
+from operator import attrgetter
 from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
 
 _TOKENIZER_FILES = (
     "added_tokens.json",
@@ -54,15 +57,11 @@ def backbone_fingerprint(config: Path, weights: list[Path]) -> str:
 def _backbone_digest(files: list[Path]) -> str:
     config, *weights = files
     digest = hashlib.sha256(_config_bytes(config))
-    tensors = {name: (file, *rest) for file in weights for name, *rest in _stored_tensors(file)}
-    for name, (file, kind, shape, start, end) in sorted(tensors.items()):
-        digest.update(json.dumps([name, kind, shape]).encode())
-        with (
-            open(file, "rb") as stream,
-            mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as m,
-        ):
-            with memoryview(m) as view, view[start:end] as part:
-                digest.update(part)
+    stored = [tensor for file in weights for tensor in _stored_tensors(file)]
+    for tensor in sorted(stored, key=attrgetter("name")):
+        digest.update(json.dumps([tensor.name, tensor.kind, tensor.shape]).encode())
+        if tensor.size:
+            digest.update(np.memmap(tensor.file, np.uint8, "r", tensor.start, tensor.size).data)
     return digest.hexdigest()
 
 
@@ -90,13 +89,23 @@ def _config_bytes(config: Path) -> bytes:
     return json.dumps(kept, sort_keys=True).encode()
 
 
-def _stored_tensors(file: Path) -> list[tuple[str, str, list[int], int, int]]:
-    """Name, type, shape, first and last byte of every tensor in a safetensors file."""
+def _stored_tensors(file: Path) -> list[_Stored]:
+    """Every tensor in a safetensors file, from its header."""
     with open(file, "rb") as stream:
-        size = int.from_bytes(stream.read(8), "little")
-        header = json.loads(stream.read(size))
+        length = int.from_bytes(stream.read(8), "little")
+        header = json.loads(stream.read(length))
     header.pop("__metadata__", None)
     return [
-        (name, entry["dtype"], entry["shape"], *(8 + size + at for at in entry["data_offsets"]))
+        _Stored(name, entry["dtype"], entry["shape"], file, 8 + length + start, end - start)
         for name, entry in header.items()
+        for start, end in [entry["data_offsets"]]
     ]
+
+
+class _Stored(NamedTuple):
+    name: str
+    kind: str
+    shape: list[int]
+    file: Path
+    start: int
+    size: int

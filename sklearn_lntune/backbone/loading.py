@@ -70,7 +70,8 @@ def load_model(
 
 def encoder_of(model: nn.Module) -> nn.Module:
     """The encoder of an encoder-decoder model; any other model itself."""
-    return model.get_encoder() if model.config.is_encoder_decoder else model  # type: ignore
+    config: Any = model.config
+    return model.get_encoder() if config.is_encoder_decoder else model  # type: ignore[operator]
 
 
 def skeleton(config: Any, trust_remote_code: bool = False) -> nn.Module:

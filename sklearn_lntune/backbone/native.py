@@ -9,17 +9,16 @@ import torch
 from torch import nn
 from transformers import AutoModelForSequenceClassification
 
-from sklearn_lntune.backbone.loading import freeze
 from sklearn_lntune.backbone.placement import delta_type
 
 
 def with_native_head(
     backbone: nn.Module, config: Any, n_outputs: int, generator: torch.Generator
-) -> tuple[nn.Module, nn.Module, dict[str, nn.Parameter]]:
+) -> tuple[nn.Module, dict[str, nn.Parameter]]:
     """Build the model's own ``...ForSequenceClassification`` around ``backbone``.
 
-    Everything outside the base model is the head: fresh and trainable, in the type of a
-    delta. A pooler inside the base model keeps its frozen weights.
+    All that the backbone's files do not hold is the head: fresh and trainable, in the
+    type of a delta. A pooler that they hold keeps its frozen weights.
 
     Parameters
     ----------
@@ -34,8 +33,6 @@ def with_native_head(
     -------
     model : torch.nn.Module
         Maps the model's inputs to an output with ``logits``.
-    base : torch.nn.Module
-        The part of ``model`` that is ``backbone``.
     head : dict of str to torch.nn.Parameter
         By path in ``model``.
     """
@@ -61,30 +58,25 @@ def with_native_head(
     setattr(model, prefix, backbone)
     model.config = backbone.config
     model.config.num_labels = n_outputs
-    model.config.problem_type = None
-    if model.config.pad_token_id is None:
-        model.config.pad_token_id = 0
+    model.config.pad_token_id = config.pad_token_id
 
-    reference = next(backbone.parameters())
+    reference = next(weight for weight in backbone.parameters() if not weight.is_meta)
     spread = getattr(config, "initializer_range", 0.02)
     head: dict[str, nn.Parameter] = {}
-    for path, module in model.named_modules():
-        if path == prefix or path.startswith(prefix + ".") or module is model:
-            continue
-        for name, weight in list(module.named_parameters(recurse=False)):
+    for path, module in list(model.named_modules()):
+        # What still has no memory is not the backbone's.
+        fresh = [(n, p) for n, p in module.named_parameters(recurse=False) if p.is_meta]
+        for name, weight in fresh:
             values = torch.zeros(weight.shape, dtype=delta_type(reference.dtype))
             if weight.dim() > 1:
                 values.normal_(0.0, spread, generator=generator)
             elif "norm" in type(module).__name__.lower() and name == "weight":
                 values.fill_(1.0)
-            parameter = nn.Parameter(values.to(reference.device))
-            setattr(module, name, parameter)
-            head[f"{path}.{name}"] = parameter
-    freeze_all_but(model, head)
-    for name, child in model.named_children():
-        if name != prefix:
-            child.register_forward_pre_hook(_into_head_type)
-    return model, backbone, head
+            head[f"{path}.{name}"] = nn.Parameter(values.to(reference.device))
+            setattr(module, name, head[f"{path}.{name}"])
+        if fresh:
+            module.register_forward_pre_hook(_into_own_type)
+    return model.eval(), head
 
 
 def last_linear(model: nn.Module, head: dict[str, nn.Parameter], n_outputs: int) -> nn.Linear:
@@ -98,22 +90,14 @@ def last_linear(model: nn.Module, head: dict[str, nn.Parameter], n_outputs: int)
     return linears[-1]
 
 
-def freeze_all_but(model: nn.Module, head: dict[str, nn.Parameter]) -> None:
-    trained = [p for p in model.parameters() if p.requires_grad]
-    freeze(model)
-    for parameter in (*trained, *head.values()):
-        parameter.requires_grad_(True)
-
-
 def _match_pooler(own: nn.Module, backbone: nn.Module) -> None:
-    """Drop a pooler that the model class does not read (RoBERTa)."""
-    if getattr(own, "pooler", None) is None and getattr(backbone, "pooler", None) is not None:
-        backbone.pooler = None
+    """Give ``backbone`` a fresh pooler where its model class reads one, and none where not."""
+    wanted, there = getattr(own, "pooler", None), getattr(backbone, "pooler", None)
+    if (wanted is None) != (there is None):
+        setattr(backbone, "pooler", wanted)  # noqa: B010 - mypy knows no optional modules
 
 
-def _into_head_type(
-    module: nn.Module, inputs: tuple[torch.Tensor, ...]
-) -> tuple[torch.Tensor, ...]:
+def _into_own_type(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
     """The head computes in its own type, whatever the backbone's."""
-    kind = next((p.dtype for p in module.parameters()), None)
-    return inputs if kind is None else tuple(value.to(kind) for value in inputs)
+    kind = next(module.parameters(recurse=False)).dtype
+    return tuple(value.to(kind) for value in inputs)

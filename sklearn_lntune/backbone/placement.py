@@ -103,14 +103,14 @@ def _device(device: Any) -> torch.device:
         chosen = torch.device(device)
     except (RuntimeError, TypeError) as error:
         raise ValueError(
-            f"device must be 'auto', 'cpu', 'cuda', 'cuda:1', 'mps' or a torch.device; got {device!r}."
+            "device must be 'auto', 'cpu', 'cuda', 'cuda:1', 'mps' or a torch.device; got "
+            f"{device!r}."
         ) from error
     if chosen.type == "cuda":
         if not torch.cuda.is_available() or (chosen.index or 0) >= torch.cuda.device_count():
             raise MissingDeviceError(f"device={str(device)!r}, but there is no such GPU here.")
-        return torch.device(
-            "cuda", torch.cuda.current_device() if chosen.index is None else chosen.index
-        )
+        index = torch.cuda.current_device() if chosen.index is None else chosen.index
+        return torch.device("cuda", index)
     if chosen.type == "mps" and not torch.backends.mps.is_available():
         raise MissingDeviceError("device='mps', but there is no Apple GPU here.")
     return chosen

@@ -130,15 +130,16 @@ class Backbone:
 def shell_of(model: nn.Module) -> nn.Module:
     """Copy the tree of ``model``, configuration included, over the same tensors."""
     shared = {id(tensor): tensor for tensor in chain(model.parameters(), model.buffers())}
-    return copy.deepcopy(model, shared)  # type: ignore[arg-type]
+    return copy.deepcopy(model, shared)
 
 
 def set_attention(model: nn.Module, attention: str) -> nn.Module:
     """Choose the attention implementation where the architecture offers a choice."""
     if attention == "eager" or getattr(model, "_supports_sdpa", False):
         for module in model.modules():
-            if isinstance(config := getattr(module, "config", None), type(model.config)):
-                config._attn_implementation = attention
+            config: Any = getattr(module, "config", None)
+            if hasattr(config, "_attn_implementation"):
+                config._attn_implementation = attention  # noqa: SLF001
     return model
 
 

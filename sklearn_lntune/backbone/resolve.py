@@ -88,9 +88,9 @@ def resolve(name: str | os.PathLike[str], revision: str | None = None) -> Source
         )
     if not source.weight_files:
         raise ValueError(
-            f"backbone {name!r}: {source.folder} holds no model.safetensors. Other weight formats can "
-            "run code when they are opened and are not read; save the model again with "
-            "model.save_pretrained(folder)."
+            f"backbone {name!r}: {source.folder} holds no model.safetensors. Other weight "
+            "formats can run code when they are opened and are not read; save the model again "
+            "with model.save_pretrained(folder)."
         )
     return source
 
@@ -115,7 +115,7 @@ def _from_package(name: str, revision: str | None) -> Source | None:
 
 def _from_hub(name: str, revision: str | None) -> Source:
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError, HfHubHTTPError
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
     try:
         folder = Path(

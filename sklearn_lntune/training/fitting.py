@@ -110,13 +110,17 @@ def run(job: Job) -> Outcome:
     finished = [row for row in net.history if "n_steps" in row]
     return Outcome(
         delta=network.delta(),
-        log=[{key: row[key] for key in _RECORDED if key in row} for row in finished],
+        log=[{key: _plain(row[key]) for key in _RECORDED if key in row} for row in finished],
         n_steps=net.progress_.step,
         n_epochs=len(finished),
-        embedding_size=network.head.weight.shape[-1],
+        embedding_size=network.embedding_size,
         moments=_moments(net.optimizer_, network),
         error=error,
     )
+
+
+def _plain(value: Any) -> int | float:
+    return int(value) if isinstance(value, int) else float(value)
 
 
 def _moments(

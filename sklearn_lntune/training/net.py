@@ -26,7 +26,6 @@ from sklearn_lntune.training.rules import (
 )
 from sklearn_lntune.training.settings import Settings
 
-
 OWN_CALLBACKS = (EpochTimer, PassthroughScoring, ProgressBar, EpochLines)
 
 
@@ -34,7 +33,7 @@ class StopFitError(Exception):
     """Raised inside the loop to end a fit early, as planned."""
 
 
-class DeltaNet(NeuralNetClassifier):  # type: ignore[misc]
+class DeltaNet(NeuralNetClassifier):
     """A skorch net around a built network, whose training set is `Rows`.
 
     Parameters
@@ -105,10 +104,14 @@ class DeltaNet(NeuralNetClassifier):  # type: ignore[misc]
 
     def get_iterator(self, dataset: Rows, training: bool = False) -> Batches:
         """Batches of like length; shuffled for training."""
-        weight = self.module_.head.weight
-        generator = self.module_.generator if training else None
+        network = self.module_
         return Batches(
-            dataset, self.settings.batch_size, self.pad_id, weight.device, weight.dtype, generator
+            dataset,
+            self.settings.batch_size,
+            self.pad_id,
+            next(network.parameters()).device,
+            network.delta_type,
+            network.generator if training else None,
         )
 
     # -- the loop ------------------------------------------------------------------
@@ -175,7 +178,7 @@ class DeltaNet(NeuralNetClassifier):  # type: ignore[misc]
         loss = total.detach() / len(codes)
         if not torch.isfinite(loss):
             self._diverged(f"the loss is {loss.item()}")
-        total.backward()
+        torch.autograd.backward(total)
         return {"loss": loss, "y_pred": logits.detach()}
 
     def get_loss(

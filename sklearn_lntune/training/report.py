@@ -8,7 +8,7 @@ from skorch.callbacks import Callback
 from tqdm.auto import tqdm
 
 
-class ProgressBar(Callback):  # type: ignore[misc]
+class ProgressBar(Callback):
     """A bar over all batches of the fit, with loss and validation score."""
 
     def on_train_begin(self, net: Any, X: Any = None, y: Any = None, **kwargs: Any) -> None:
@@ -38,7 +38,7 @@ class ProgressBar(Callback):  # type: ignore[misc]
         self.bar_.close()
 
 
-class EpochLines(Callback):  # type: ignore[misc]
+class EpochLines(Callback):
     """A printed line an epoch."""
 
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:

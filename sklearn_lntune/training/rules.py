@@ -48,7 +48,7 @@ def set_lr(optimizer: torch.optim.Optimizer, factor: float) -> None:
 def divide_gradients(parameters: Sequence[torch.Tensor], rows: int) -> None:
     """Turn gradients of a sum over ``rows`` into those of its mean."""
     gradients = [p.grad for p in parameters if p.grad is not None]
-    torch._foreach_div_(gradients, float(rows))  # noqa: SLF001
+    torch._foreach_div_(gradients, float(rows))
 
 
 def clip_gradients(
@@ -130,9 +130,9 @@ class Snapshot:
     def take(self, step: int = 0) -> None:
         """Copy the values, unless ``step`` is one of those passed over."""
         if step % self._every == 0:
-            torch._foreach_copy_(self._copies, [p.detach() for p in self._parameters])  # noqa: SLF001
+            torch._foreach_copy_(self._copies, [p.detach() for p in self._parameters])
 
     def restore(self) -> None:
         """Put the copied values back."""
         with torch.no_grad():
-            torch._foreach_copy_(self._parameters, self._copies)  # noqa: SLF001
+            torch._foreach_copy_(self._parameters, self._copies)

@@ -13,7 +13,6 @@ import numpy as np
 from sklearn_lntune.task.one_label import check_scoring
 from sklearn_lntune.tuning.base import TuningMethod
 
-
 SCHEDULES = ("linear", "cosine", "constant")
 
 

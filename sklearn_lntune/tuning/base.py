@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from sklearn_lntune.backbone.anatomy import Anatomy
 
 
-class TuningMethod(BaseEstimator):  # type: ignore[misc]
+class TuningMethod(BaseEstimator):
     """Something that is trained on a frozen backbone.
 
     A subclass stores its arguments untouched, sets `name` and `default_lr`, and
@@ -59,10 +59,10 @@ class TuningMethod(BaseEstimator):  # type: ignore[misc]
         return TuningSum((self,)) + other
 
     def __repr__(self, N_CHAR_MAX: int = 700) -> str:
-        return super().__repr__(N_CHAR_MAX)  # type: ignore[no-any-return]
+        return super().__repr__(N_CHAR_MAX)
 
 
-class TuningSum(BaseEstimator):  # type: ignore[misc]
+class TuningSum(BaseEstimator):
     """Several tuning methods together.
 
     Parameters

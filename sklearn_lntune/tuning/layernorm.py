@@ -60,7 +60,7 @@ default="all"
         """Replace each chosen norm by one whose gain and bias are learnt."""
         from sklearn_lntune.tuning.stacked_norm import StackedNorm
 
-        learnt = {}
+        learnt: dict[str, nn.Parameter] = {}
         for norm, terms in self._chosen(anatomy):
             stacked = StackedNorm(shell.get_submodule(norm.path), terms, n_fits)
             shell.set_submodule(norm.path, stacked)

@@ -26,12 +26,14 @@ class StackedNorm(nn.Module):
     n_fits : int
     """
 
+    gain: torch.Tensor
+    bias: torch.Tensor | None
+
     def __init__(self, norm: nn.Module, terms: tuple[str, ...], n_fits: int) -> None:
         super().__init__()
-        kept = {"gain": norm.weight, "bias": getattr(norm, "bias", None)}
-        for term, frozen in kept.items():
-            if term in terms:
-                assert isinstance(frozen, torch.Tensor)
+        for term, name in (("gain", "weight"), ("bias", "bias")):
+            frozen = norm._parameters.get(name)  # noqa: SLF001 - a Parameter or None, for sure
+            if frozen is not None and term in terms:
                 start = frozen.detach().to(delta_type(frozen.dtype)).repeat(n_fits, 1)
                 setattr(self, term, nn.Parameter(start))
             else:
@@ -43,6 +45,7 @@ class StackedNorm(nn.Module):
         self._norm = (lender,)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Normalise ``x`` of shape (n_rows, ..., size)."""
         if self.epsilon is None:
             return self._own_forward(x)
         if self.gain.dim() == 1 or len(self.gain) == 1:
@@ -64,7 +67,7 @@ class StackedNorm(nn.Module):
         norm.__dict__["weight"] = self._per_row(self.gain, x)
         if self.bias is not None:
             norm.__dict__["bias"] = self._per_row(self.bias, x)
-        return norm(x)  # type: ignore[no-any-return]
+        return norm(x)
 
     @staticmethod
     def _kernel_type(x: torch.Tensor, term: torch.Tensor) -> torch.dtype:

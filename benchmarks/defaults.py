@@ -1,0 +1,121 @@
+"""Choose the default settings: one change at a time, scored on held-out training rows.
+
+No test set is read. Each run trains on up to ``n`` training rows and is scored on 1,000
+other training rows. Resumable: finished runs stand in ``results/defaults.csv``.
+
+    python benchmarks/defaults.py            # run what is missing
+    python benchmarks/defaults.py --table    # print the comparison only
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import pandas as pd
+from sklearn.model_selection import train_test_split
+
+from sklearn_lntune import LNTunedTransformerClassifier, clear_backbones
+from sklearn_lntune.datasets import fetch_text_dataset
+
+RESULTS = Path(__file__).parent / "results" / "defaults.csv"
+SETS = ("trec", "banking77", "tweeteval_emotion", "subj", "agnews")
+BASE = {
+    "lr": 1e-2,
+    "head_lr": 1e-2,
+    "batch_size": 32,
+    "max_epochs": 5,
+    "min_steps": 600,
+    "warmup": 0.1,
+    "weight_decay": 0.01,
+    "dropout": 0.1,
+    "label_smoothing": 0.0,
+}
+#: Rows -> what is changed, one thing at a time.
+CHANGES: dict[int, list[dict[str, float]]] = {
+    1000: [
+        {},
+        {"lr": 3e-3},
+        {"lr": 2e-2},
+        {"min_steps": 300},
+        {"min_steps": 1200},
+        {"head_lr": 3e-3},
+        {"dropout": 0.0},
+        {"lr": 5e-3},
+        {"batch_size": 16},
+    ],
+    100: [
+        {},
+        {"lr": 3e-3},
+        {"min_steps": 300},
+        {"min_steps": 150},
+        {"head_lr": 3e-3},
+        {"dropout": 0.0},
+    ],
+    10000: [{}, {"lr": 5e-3}, {"max_epochs": 3}, {"lr": 2e-2}],
+}
+N_SCORED = 1000
+
+
+def rows_of(name: str, n: int) -> tuple[list[str], list[str], list[str], list[str]]:
+    """Training and held-out rows, both from the training set, the same for every setting."""
+    X, y = fetch_text_dataset(name)
+    X, X_held, y, y_held = train_test_split(X, y, test_size=N_SCORED, random_state=0, stratify=y)
+    return X[:n], X_held, y[:n], y_held
+
+
+def run(name: str, n: int, changes: dict[str, float]) -> dict[str, object]:
+    """One fit, scored."""
+    X, X_held, y, y_held = rows_of(name, n)
+    clf = LNTunedTransformerClassifier(**(BASE | changes), random_state=0)
+    start = time.perf_counter()
+    clf.fit(X, y)
+    seconds = time.perf_counter() - start
+    return {
+        "set": name,
+        "rows": len(X),
+        "cap": n,
+        "changes": json.dumps(changes),
+        "accuracy": clf.score(X_held, y_held),
+        "steps": clf.n_steps_,
+        "seconds": round(seconds, 1),
+    }
+
+
+def table(results: pd.DataFrame) -> pd.DataFrame:
+    """Accuracy a set, the mean, and the difference to the base settings."""
+    wide = results.pivot_table(
+        index=["cap", "changes"], columns="set", values="accuracy", sort=False
+    )
+    wide["mean"] = wide.mean(axis=1, skipna=False)
+    base = wide["mean"].xs("{}", level="changes")
+    caps = wide.index.get_level_values("cap")
+    wide["difference"] = wide["mean"] - base.reindex(caps).to_numpy()
+    return (100 * wide).round(1).sort_index(level="cap", sort_remaining=False)
+
+
+def main() -> None:
+    """Run the missing fits and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--table", action="store_true")
+    parser.add_argument("--rows", type=int, nargs="*", default=list(CHANGES))
+    arguments = parser.parse_args()
+    results = pd.read_csv(RESULTS) if RESULTS.exists() else pd.DataFrame()
+    done = set()
+    if len(results):
+        done = set(results[["set", "cap", "changes"]].itertuples(index=False, name=None))
+    todo = [(name, n, changes) for n in arguments.rows for changes in CHANGES[n] for name in SETS]
+    for name, n, changes in () if arguments.table else todo:
+        if (name, n, json.dumps(changes)) in done:
+            continue
+        results = pd.concat([results, pd.DataFrame([run(name, n, changes)])], ignore_index=True)
+        results.to_csv(RESULTS, index=False)
+        print(results.tail(1).to_string(index=False, header=False), flush=True)
+        clear_backbones()
+    print(table(results).to_markdown())
+
+
+if __name__ == "__main__":
+    main()
