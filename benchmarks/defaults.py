@@ -35,26 +35,9 @@ BASE = {
 }
 #: Rows -> what is changed, one thing at a time.
 CHANGES: dict[int, list[dict[str, float]]] = {
-    1000: [
-        {},
-        {"lr": 3e-3},
-        {"lr": 2e-2},
-        {"min_steps": 300},
-        {"min_steps": 1200},
-        {"head_lr": 3e-3},
-        {"dropout": 0.0},
-        {"lr": 5e-3},
-        {"batch_size": 16},
-    ],
-    100: [
-        {},
-        {"lr": 3e-3},
-        {"min_steps": 300},
-        {"min_steps": 150},
-        {"head_lr": 3e-3},
-        {"dropout": 0.0},
-    ],
-    10000: [{}, {"lr": 5e-3}, {"max_epochs": 3}, {"lr": 2e-2}],
+    1000: [{}, {"lr": 3e-3}, {"lr": 2e-2}, {"min_steps": 300}, {"dropout": 0.0}],
+    100: [{}, {"lr": 3e-3}, {"min_steps": 300}],
+    10000: [{}, {"lr": 5e-3}],
 }
 N_SCORED = 1000
 

@@ -654,6 +654,7 @@ class LNTunedTransformerClassifier(
         tags.input_tags.string = True
         tags.input_tags.allow_nan = True  # in rows of numbers, which become texts
         tags.classifier_tags.poor_score = True
+        tags.transformer_tags.preserves_dtype = []
         return tags
 
     def __getstate__(self) -> dict[str, Any]:
@@ -664,8 +665,10 @@ class LNTunedTransformerClassifier(
 
 
 def _has_columns(X: Any) -> bool:
-    shape = getattr(X, "shape", None)
-    return len(shape) == 2 if shape is not None else not isinstance(X[0], str)
+    """Whether ``X`` is a table (a list of pairs is), rather than one sequence of texts."""
+    if hasattr(X, "shape") or hasattr(X, "__array__"):
+        return len(getattr(X, "shape", None) or np.asarray(X).shape) == 2
+    return not isinstance(X[0], str)
 
 
 def _split(

@@ -8,6 +8,7 @@ import numpy as np
 from scipy.special import log_softmax, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.metrics import get_scorer
+from sklearn.utils import assert_all_finite
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import column_or_1d
 
@@ -44,8 +45,8 @@ class OneLabel:
         classes = np.unique(y)
         if len(classes) < 2:
             raise ValueError(
-                f"y holds a single class ({classes[0]!r}); a classifier needs at least two "
-                "classes to learn from."
+                f"y holds 1 class only ({classes.tolist()[0]!r}); a classifier needs at least two "
+                "to learn from."
             )
         return cls(classes)
 
@@ -184,6 +185,8 @@ def check_labels(y: Any, name: str = "y") -> np.ndarray:
     """``y`` as a 1-D array of labels."""
     if y is None:
         raise ValueError(f"requires {name} to be passed, but the target {name} is None")
+    if np.asarray(y).dtype.kind == "f":
+        assert_all_finite(y, input_name=name)
     kind = type_of_target(y, input_name=name, raise_unknown=True)
     if kind.startswith("multilabel") or kind == "multiclass-multioutput":
         raise ValueError(

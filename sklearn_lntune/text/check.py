@@ -50,7 +50,7 @@ def check_texts(X: Any) -> list[Text]:
     """
     if isinstance(X, str | bytes | dict) or X is None:
         raise TypeError(f"X must be {_FORMS}; got {type(X).__name__} ({X!r:.60}).")
-    if not hasattr(X, "__len__"):
+    if not hasattr(X, "__len__") and not hasattr(X, "__array__"):
         raise TypeError(
             f"X must be {_FORMS}; got {type(X).__name__}, which has no length. "
             "Turn an iterator into a list first."
