@@ -1,10 +1,11 @@
 """Choose the default settings: one change at a time, scored on held-out training rows.
 
 No test set is read. Each run trains on up to ``n`` training rows and is scored on 1,000
-other training rows. Resumable: finished runs stand in ``results/defaults.csv``.
+other training rows. Resumable: finished runs stand in ``results/defaults.jsonl``.
 
-    python benchmarks/defaults.py            # run what is missing
-    python benchmarks/defaults.py --table    # print the comparison only
+    python benchmarks/defaults.py                # run what is missing
+    python benchmarks/defaults.py --part 0 2     # every second run, for two at a time
+    python benchmarks/defaults.py --table        # print the comparison only
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ from pathlib import Path
 import pandas as pd
 from sklearn.model_selection import train_test_split
 
-from sklearn_lntune import LNTunedTransformerClassifier, clear_backbones
+from sklearn_lntune import LNTunedTransformerClassifier
 from sklearn_lntune.datasets import fetch_text_dataset
 
-RESULTS = Path(__file__).parent / "results" / "defaults.csv"
-SETS = ("trec", "banking77", "tweeteval_emotion", "subj", "agnews")
+RESULTS = Path(__file__).parent / "results" / "defaults.jsonl"
+SETS = ("trec", "banking77", "tweeteval_emotion", "subj", "sst2")
 BASE = {
     "lr": 1e-2,
     "head_lr": 1e-2,
@@ -33,12 +34,19 @@ BASE = {
     "dropout": 0.1,
     "label_smoothing": 0.0,
 }
-#: Rows -> what is changed, one thing at a time.
-CHANGES: dict[int, list[dict[str, float]]] = {
-    1000: [{}, {"lr": 3e-3}, {"lr": 2e-2}, {"min_steps": 300}, {"dropout": 0.0}],
-    100: [{}, {"lr": 3e-3}, {"min_steps": 300}],
-    10000: [{}, {"lr": 5e-3}],
-}
+#: Rows and what is changed, one thing at a time, most telling first.
+RUNS: list[tuple[int, dict[str, float]]] = [
+    (1000, {}),
+    (1000, {"lr": 3e-3}),
+    (100, {}),
+    (100, {"lr": 3e-3}),
+    (10000, {}),
+    (1000, {"min_steps": 300}),
+    (100, {"min_steps": 300}),
+    (10000, {"lr": 3e-3}),
+    (1000, {"lr": 2e-2}),
+    (1000, {"dropout": 0.0}),
+]
 N_SCORED = 1000
 
 
@@ -79,25 +87,30 @@ def table(results: pd.DataFrame) -> pd.DataFrame:
     return (100 * wide).round(1).sort_index(level="cap", sort_remaining=False)
 
 
+def load() -> pd.DataFrame:
+    """Finished runs."""
+    lines = RESULTS.read_text("utf-8").splitlines() if RESULTS.exists() else []
+    columns = ["set", "rows", "cap", "changes", "accuracy", "steps", "seconds"]
+    return pd.DataFrame([json.loads(line) for line in lines], columns=columns)
+
+
 def main() -> None:
     """Run the missing fits and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--table", action="store_true")
-    parser.add_argument("--rows", type=int, nargs="*", default=list(CHANGES))
+    parser.add_argument("--part", type=int, nargs=2, default=(0, 1))
     arguments = parser.parse_args()
-    results = pd.read_csv(RESULTS) if RESULTS.exists() else pd.DataFrame()
-    done = set()
-    if len(results):
-        done = set(results[["set", "cap", "changes"]].itertuples(index=False, name=None))
-    todo = [(name, n, changes) for n in arguments.rows for changes in CHANGES[n] for name in SETS]
+    done = set(load()[["set", "cap", "changes"]].itertuples(index=False, name=None))
+    part, parts = arguments.part
+    todo = [(name, n, changes) for n, changes in RUNS for name in SETS][part::parts]
     for name, n, changes in () if arguments.table else todo:
         if (name, n, json.dumps(changes)) in done:
             continue
-        results = pd.concat([results, pd.DataFrame([run(name, n, changes)])], ignore_index=True)
-        results.to_csv(RESULTS, index=False)
-        print(results.tail(1).to_string(index=False, header=False), flush=True)
-        clear_backbones()
-    print(table(results).to_markdown())
+        line = json.dumps(run(name, n, changes))
+        with RESULTS.open("a", encoding="utf-8") as stream:
+            stream.write(line + "\n")
+        print(line, flush=True)
+    print(table(load()).to_markdown())
 
 
 if __name__ == "__main__":

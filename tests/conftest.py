@@ -11,10 +11,14 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import pytest
+import torch
 from families import VOCABULARY, tiny_config
 
 from sklearn_lntune import LNTunedTransformerClassifier, clear_backbones
 from sklearn_lntune.datasets.real import FOLDER_VARIABLE
+
+# Tiny products gain nothing from threads, and pytest-xdist runs one worker a core.
+torch.set_num_threads(1)
 
 WORDS = (
     "good bad happy sad sun rain fast slow new old red blue cat dog tree house water fire "
@@ -53,7 +57,6 @@ def save_tokenizer(folder: Path) -> None:
 
 def save_backbone(folder: Path, family: str = "bert", **overrides: Any) -> Path:
     """A random tiny backbone of ``family`` with its tokenizer, as transformers saves it."""
-    import torch
     from transformers import AutoModel
 
     config = tiny_config(family, **overrides)

@@ -1,0 +1,230 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given
+from hypothesis.extra.numpy import arrays
+from hypothesis.strategies import floats
+from sklearn.metrics import accuracy_score, f1_score, log_loss, make_scorer, roc_auc_score
+from sklearn.utils.class_weight import compute_class_weight
+
+from sklearn_lntune.task.one_label import OneLabel, check_labels, check_scoring
+
+RANDOM = np.random.default_rng(0)
+THREE = OneLabel.from_targets(["a", "b", "c"])
+TWO = OneLabel.from_targets(["no", "yes"])
+CODES = np.array([0, 1, 2, 1, 0, 2, 2, 2, 0, 1])
+LOGITS = RANDOM.normal(size=(10, 3)) + np.eye(3)[CODES]
+EVEN = np.ones(10)
+WEIGHTS = RANDOM.uniform(0.5, 2.0, 10)
+
+
+@pytest.mark.parametrize(
+    ("y", "classes", "codes"),
+    [
+        (["spam", "ham", "spam"], ["ham", "spam"], [1, 0, 1]),
+        ([3, 1, 2, 1], [1, 2, 3], [2, 0, 1, 0]),
+        ([100, -7, 100, 12], [-7, 12, 100], [2, 0, 2, 1]),
+        ([True, False, True], [False, True], [1, 0, 1]),
+        ([1.0, 0.0, 1.0], [0.0, 1.0], [1, 0, 1]),
+        (np.array(["b", "a"], dtype=object), ["a", "b"], [1, 0]),
+        (pd.Series(["b", "a", "b"], dtype="string"), ["a", "b"], [1, 0, 1]),
+        (pd.Series(["b", "a", "b"], dtype="category"), ["a", "b"], [1, 0, 1]),
+    ],
+)
+def test_labels_are_encoded_and_come_back(y: Any, classes: list[Any], codes: list[int]) -> None:
+    task = OneLabel.from_targets(y)
+    assert task.classes.tolist() == classes
+    assert task.n_outputs == len(classes)
+    assert task.encode(y).tolist() == codes
+    assert task.decide(np.eye(len(classes))[codes]).tolist() == list(y)
+
+
+def test_some_of_the_classes_are_encoded_as_with_all() -> None:
+    assert THREE.encode(["c", "c"]).tolist() == [2, 2]
+
+
+@pytest.mark.parametrize(
+    ("y", "named"), [(["a", "z", "y"], r"\['y', 'z'\]"), (["a", "a longer one"], "a longer one")]
+)
+def test_unknown_labels_are_named(y: list[str], named: str) -> None:
+    with pytest.raises(ValueError, match=rf"y_val holds labels .*{named}.*\['a', 'b', 'c'\]"):
+        THREE.encode(y, "y_val")
+
+
+def test_unknown_numbers_are_named_too() -> None:
+    with pytest.raises(ValueError, match=r"y holds labels .*\[4\]"):
+        OneLabel.from_targets([1, 5]).encode([1, 4, 5])
+
+
+@pytest.mark.parametrize(
+    ("y", "message"),
+    [
+        (["a", "a"], r"y holds a single class \(.*'a'.*\)"),
+        ([0.5, 1.5, 2.5], "continuous"),
+        (np.array([[0, 1], [1, 1]]), r"y has several labels a row \(multilabel-indicator\)"),
+        (np.array([[1, 2], [3, 1]]), r"y has several labels a row \(multiclass-multioutput\)"),
+        (None, "requires y to be passed"),
+        ([1.0, float("nan")], "y contains NaN"),
+    ],
+)
+def test_targets_that_are_no_labels_are_errors(y: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        OneLabel.from_targets(y)
+
+
+def test_check_labels_names_its_argument() -> None:
+    with pytest.raises(ValueError, match="y_val has several labels"):
+        check_labels(np.array([[0, 1], [1, 1]]), "y_val")
+
+
+def test_without_class_weight_rows_keep_their_weights() -> None:
+    assert THREE.row_weights(CODES, None, None).tolist() == [1.0] * 10
+    assert THREE.row_weights(CODES, np.arange(10), None).tolist() == list(range(10))
+
+
+def test_balanced_is_as_in_scikit_learn() -> None:
+    factors = compute_class_weight("balanced", classes=np.arange(3), y=CODES)
+    weights = THREE.row_weights(CODES, None, "balanced")
+    np.testing.assert_allclose(weights, factors[CODES], rtol=1e-15)
+
+
+def test_balanced_with_sample_weights_equals_repeated_rows() -> None:
+    times = np.array([1, 3, 2, 1, 1, 4, 1, 2, 5, 1])
+    weighted = THREE.row_weights(CODES, times, "balanced")
+    repeated = THREE.row_weights(np.repeat(CODES, times), None, "balanced")
+    np.testing.assert_allclose(np.repeat(weighted / times, times), repeated, rtol=1e-15)
+    np.testing.assert_allclose(np.bincount(CODES, weighted), times.sum() / 3, rtol=1e-15)
+
+
+def test_balanced_leaves_out_a_class_of_no_weight() -> None:
+    codes = np.array([0, 0, 1])
+    assert THREE.row_weights(codes, None, "balanced").tolist() == [0.75, 0.75, 1.5]
+    silent = np.array([1.0, 1.0, 0.0])
+    assert THREE.row_weights(codes, silent, "balanced").tolist() == [1.0, 1.0, 0.0]
+
+
+def test_class_weights_multiply_sample_weights() -> None:
+    weights = THREE.row_weights(np.array([0, 1, 2]), np.array([1.0, 2.0, 3.0]), {"b": 10, "c": 0.5})
+    assert weights.tolist() == [1.0, 20.0, 1.5]
+
+
+@pytest.mark.parametrize(
+    ("class_weight", "message"),
+    [
+        ({"a": 1, "nobody": 2}, r"class_weight names labels .*\['nobody'\]"),
+        ("even", "class_weight must be .*'even'"),
+        (3, "class_weight must be .*3"),
+        ([1, 2, 3], r"class_weight must be .*\[1, 2, 3\]"),
+    ],
+)
+def test_a_wrong_class_weight_is_an_error(class_weight: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        THREE.row_weights(CODES, None, class_weight)
+
+
+@given(logits=arrays(float, (4, 3), elements=floats(-1e4, 1e4)))
+def test_probabilities_sum_to_one(logits: np.ndarray) -> None:
+    probabilities = OneLabel.probabilities(logits)
+    assert (probabilities >= 0).all()
+    np.testing.assert_allclose(probabilities.sum(1), 1, rtol=1e-12)
+    np.testing.assert_allclose(
+        np.exp(OneLabel.log_probabilities(logits)), probabilities, rtol=1e-9, atol=1e-300
+    )
+
+
+def test_log_probabilities_are_exact_where_probabilities_vanish() -> None:
+    logits = np.array([[0.0, 2000.0]])
+    assert OneLabel.probabilities(logits)[0, 0] == 0
+    assert OneLabel.log_probabilities(logits).tolist() == [[-2000.0, 0.0]]
+
+
+def test_decision_of_two_classes_is_one_number_a_row() -> None:
+    logits = np.array([[1.0, 3.0], [2.0, -1.0]])
+    assert TWO.decision(logits).tolist() == [2.0, -3.0]
+    assert (TWO.classes[(TWO.decision(logits) > 0).astype(int)] == TWO.decide(logits)).all()
+
+
+def test_decision_of_three_classes_is_their_logits() -> None:
+    assert (THREE.decision(LOGITS) == LOGITS).all()
+
+
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.2])
+def test_loss_is_the_cross_entropy_of_each_row(label_smoothing: float) -> None:
+    loss = OneLabel.loss(torch.tensor(LOGITS), torch.tensor(CODES), label_smoothing)
+    wanted = np.eye(3)[CODES] * (1 - label_smoothing) + label_smoothing / 3
+    expected = -(wanted * OneLabel.log_probabilities(LOGITS)).sum(1)
+    np.testing.assert_allclose(loss.numpy(), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("weights", [EVEN, WEIGHTS])
+def test_score_by_loss_is_the_negative_log_loss(weights: np.ndarray) -> None:
+    expected = log_loss(CODES, OneLabel.probabilities(LOGITS), sample_weight=weights)
+    assert THREE.score(LOGITS, CODES, weights, "loss") == pytest.approx(-expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("weights", [EVEN, WEIGHTS])
+def test_score_by_name_is_scikit_learns(weights: np.ndarray) -> None:
+    truth, answers = THREE.classes[CODES], THREE.decide(LOGITS)
+    for scoring, expected in (
+        ("accuracy", accuracy_score(truth, answers, sample_weight=weights)),
+        ("f1_macro", f1_score(truth, answers, average="macro", sample_weight=weights)),
+        (
+            make_scorer(f1_score, average="weighted"),
+            f1_score(truth, answers, average="weighted", sample_weight=weights),
+        ),
+    ):
+        assert THREE.score(LOGITS, CODES, weights, scoring) == pytest.approx(expected, rel=1e-12)
+
+
+def test_score_by_probabilities_is_scikit_learns() -> None:
+    expected = roc_auc_score(CODES, OneLabel.probabilities(LOGITS), multi_class="ovr")
+    assert 0.5 < expected < 1
+    assert THREE.score(LOGITS, CODES, EVEN, "roc_auc_ovr") == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("weights", [EVEN, WEIGHTS])
+def test_roc_auc_of_two_classes_ranks_by_the_decision(weights: np.ndarray) -> None:
+    codes = CODES % 2
+    logits = np.column_stack([np.zeros(10), RANDOM.normal(size=10) + codes])
+    expected = roc_auc_score(codes, logits[:, 1], sample_weight=weights)
+    assert 0 < expected < 1
+    assert TWO.score(logits, codes, weights, "roc_auc") == pytest.approx(expected)
+
+
+def test_score_by_callable_sees_answers_and_truth() -> None:
+    def share_of_c(estimator: Any, X: Any, y: Any) -> float:
+        assert estimator.classes_.tolist() == ["a", "b", "c"]
+        assert y.tolist() == THREE.classes[CODES].tolist()
+        return float(np.mean(estimator.predict(X) == "c"))
+
+    expected = np.mean(LOGITS.argmax(1) == 2)
+    assert THREE.score(LOGITS, CODES, EVEN, share_of_c) == expected
+    assert 0 < expected < 1
+
+
+def test_score_by_callable_without_weights_also_serves_weighted_rows() -> None:
+    assert THREE.score(LOGITS, CODES, WEIGHTS, lambda estimator, X, y: 0.25) == 0.25
+
+
+def test_score_by_callable_with_weights_gets_them() -> None:
+    def total(estimator: Any, X: Any, y: Any, sample_weight: Any = None) -> float:
+        return float(np.sum(sample_weight))
+
+    assert THREE.score(LOGITS, CODES, WEIGHTS, total) == WEIGHTS.sum()
+
+
+@pytest.mark.parametrize("scoring", ["nonsense", "accurcy", None, 3, ["accuracy"]])
+def test_a_wrong_scoring_is_an_error_that_repeats_it(scoring: Any) -> None:
+    with pytest.raises(ValueError, match=r"scoring must be .*") as error:
+        check_scoring(scoring)
+    assert f"got {scoring!r}" in str(error.value)
+
+
+@pytest.mark.parametrize("scoring", ["loss", len])
+def test_loss_and_callables_need_no_look_up(scoring: Any) -> None:
+    assert check_scoring(scoring) is scoring

@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+from typing import Any
+
+import datasets
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis.strategies import lists, text, tuples
+from scipy import sparse
+
+from sklearn_lntune.text.check import check_texts
+
+TEXTS = ["first text", "second, longer text", ""]
+PAIRS = [("is it raining?", "it pours"), ("a", ""), ("left", "right")]
+LEFT, RIGHT = [left for left, _ in PAIRS], [right for _, right in PAIRS]
+
+COLUMNS: dict[str, Any] = {
+    "list": TEXTS,
+    "tuple": tuple(TEXTS),
+    "list of numpy strings": list(np.array(TEXTS)),
+    "list of lists of one": [[text] for text in TEXTS],
+    "array of objects": np.array(TEXTS, dtype=object),
+    "array of str": np.array(TEXTS),
+    "array of variable strings": np.array(TEXTS, dtype=np.dtypes.StringDType()),
+    "array of one column": np.array(TEXTS)[:, None],
+    "pandas Series of objects": pd.Series(TEXTS, dtype=object),
+    "pandas Series of string": pd.Series(TEXTS, dtype="string"),
+    "pandas Series of str": pd.Series(TEXTS),
+    "pandas Series of categories": pd.Series(TEXTS, dtype="category"),
+    "pandas Series with an odd index": pd.Series(TEXTS, index=[7, 7, 0]),
+    "pandas frame": pd.DataFrame({"text": TEXTS}),
+    "pandas frame of string": pd.DataFrame({"text": TEXTS}, dtype="string"),
+    "polars Series": pl.Series(TEXTS),
+    "polars frame": pl.DataFrame({"text": TEXTS}),
+    "datasets column": datasets.Dataset.from_dict({"text": TEXTS})["text"],
+}
+
+TWO_COLUMNS: dict[str, Any] = {
+    "list of tuples": PAIRS,
+    "list of lists": [list(pair) for pair in PAIRS],
+    "list of arrays": [np.array(pair) for pair in PAIRS],
+    "tuple of tuples": tuple(PAIRS),
+    "array of str": np.array(PAIRS),
+    "array of objects": np.array(PAIRS, dtype=object),
+    "pandas frame": pd.DataFrame({"a": LEFT, "b": RIGHT}),
+    "pandas frame of mixed types": pd.DataFrame(
+        {"a": pd.Series(LEFT, dtype=object), "b": pd.Series(RIGHT, dtype="string")}
+    ),
+    "polars frame": pl.DataFrame({"a": LEFT, "b": RIGHT}),
+}
+
+
+@pytest.mark.parametrize("form", COLUMNS)
+def test_every_form_of_one_column_gives_its_texts(form: str) -> None:
+    found = check_texts(COLUMNS[form])
+    assert found == TEXTS
+    assert {type(text) for text in found} == {str}
+
+
+@pytest.mark.parametrize("form", TWO_COLUMNS)
+def test_every_form_of_two_columns_gives_its_pairs(form: str) -> None:
+    found = check_texts(TWO_COLUMNS[form])
+    assert found == PAIRS
+    assert {type(part) for pair in found for part in pair} == {str}
+
+
+@given(texts=lists(text(), min_size=1))
+def test_any_texts_come_back_in_order(texts: list[str]) -> None:
+    assert check_texts(texts) == texts
+    assert check_texts(np.array(texts, dtype=object)) == texts
+    assert check_texts(pl.Series(texts)) == texts
+
+
+@given(pairs=lists(tuples(text(), text()), min_size=1))
+def test_any_pairs_come_back_in_order(pairs: list[tuple[str, str]]) -> None:
+    assert check_texts(pairs) == pairs
+    assert check_texts([list(pair) for pair in pairs]) == pairs
+
+
+@pytest.mark.parametrize(
+    ("numbers", "expected"),
+    [
+        (np.array([[1.0, 2.5], [np.nan, -3.0]]), ["1 2.5", "nan -3"]),
+        (np.array([[1, 2], [3, 4]]), ["1 2", "3 4"]),
+        (np.array([[1, 2.5]], dtype=object), ["1 2.5"]),
+        ([[1, float("nan")], [3, 4]], ["1 nan", "3 4"]),
+        ([[True, False, True]], ["1 0 1"]),
+        (pd.DataFrame({"a": [1, 2], "b": [0.5, np.nan]}), ["1 0.5", "2 nan"]),
+        (pl.DataFrame({"a": [1, 2], "b": [0.5, 1.0]}), ["1 0.5", "2 1"]),
+    ],
+)
+def test_rows_of_numbers_are_joined_with_a_warning(numbers: Any, expected: list[str]) -> None:
+    with pytest.warns(UserWarning, match="X holds numbers, not texts"):
+        assert check_texts(numbers) == expected
+
+
+@pytest.mark.parametrize(
+    ("X", "error", "message"),
+    [
+        ("one string", TypeError, r"got str \('one string'\)"),
+        (b"bytes", TypeError, "got bytes"),
+        (None, TypeError, "got NoneType"),
+        ({"text": "a"}, TypeError, "got dict"),
+        (7, TypeError, "got int, which has no length"),
+        ((text for text in TEXTS), TypeError, "got generator, .* into a list first"),
+        ({"a", "b"}, TypeError, "got set"),
+        (np.array("a"), (TypeError, ValueError), "X must be"),
+        ([], ValueError, r"X holds no texts \(0 sample"),
+        (np.array([], dtype=object), ValueError, r"0 sample"),
+        (np.empty((0, 3)), ValueError, r"0 sample"),
+        (pd.Series([], dtype="string"), ValueError, r"0 sample"),
+        (np.array([[["a"]]]), ValueError, "3 dimensions"),
+        ([[["a"]]], ValueError, "3 dimensions"),
+        (np.zeros((2, 2, 2)), ValueError, "dim 3"),
+        ([("a", "b", "c")], ValueError, "X has 3 text columns"),
+        (pl.DataFrame({"a": ["x"], "b": ["y"], "c": ["z"]}), ValueError, "X has 3 text columns"),
+        (np.array([1, 2, 3]), ValueError, "Expected 2D array"),
+        ([1, 2, 3], ValueError, r"X is 1-D and holds numbers \(row 0: 1\)"),
+        (pd.Series([1.5, 2.5]), ValueError, r"X is 1-D and holds numbers \(row 0: 1.5\)"),
+        (sparse.csr_matrix(np.eye(2)), TypeError, "[Ss]parse"),
+        (["a", 3, 4], TypeError, r"row 1 of X is int \(3\)"),
+        ([("a", 1), ("b", 2)], TypeError, r"row 0 of X is int \(1\)"),
+        ([[1, 2], [3, "b"]], TypeError, r"X is "),
+        (["a", b"b"], TypeError, r"row 1 of X is bytes \(b'b'\)"),
+        (np.array([b"a"]), TypeError, "row 0 of X is bytes"),
+        ([("a", "b"), "c"], ValueError, "sequence of 2, unlike the other rows"),
+        (["c", ("a", "b")], ValueError, "row 1 of X is a sequence of 2"),
+        ([("a", "b"), ("c",)], ValueError, "unlike the other rows"),
+        ([("a",), ("b", "c"), ("d", "e", "f")], ValueError, "unlike the other rows"),
+        (pd.Series([np.array([0.5, 1.5]), np.array([2.5, 3.5])]), (TypeError, ValueError), "row 0"),
+    ],
+)
+def test_anything_else_is_an_error_that_says_what_it_got(
+    X: Any, error: type[Exception] | tuple[type[Exception], ...], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        check_texts(X)
+
+
+@pytest.mark.parametrize(
+    "X",
+    [
+        ["a", "b", None, None],
+        ["a", "b", float("nan")],
+        ["a", "b", pd.NA],
+        ["a", "b", pd.NaT],
+        np.array(["a", "b", None], dtype=object),
+        pd.Series(["a", "b", None]),
+        pd.Series(["a", "b", pd.NA], dtype="string"),
+        pd.Series(["a", "b", np.nan], dtype=object),
+        pd.DataFrame({"a": ["a", "b", "c"], "b": ["a", "b", None]}),
+        pl.Series(["a", "b", None]),
+        pl.DataFrame({"a": ["a", "b", None]}),
+        [("a", "b"), ("c", "d"), ("e", None)],
+        datasets.Dataset.from_dict({"text": ["a", "b", None]})["text"],
+    ],
+)
+def test_a_missing_text_is_an_error_that_names_its_row(X: Any) -> None:
+    with pytest.raises(ValueError, match="missing text in row 2"):
+        check_texts(X)

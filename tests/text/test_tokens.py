@@ -1,0 +1,266 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import WORDS
+from hypothesis import given
+from hypothesis.strategies import data, integers, lists, sampled_from, tuples
+
+from sklearn_lntune.text import tokens as tokens_module
+from sklearn_lntune.text.tokens import Tokens, TokenTable, _Cache, _Row, clear_tokens
+
+SENTENCES = lists(sampled_from([*WORDS, "unheard"]), max_size=12).map(" ".join)
+EMPTY = 64  # what an entry of the cache counts beside its tokens
+
+
+class Counting:
+    """A tokenizer that notes what it is asked for."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self.tokenizer = tokenizer
+        self.asked: list[Any] = []
+
+    def __call__(self, first: Any, second: Any = None, **kwargs: Any) -> Any:
+        self.asked += first if second is None else zip(first, second, strict=True)
+        return self.tokenizer(first, second, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.tokenizer, name)
+
+
+@pytest.fixture(scope="module")
+def load(tiny_backbone: Callable[..., Path]) -> Callable[..., Any]:
+    from transformers import AutoTokenizer
+
+    return lambda **kwargs: AutoTokenizer.from_pretrained(tiny_backbone(), **kwargs)
+
+
+@pytest.fixture(scope="module")
+def tokenizer(load: Callable[..., Any]) -> Any:
+    return load(model_input_names=["input_ids", "token_type_ids", "attention_mask"])
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tokens_module, "_cache", _Cache(100_000))
+
+
+def rows_of(table: TokenTable) -> list[list[int]]:
+    return [part.tolist() for part in np.split(table.ids, table.offsets[1:-1])]
+
+
+def segments_of(table: TokenTable) -> list[list[int]]:
+    assert table.segments is not None
+    return [part.tolist() for part in np.split(table.segments, table.offsets[1:-1])]
+
+
+def own_output(tokenizer: Any, text: Any, max_length: int) -> Any:
+    # As a batch of one: a call with two strings takes an empty second one for none.
+    parts = ([text],) if isinstance(text, str) else ([text[0]], [text[1]])
+    output = tokenizer(*parts, truncation=True, max_length=max_length)
+    return {name: rows[0] for name, rows in output.items()}
+
+
+def n_longer(tokenizer: Any, texts: Sequence[Any], max_length: int) -> int:
+    whole = [own_output(tokenizer, text, 1000)["input_ids"] for text in texts]
+    return sum(len(ids) > max_length for ids in whole)
+
+
+@given(texts=lists(SENTENCES, min_size=1, max_size=8), max_length=integers(4, 12))
+def test_table_is_the_tokenizers_own_output(
+    tokenizer: Any, texts: list[str], max_length: int
+) -> None:
+    table = Tokens(tokenizer, "own").table(texts, max_length)
+    own = [own_output(tokenizer, text, max_length)["input_ids"] for text in texts]
+    assert rows_of(table) == own
+    assert len(table) == len(texts)
+    assert table.lengths.tolist() == list(map(len, own))
+    assert table.n_truncated == n_longer(tokenizer, texts, max_length)
+
+
+@given(
+    pairs=lists(tuples(SENTENCES, SENTENCES), min_size=1, max_size=8), max_length=integers(5, 20)
+)
+def test_table_of_pairs_tells_the_sentences_apart(
+    tokenizer: Any, pairs: list[tuple[str, str]], max_length: int
+) -> None:
+    table = Tokens(tokenizer, "pairs").table(pairs, max_length)
+    own = [own_output(tokenizer, pair, max_length) for pair in pairs]
+    assert rows_of(table) == [output["input_ids"] for output in own]
+    assert segments_of(table) == [output["token_type_ids"] for output in own]
+    assert table.n_truncated == n_longer(tokenizer, pairs, max_length)
+
+
+def test_pairs_without_token_types_have_no_segments(load: Callable[..., Any]) -> None:
+    plain = load(model_input_names=["input_ids", "attention_mask"])
+    table = Tokens(plain, "no types").table([("good", "bad")], 10)
+    assert table.segments is None
+    assert rows_of(table) == [plain("good", "bad")["input_ids"]]
+
+
+def test_texts_have_no_segments(tokenizer: Any) -> None:
+    assert Tokens(tokenizer, "d").table(["good", "bad"], 10).segments is None
+
+
+def test_repeated_texts_are_tokenised_once_and_stay_in_place(tokenizer: Any) -> None:
+    counting = Counting(tokenizer)
+    texts = ["good", "sun rain", "good", "good", "", "sun rain"]
+    table = Tokens(counting, "d").table(texts, 10)
+    assert counting.asked == ["good", "sun rain", ""]
+    assert rows_of(table) == [own_output(tokenizer, text, 10)["input_ids"] for text in texts]
+
+
+def test_a_text_seen_before_is_not_tokenised_again(tokenizer: Any) -> None:
+    counting = Counting(tokenizer)
+    first = Tokens(counting, "d").table(["good", "bad"], 10)
+    again = Tokens(counting, "d").table(["bad", "sun", "good"], 10)
+    assert counting.asked == ["good", "bad", "sun"]
+    assert rows_of(again)[::2] == rows_of(first)[::-1]
+
+
+def test_truncated_rows_are_counted_from_memory_too(tokenizer: Any) -> None:
+    tokens = Tokens(tokenizer, "d")
+    texts = ["good bad sun rain", "good", "good bad sun rain"]
+    assert [tokens.table(texts, 5).n_truncated for _ in range(2)] == [2, 2]
+
+
+def test_other_lengths_tokenizers_and_pairs_are_not_mixed_up(tokenizer: Any) -> None:
+    counting = Counting(tokenizer)
+    text = "good bad sun rain"
+    assert rows_of(Tokens(counting, "d").table([text], 4)) == [[1, 5, 6, 2]]
+    assert rows_of(Tokens(counting, "d").table([text], 5)) == [[1, 5, 6, 9, 2]]
+    assert Tokens(counting, "d").table([(text, "")], 5).segments is not None
+    Tokens(counting, "another digest").table([text], 4)
+    assert counting.asked == [text, text, (text, ""), text]
+
+
+def test_clear_tokens_forgets(tokenizer: Any) -> None:
+    counting = Counting(tokenizer)
+    for _ in range(2):
+        Tokens(counting, "d").table(["good"], 10)
+        clear_tokens()
+    assert counting.asked == ["good", "good"]
+
+
+def test_a_full_cache_drops_the_least_used() -> None:
+    cache = _Cache(3 * (EMPTY + 6))
+    row = _Row(np.zeros((1, 6), np.int32), False)
+    for text in "abc":
+        cache.put("group", {text: row})
+    cache.get("group", ["a"])
+    cache.put("group", {"d": row})
+    assert list(cache.get("group", list("abcd"))) == ["a", "c", "d"]
+    assert len(cache) == 3
+
+
+def test_a_row_put_twice_counts_once() -> None:
+    cache = _Cache(2 * (EMPTY + 6))
+    row = _Row(np.zeros((1, 6), np.int32), False)
+    for text in "aaab":
+        cache.put("group", {text: row})
+    assert list(cache.get("group", ["a", "b"])) == ["a", "b"]
+
+
+@pytest.mark.parametrize("capacity", [0, 2 * EMPTY])
+def test_table_is_right_where_the_cache_cannot_hold_it(
+    tokenizer: Any, texts: list[str], capacity: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = _Cache(capacity)
+    monkeypatch.setattr(tokens_module, "_cache", cache)
+    monkeypatch.setattr(tokens_module, "_CHUNK", 3)
+    table = Tokens(tokenizer, "d").table(texts, 6)
+    assert rows_of(table) == [own_output(tokenizer, text, 6)["input_ids"] for text in texts]
+    assert len(cache) * EMPTY <= capacity
+
+
+def test_an_empty_text_keeps_its_special_tokens(tokenizer: Any) -> None:
+    assert rows_of(Tokens(tokenizer, "d").table(["", "good"], 10)) == [[1, 2], [1, 5, 2]]
+
+
+@pytest.mark.parametrize(
+    ("special", "token"),
+    [
+        ({"eos_token": "[SEP]"}, 2),
+        ({"eos_token": "[PAD]", "pad_token": "[SEP]"}, 0),
+        ({"pad_token": "[MASK]"}, 4),
+        ({}, 0),
+    ],
+)
+def test_an_empty_text_without_special_tokens_is_one_token(
+    special: dict[str, str], token: int
+) -> None:
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    words = ["[PAD]", "[CLS]", "[SEP]", "[UNK]", "[MASK]", "good"]
+    core = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, "[UNK]"))
+    core.pre_tokenizer = pre_tokenizers.Whitespace()
+    bare = PreTrainedTokenizerFast(tokenizer_object=core, unk_token="[UNK]", **special)
+    assert rows_of(Tokens(bare, "bare").table(["good good", ""], 10)) == [[5, 5], [token]]
+    pairs = Tokens(bare, "bare").table([("", ""), ("good", "")], 10)
+    assert rows_of(pairs) == [[token], [5]]
+
+
+def test_a_slow_tokenizer_gives_the_same_as_by_itself() -> None:
+    from transformers import ByT5Tokenizer
+
+    slow = ByT5Tokenizer()
+    texts = ["good", "", "abcd", "abcde", "a longer text"]
+    table = Tokens(slow, "slow").table(texts, 5)
+    assert rows_of(table) == [own_output(slow, text, 5)["input_ids"] for text in texts]
+    assert table.n_truncated == 2
+    pairs = [("ab", "c"), ("abc", "defgh"), ("abcde", "")]
+    assert Tokens(slow, "slow").table(pairs, 6).n_truncated == n_longer(slow, pairs, 6) == 2
+
+
+def test_threads_at_once_get_equal_tables(tokenizer: Any, texts: list[str]) -> None:
+    shared = Tokens(tokenizer, "threads")
+    lengths = [3 + i % 4 for i in range(8)]
+    barrier = threading.Barrier(len(lengths))
+
+    def tables(max_length: int) -> list[TokenTable]:
+        barrier.wait()
+        return [shared.table(texts[i:] + texts[:i], max_length) for i in range(len(texts))]
+
+    with ThreadPoolExecutor(len(lengths)) as pool:
+        found = list(pool.map(tables, lengths))
+    for max_length, made in zip(lengths, found, strict=True):
+        own = [own_output(tokenizer, text, max_length)["input_ids"] for text in texts]
+        for i, table in enumerate(made):
+            assert rows_of(table) == own[i:] + own[:i]
+
+
+@given(drawn=data())
+def test_padded_equals_the_slow_way(drawn: Any) -> None:
+    token_rows = drawn.draw(lists(lists(integers(0, 9), min_size=1, max_size=6), min_size=1))
+    chosen = drawn.draw(lists(integers(0, len(token_rows) - 1), min_size=1, max_size=6))
+    flat = np.array([token for row in token_rows for token in row], dtype=np.int32)
+    offsets = np.cumsum([0, *map(len, token_rows)])
+    table = TokenTable(flat, (flat % 2).astype(np.uint8), offsets, 0)
+    width = max(len(token_rows[row]) for row in chosen)
+
+    def slow(value: Callable[[int], int], fill: int) -> list[list[int]]:
+        found = []
+        for row in chosen:
+            cells = [value(token) for token in token_rows[row]]
+            found.append(cells + [fill] * (width - len(cells)))
+        return found
+
+    inputs = table.padded(np.array(chosen), pad_id=7)
+    assert inputs["input_ids"].tolist() == slow(lambda token: token, 7)
+    assert inputs["attention_mask"].tolist() == slow(lambda token: 1, 0)
+    assert inputs["token_type_ids"].tolist() == slow(lambda token: token % 2, 0)
+    assert {array.dtype for array in inputs.values()} == {np.dtype(np.int64)}
+
+
+def test_padded_has_token_types_only_for_segments(tokenizer: Any) -> None:
+    tokens = Tokens(tokenizer, "d")
+    row = np.array([0])
+    assert set(tokens.table(["a"], 9).padded(row, 0)) == {"input_ids", "attention_mask"}
+    assert "token_type_ids" in tokens.table([("a", "b")], 9).padded(row, 0)
