@@ -37,15 +37,16 @@ BASE = {
 #: Rows and what is changed, one thing at a time, most telling first.
 RUNS: list[tuple[int, dict[str, float]]] = [
     (1000, {}),
-    (1000, {"lr": 3e-3}),
-    (100, {}),
-    (100, {"lr": 3e-3}),
-    (10000, {}),
     (1000, {"min_steps": 300}),
     (100, {"min_steps": 300}),
+    (1000, {"min_steps": 300, "lr": 3e-3}),
+    (100, {"min_steps": 150}),
+    (100, {"min_steps": 300, "lr": 3e-3}),
+    (10000, {}),
+    (1000, {"min_steps": 150}),
     (10000, {"lr": 3e-3}),
-    (1000, {"lr": 2e-2}),
-    (1000, {"dropout": 0.0}),
+    (100, {}),
+    (1000, {"min_steps": 300, "dropout": 0.0}),
 ]
 N_SCORED = 1000
 

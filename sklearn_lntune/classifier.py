@@ -501,7 +501,7 @@ class LNTunedTransformerClassifier(
 
         Returns
         -------
-        ndarray of shape (n_samples, embedding_size_)
+        ndarray of shape (n_samples, embedding_size)
         """
         return self._compute(X, "pooled")
 
@@ -510,7 +510,7 @@ class LNTunedTransformerClassifier(
 
         Returns
         -------
-        ndarray of shape (n_samples, embedding_size_)
+        ndarray of shape (n_samples, embedding_size)
         """
         return self.embed(X)
 
@@ -617,6 +617,11 @@ class LNTunedTransformerClassifier(
             raise ValueError(
                 f"warm_start goes on with the classes {self.classes_.tolist()}, but y has "
                 f"{task.classes.tolist()}. Set warm_start=False to start anew."
+            )
+        if as_plain(methods_of(self.tuning)) != self.tuning_:
+            raise ValueError(
+                f"tuning={self.tuning!r} is not what the delta so far was learnt with "
+                f"({self.tuning_}); a fit can only go on with the same."
             )
         return self.delta_
 

@@ -86,7 +86,9 @@ class Network(nn.Module):
         if pooling == "native":
             if n_fits != 1:
                 raise ValueError("pooling='native' has a head that does not stack.")
-            self.body, head = with_native_head(body, body.config, n_outputs, generator)
+            self.body, head = with_native_head(
+                body, body.config, n_outputs, generator, backbone.trust_remote_code
+            )
             linear = last_linear(self.body, head, n_outputs)
             self.embedding_size = linear.in_features
             self.head: nn.Module = linear

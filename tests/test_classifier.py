@@ -179,9 +179,7 @@ def test_steps_and_epochs(tiny_clf: Clf, texts: list[str], labels: list[str]) ->
     assert (clf.n_epochs_, clf.n_steps_) == (2, 6)
 
 
-def test_accumulated_batches_equal_one_large_batch(
-    tiny_clf: Clf, labels: list[str]
-) -> None:
+def test_accumulated_batches_equal_one_large_batch(tiny_clf: Clf, labels: list[str]) -> None:
     X = ["good bad"] * 20 + ["sun rain"] * 20  # of one length, so that batches hold what they hold
     fixed = {"dropout": 0.0, "max_epochs": 1, "max_grad_norm": None}
     small = tiny_clf(batch_size=10, accumulate=4, **fixed).fit(X, labels)
@@ -431,9 +429,7 @@ class _StopAfter(Callback):  # type: ignore[misc]
 # -- answers ---------------------------------------------------------------------------
 
 
-def test_answers_agree_with_each_other(
-    tiny_clf: Clf, texts: list[str], labels: list[str]
-) -> None:
+def test_answers_agree_with_each_other(tiny_clf: Clf, texts: list[str], labels: list[str]) -> None:
     clf = tiny_clf().fit(texts, labels)
     probabilities = clf.predict_proba(texts)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-12)
@@ -572,9 +568,7 @@ def test_the_global_random_state_is_left_alone(
     assert random.getstate() == before[2]
 
 
-def test_seeds_differ_and_none_is_fresh(
-    tiny_clf: Clf, texts: list[str], labels: list[str]
-) -> None:
+def test_seeds_differ_and_none_is_fresh(tiny_clf: Clf, texts: list[str], labels: list[str]) -> None:
     zero = tiny_clf(random_state=0).fit(texts, labels)
     assert not same(zero.delta_, tiny_clf(random_state=1).fit(texts, labels).delta_)
     fresh = [tiny_clf(random_state=None).fit(texts, labels).delta_ for _ in range(2)]

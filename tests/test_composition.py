@@ -156,9 +156,7 @@ def test_as_a_transformer(clf: Any, texts: list[str], labels: list[str]) -> None
     check_answers(pipe, frame, labels)
 
 
-def test_two_processes_give_the_same_as_one(
-    clf: Any, texts: list[str], labels: list[str]
-) -> None:
+def test_two_processes_give_the_same_as_one(clf: Any, texts: list[str], labels: list[str]) -> None:
     grid = {"lr": [1e-3, 1e-2]}
     one = GridSearchCV(clf, grid, cv=2, n_jobs=1).fit(texts, labels)
     two = GridSearchCV(clf, grid, cv=2, n_jobs=2, error_score="raise").fit(texts, labels)

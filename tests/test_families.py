@@ -71,9 +71,7 @@ def batch(rows: int = 4, length: int = 7) -> dict[str, torch.Tensor]:
 
 
 @EACH
-def test_norms_have_their_sites_and_layers(
-    family: str, tiny_backbone: Callable[..., Path]
-) -> None:
+def test_norms_have_their_sites_and_layers(family: str, tiny_backbone: Callable[..., Path]) -> None:
     anatomy = get_backbone(tiny_backbone(family)).anatomy
     sites, n_values = EXPECTED[family]
     assert Counter(norm.site for norm in anatomy.norms) == sites
@@ -194,9 +192,7 @@ def test_native_head_trains(
     ("name", "width", "layers", "count", "share"),
     [("bert-base", 768, 12, 38_400, 0.035), ("bert-large", 1024, 24, 100_352, 0.030)],
 )
-def test_counts_of_the_paper(
-    name: str, width: int, layers: int, count: int, share: float
-) -> None:
+def test_counts_of_the_paper(name: str, width: int, layers: int, count: int, share: float) -> None:
     from transformers import BertConfig
 
     config = BertConfig(

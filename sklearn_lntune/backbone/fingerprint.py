@@ -13,7 +13,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+_TOKENIZER_CONFIG = "tokenizer_config.json"
 _TOKENIZER_FILES = (
+    _TOKENIZER_CONFIG,
     "added_tokens.json",
     "merges.txt",
     "sentencepiece.bpe.model",
@@ -27,6 +29,16 @@ _TOKENIZER_FILES = (
 )
 # What a configuration records about its own history rather than about the model.
 _INCIDENTAL = ("transformers_version", "dtype", "torch_dtype")
+# What a tokenizer's configuration records that does not change a token. Its longest input is
+# the classifier's own `max_length`.
+_TOKENIZER_INCIDENTAL = (
+    "backend",
+    "chat_template",
+    "model_max_length",
+    "name_or_path",
+    "tokenizer_class",
+    *_INCIDENTAL,
+)
 
 
 def _cached_by_files(digest: Callable[[list[Path]], str]) -> Callable[[list[Path]], str]:
@@ -56,7 +68,7 @@ def backbone_fingerprint(config: Path, weights: list[Path]) -> str:
 @_cached_by_files
 def _backbone_digest(files: list[Path]) -> str:
     config, *weights = files
-    digest = hashlib.sha256(_config_bytes(config))
+    digest = hashlib.sha256(_json_bytes(config, _INCIDENTAL))
     stored = [tensor for file in weights for tensor in _stored_tensors(file)]
     for tensor in sorted(stored, key=attrgetter("name")):
         digest.update(json.dumps([tensor.name, tensor.kind, tensor.shape]).encode())
@@ -67,11 +79,16 @@ def _backbone_digest(files: list[Path]) -> str:
 
 @_cached_by_files
 def tokenizer_digest(files: list[Path]) -> str:
-    """SHA-256 over the tokenizer's ``files``, names and bytes."""
+    """SHA-256 over the tokenizer's ``files``, names and bytes.
+
+    Of its configuration only what changes a token counts.
+    """
     digest = hashlib.sha256()
     for file in sorted(files):
-        digest.update(json.dumps([file.name, file.stat().st_size]).encode())
-        digest.update(file.read_bytes())
+        is_config = file.name == _TOKENIZER_CONFIG
+        content = _json_bytes(file, _TOKENIZER_INCIDENTAL) if is_config else file.read_bytes()
+        digest.update(json.dumps([file.name, len(content)]).encode())
+        digest.update(content)
     return digest.hexdigest()
 
 
@@ -80,11 +97,12 @@ def tokenizer_files(folder: Path) -> list[Path]:
     return [folder / name for name in _TOKENIZER_FILES if (folder / name).is_file()]
 
 
-def _config_bytes(config: Path) -> bytes:
+def _json_bytes(file: Path, incidental: tuple[str, ...]) -> bytes:
+    """A JSON object in one form, without private and ``incidental`` keys."""
     kept = {
         key: value
-        for key, value in json.loads(config.read_text("utf-8")).items()
-        if not key.startswith("_") and key not in _INCIDENTAL
+        for key, value in json.loads(file.read_text("utf-8")).items()
+        if not key.startswith("_") and key not in incidental
     }
     return json.dumps(kept, sort_keys=True).encode()
 

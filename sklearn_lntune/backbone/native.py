@@ -13,7 +13,11 @@ from sklearn_lntune.backbone.placement import delta_type
 
 
 def with_native_head(
-    backbone: nn.Module, config: Any, n_outputs: int, generator: torch.Generator
+    backbone: nn.Module,
+    config: Any,
+    n_outputs: int,
+    generator: torch.Generator,
+    trust_remote_code: bool = False,
 ) -> tuple[nn.Module, dict[str, nn.Parameter]]:
     """Build the model's own ``...ForSequenceClassification`` around ``backbone``.
 
@@ -47,7 +51,9 @@ def with_native_head(
         config.pad_token_id = 0
     try:
         with torch.device("meta"):
-            model = AutoModelForSequenceClassification.from_config(config)
+            model = AutoModelForSequenceClassification.from_config(
+                config, trust_remote_code=trust_remote_code
+            )
     except (ValueError, KeyError) as error:
         raise ValueError(
             f"pooling='native': transformers has no classification head for "

@@ -120,6 +120,8 @@ def _has_native_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if device.type == "cpu":
-        can = torch.cpu.get_capabilities()
-        return bool(can.get("avx512_bf16") or can.get("amx_bf16"))
+        if hasattr(torch.cpu, "get_capabilities"):
+            can = torch.cpu.get_capabilities()
+            return bool(can.get("avx512_bf16") or can.get("amx_bf16"))
+        return torch.cpu._is_avx512_bf16_supported()  # noqa: SLF001 - torch before 2.10
     return False

@@ -84,9 +84,14 @@ class Backbone:
         """The transformers tokenizer."""
         return load_tokenizer(self.source, self.trust_remote_code)
 
-    @cached_property
+    @property
     def tokens(self) -> Tokens:
         """The tokenizer with its memory."""
+        with self._lock:  # one for all threads: a tokenizer takes one call at a time
+            return self._tokens
+
+    @cached_property
+    def _tokens(self) -> Tokens:
         return Tokens(self.tokenizer, self.tokenizer_fingerprint)
 
     @cached_property

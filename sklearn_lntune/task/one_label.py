@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -74,7 +75,7 @@ class OneLabel:
         weights = np.ones(len(codes)) if sample_weight is None else sample_weight.astype(float)
         if class_weight is None:
             return weights
-        if isinstance(class_weight, str) and class_weight != "balanced":
+        if not isinstance(class_weight, dict) and class_weight != "balanced":
             raise ValueError(
                 f"class_weight must be None, 'balanced' or a dict; got {class_weight!r}."
             )
@@ -145,7 +146,7 @@ class OneLabel:
         scorer = check_scoring(scoring)
         rows = np.arange(len(codes))[:, None]
         known = _KnownAnswers(self, logits)
-        if np.all(weights == weights[0]):
+        if np.all(weights == weights[0]) or not _takes_weights(scorer):
             return float(scorer(known, rows, self.classes[codes]))
         return float(scorer(known, rows, self.classes[codes], sample_weight=weights))
 
@@ -168,11 +169,19 @@ class _KnownAnswers(ClassifierMixin, BaseEstimator):
         return self.task.decision(self.logits[rows[:, 0]])
 
 
+def _takes_weights(scorer: Any) -> bool:
+    """Whether a scorer, made by scikit-learn or a plain callable, knows ``sample_weight``."""
+    function = getattr(scorer, "_score_func", scorer)
+    return "sample_weight" in signature(function).parameters
+
+
 def check_scoring(scoring: Any) -> Any:
     """The scorer that ``scoring`` names, or the callable itself; ``"loss"`` stays."""
     if callable(scoring) or (isinstance(scoring, str) and scoring == "loss"):
         return scoring
     try:
+        if scoring is None:
+            raise ValueError("None is no scorer's name")
         return get_scorer(scoring)
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(

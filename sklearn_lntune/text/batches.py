@@ -24,7 +24,7 @@ def shuffled_batches(
     lengths : ndarray of int of shape (n_rows,)
         Tokens a row.
     batch_size : int
-        Rows a batch; the last one drawn may be smaller.
+        Rows a batch; one of them, at random, takes the smaller rest.
     generator : torch.Generator
         Where the order comes from.
 
@@ -42,10 +42,16 @@ def shuffled_batches(
     """
     order = torch.randperm(len(lengths), generator=generator).numpy()
     batches: list[np.ndarray] = []
-    for start in range(0, len(order), WINDOW * batch_size):
-        window = order[start : start + WINDOW * batch_size]
+    # At least two windows: one alone would hold the same batches in every epoch.
+    span = batch_size * min(WINDOW, max(1, len(order) // (2 * batch_size)))
+    for start in range(0, len(order), span):
+        window = order[start : start + span]
         window = window[np.argsort(lengths[window], kind="stable")]
-        batches += [window[i : i + batch_size] for i in range(0, len(window), batch_size)]
+        sizes = [batch_size] * (len(window) // batch_size)
+        if rest := len(window) % batch_size:
+            at = int(torch.randint(len(sizes) + 1, (1,), generator=generator))
+            sizes.insert(at, rest)
+        batches += np.split(window, np.cumsum(sizes)[:-1])
     return [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]
 
 

@@ -48,7 +48,7 @@ def check_texts(X: Any) -> list[Text]:
     >>> check_texts([("is it raining?", "it is pouring")])
     [('is it raining?', 'it is pouring')]
     """
-    if isinstance(X, str | bytes | dict) or X is None:
+    if isinstance(X, str | bytes | dict | set | frozenset) or X is None:
         raise TypeError(f"X must be {_FORMS}; got {type(X).__name__} ({X!r:.60}).")
     if not hasattr(X, "__len__") and not hasattr(X, "__array__"):
         raise TypeError(
@@ -59,6 +59,8 @@ def check_texts(X: Any) -> list[Text]:
         return _numbers_as_texts(X)
 
     cells = _cells(X)
+    if cells.ndim == 0:
+        raise TypeError(f"X must be {_FORMS}; got a single value ({X!r:.60}).")
     if cells.ndim > 2:
         raise ValueError(f"X must be {_FORMS}; got an array with {cells.ndim} dimensions.")
     if len(cells) == 0:
@@ -75,7 +77,9 @@ def check_texts(X: Any) -> list[Text]:
 def _cells(X: Any) -> np.ndarray:
     """``X`` as an object array with one cell a text; ragged rows stay one cell."""
     if hasattr(X, "__array__"):
-        return np.asarray(X, dtype=object)
+        X = np.asarray(X, dtype=object)
+        if X.ndim != 1:
+            return X
     rows = list(X)
     cells = np.empty(len(rows), dtype=object)
     cells[:] = [row if isinstance(row, str) else _plain(row) for row in rows]
@@ -128,8 +132,8 @@ def _bad_cell(cells: np.ndarray, types: set[type]) -> TypeError | ValueError:
                 )
             if isinstance(cell, list | tuple):
                 return ValueError(
-                    f"row {index} of X is a sequence of {len(cell)}, unlike the other rows; X "
-                    f"must be {_FORMS}."
+                    f"the rows of X are not of one kind: row {index} is a sequence of {len(cell)}. "
+                    f"X must be {_FORMS}."
                 )
             if all(_is_number(kind) for kind in types):
                 return ValueError(
@@ -153,3 +157,5 @@ def _is_missing(cell: Any) -> bool:
         return not bool(cell == cell)
     except TypeError:  # pandas.NA refuses to be true or false
         return True
+    except ValueError:  # an array
+        return False

@@ -113,7 +113,8 @@ class Tokens:
             )
             cut = self._truncated(encoded, first, second, max_length)
         # A tokenizer without special tokens makes nothing of an empty text.
-        empty = [self._tokenizer.eos_token_id or self._tokenizer.pad_token_id or 0]
+        ends = (self._tokenizer.eos_token_id, self._tokenizer.pad_token_id, 0)
+        empty = [next(token for token in ends if token is not None)]
         arrays = [np.asarray([ids or empty], dtype=np.int32) for ids in encoded["input_ids"]]
         if pairs and "token_type_ids" in encoded:
             arrays = [

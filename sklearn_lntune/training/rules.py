@@ -65,7 +65,7 @@ def clip_gradients(
     squares = [torch.linalg.vector_norm(g.view(n_fits, -1), dim=1) for g in gradients]
     norms = torch.linalg.vector_norm(torch.stack(squares), dim=0)
     if max_norm is not None:
-        factors = (max_norm / (norms + 1e-12)).clamp(max=1.0)
+        factors = (max_norm / (norms + 1e-6)).clamp(max=1.0)
         for gradient in gradients:
             gradient.view(n_fits, -1).mul_(factors[:, None])
     return norms

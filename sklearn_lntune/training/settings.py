@@ -122,7 +122,7 @@ def check_number(
     0.1
     """
     kind = numbers.Integral if integer else numbers.Real
-    inside = isinstance(value, kind) and not isinstance(value, bool)
+    inside = isinstance(value, kind) and not isinstance(value, bool) and value < math.inf
     inside = inside and (value > low if open_low else value >= low)
     inside = inside and (value < high if open_high else value <= high)
     if not inside:

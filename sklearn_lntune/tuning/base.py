@@ -95,6 +95,9 @@ class TuningSum(BaseEstimator):
 
 def check_methods(methods: tuple[TuningMethod, ...]) -> None:
     """Raise where methods cannot be trained together."""
+    for method in methods:
+        if not isinstance(method, TuningMethod):
+            raise TypeError(f"tuning is a sum of tuning methods; it holds {method!r}.")
     names = [method.name for method in methods]
     for name in names:
         if names.count(name) > 1:

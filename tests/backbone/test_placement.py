@@ -56,9 +56,7 @@ def test_auto_trains_in_bfloat16_where_it_is_native(
     assert place_fit("cpu", "auto", F32) == Placement(CPU, train_type, F32)
 
 
-@pytest.mark.parametrize(
-    ("stored", "predict"), [(BF16, BF16), (F16, F16), (F32, F32), (F64, F32)]
-)
+@pytest.mark.parametrize(("stored", "predict"), [(BF16, BF16), (F16, F16), (F32, F32), (F64, F32)])
 def test_auto_predicts_in_the_stored_type_where_it_is_narrow(
     monkeypatch: pytest.MonkeyPatch, stored: torch.dtype, predict: torch.dtype
 ) -> None:
@@ -98,9 +96,7 @@ def test_auto_takes_cuda_then_apple_then_the_cpu(
     ("device", "placed"),
     [("cuda", "cuda:0"), ("cuda:1", "cuda:1"), (torch.device("cuda", 1), "cuda:1"), ("cpu", "cpu")],
 )
-def test_a_named_device_is_taken(
-    monkeypatch: pytest.MonkeyPatch, device: Any, placed: str
-) -> None:
+def test_a_named_device_is_taken(monkeypatch: pytest.MonkeyPatch, device: Any, placed: str) -> None:
     with_gpus(monkeypatch, cuda=2)
     assert place_fit(device, "float32", F32).device == torch.device(placed)
 
@@ -146,7 +142,7 @@ def test_an_unknown_precision_is_an_error_that_repeats_it(precision: Any, place:
 
 def test_apples_gpu_has_no_float64(monkeypatch: pytest.MonkeyPatch) -> None:
     with_gpus(monkeypatch, mps=True)
-    with pytest.raises(ValueError, match="precision='float64' .* 'mps'"):
+    with pytest.raises(ValueError, match=r"precision='float64' .* 'mps'"):
         place_fit("mps", "float64", F32)
 
 

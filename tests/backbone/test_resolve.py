@@ -104,9 +104,7 @@ def test_a_package_offers_a_backbone_through_its_entry_point(
     assert no_hub == []
 
 
-@pytest.mark.parametrize(
-    ("name", "revision"), [("someone/model", "other"), ("someone/else", None)]
-)
+@pytest.mark.parametrize(("name", "revision"), [("someone/model", "other"), ("someone/else", None)])
 def test_what_no_package_offers_is_asked_of_the_hub(
     folder: Path,
     offer: Callable[..., None],

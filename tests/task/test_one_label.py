@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis.extra.numpy import arrays
 from hypothesis.strategies import floats
 from sklearn.metrics import accuracy_score, f1_score, log_loss, make_scorer, roc_auc_score
@@ -64,7 +64,7 @@ def test_unknown_numbers_are_named_too() -> None:
 @pytest.mark.parametrize(
     ("y", "message"),
     [
-        (["a", "a"], r"y holds a single class \(.*'a'.*\)"),
+        (["a", "a"], r"y holds .* class .*'a'"),
         ([0.5, 1.5, 2.5], "continuous"),
         (np.array([[0, 1], [1, 1]]), r"y has several labels a row \(multilabel-indicator\)"),
         (np.array([[1, 2], [3, 1]]), r"y has several labels a row \(multiclass-multioutput\)"),
@@ -127,6 +127,7 @@ def test_a_wrong_class_weight_is_an_error(class_weight: Any, message: str) -> No
         THREE.row_weights(CODES, None, class_weight)
 
 
+@settings(deadline=None)
 @given(logits=arrays(float, (4, 3), elements=floats(-1e4, 1e4)))
 def test_probabilities_sum_to_one(logits: np.ndarray) -> None:
     probabilities = OneLabel.probabilities(logits)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import WORDS
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis.strategies import data, integers, lists, sampled_from, tuples
 
 from sklearn_lntune.text import tokens as tokens_module
@@ -72,6 +72,7 @@ def n_longer(tokenizer: Any, texts: Sequence[Any], max_length: int) -> int:
     return sum(len(ids) > max_length for ids in whole)
 
 
+@settings(deadline=None)
 @given(texts=lists(SENTENCES, min_size=1, max_size=8), max_length=integers(4, 12))
 def test_table_is_the_tokenizers_own_output(
     tokenizer: Any, texts: list[str], max_length: int
@@ -84,6 +85,7 @@ def test_table_is_the_tokenizers_own_output(
     assert table.n_truncated == n_longer(tokenizer, texts, max_length)
 
 
+@settings(deadline=None)
 @given(
     pairs=lists(tuples(SENTENCES, SENTENCES), min_size=1, max_size=8), max_length=integers(5, 20)
 )
@@ -236,6 +238,7 @@ def test_threads_at_once_get_equal_tables(tokenizer: Any, texts: list[str]) -> N
             assert rows_of(table) == own[i:] + own[:i]
 
 
+@settings(deadline=None)
 @given(drawn=data())
 def test_padded_equals_the_slow_way(drawn: Any) -> None:
     token_rows = drawn.draw(lists(lists(integers(0, 9), min_size=1, max_size=6), min_size=1))

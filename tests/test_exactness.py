@@ -1,0 +1,148 @@
+"""The fast path against a plain loop over the unmodified model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+from transformers import AutoModel, AutoTokenizer
+
+from sklearn_lntune import LNTunedTransformerClassifier
+from sklearn_lntune.backbone.pool import get_backbone
+from sklearn_lntune.training.rules import lr_factor
+
+
+def plain_fit(
+    folder: Path,
+    texts: list[str],
+    codes: np.ndarray,
+    start: dict[str, np.ndarray],
+    batches: list[np.ndarray],
+    dtype: torch.dtype,
+    lr: float,
+) -> dict[str, np.ndarray]:
+    """LN-tuning as one would write it: one text at a time, no padding, no sharing."""
+    model = AutoModel.from_pretrained(folder, dtype=dtype, attn_implementation="eager").eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model.requires_grad_(False)
+    learnt = {}
+    for norm in get_backbone(folder).anatomy.norms:
+        module = model.get_submodule(norm.path)
+        learnt[f"layernorm/{norm.path}/gain"] = module.weight.requires_grad_()
+        learnt[f"layernorm/{norm.path}/bias"] = module.bias.requires_grad_()
+    for name in ("head/weight", "head/bias"):
+        learnt[name] = torch.tensor(start[name], dtype=dtype, requires_grad=True)
+    decayed = [learnt["head/weight"]]
+    others = [value for value in learnt.values() if value is not decayed[0]]
+    optimizer = torch.optim.AdamW(
+        [{"params": others, "weight_decay": 0.0}, {"params": decayed, "weight_decay": 0.01}], lr=lr
+    )
+    for step, rows in enumerate(batches):
+        losses = []
+        for row in rows:
+            inputs = tokenizer(texts[row], return_tensors="pt")
+            states = model(input_ids=inputs["input_ids"]).last_hidden_state[0]
+            logits = learnt["head/weight"] @ states.mean(0) + learnt["head/bias"]
+            losses.append(functional.cross_entropy(logits, torch.tensor(codes[row])))
+        optimizer.zero_grad()
+        torch.stack(losses).mean().backward()
+        torch.nn.utils.clip_grad_norm_(learnt.values(), 1.0)
+        for group in optimizer.param_groups:
+            group["lr"] = lr * lr_factor(step, len(batches), 0.1, "linear")
+        optimizer.step()
+    return {name: value.detach().numpy() for name, value in learnt.items()}
+
+
+@pytest.mark.parametrize(
+    ("precision", "tolerance"), [("float64", 1e-12), ("float32", 1e-4)], ids=["float64", "float32"]
+)
+def test_a_fit_equals_a_plain_loop(
+    precision: str,
+    tolerance: float,
+    tiny_backbone: Callable[..., Path],
+    texts: list[str],
+    labels: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from sklearn_lntune.network import Network
+    from sklearn_lntune.training import rows as training_rows
+
+    plan: list[np.ndarray] = []
+    start: dict[str, np.ndarray] = {}
+    shuffled = training_rows.shuffled_batches
+
+    def recorded(*args: Any) -> list[np.ndarray]:
+        batches = shuffled(*args)
+        plan.extend(batches)
+        return batches
+
+    made = Network.__init__
+
+    def noted(self: Any, *args: Any, **kwargs: Any) -> None:
+        made(self, *args, **kwargs)
+        start.update(self.delta())
+
+    monkeypatch.setattr(training_rows, "shuffled_batches", recorded)
+    monkeypatch.setattr(Network, "__init__", noted)
+    clf = LNTunedTransformerClassifier(
+        tiny_backbone(),
+        precision=precision,
+        device="cpu",
+        dropout=0.0,
+        batch_size=8,
+        max_epochs=3,
+        min_steps=0,
+        random_state=0,
+        lr=3e-3,
+        head_lr=3e-3,
+    ).fit(texts, labels)
+    codes = np.searchsorted(clf.classes_, labels)
+    dtype = getattr(torch, precision)
+    expected = plain_fit(tiny_backbone(), texts, codes, start, plan, dtype, 3e-3)
+    assert clf.delta_.keys() == expected.keys()
+    for name, values in clf.delta_.items():
+        np.testing.assert_allclose(values, expected[name], rtol=0, atol=tolerance, err_msg=name)
+
+
+@pytest.mark.parametrize(("precision", "tolerance"), [("float64", 1e-12), ("float32", 1e-5)])
+def test_gradients_equal_those_of_the_plain_model(
+    precision: str, tolerance: float, tiny_backbone: Callable[..., Path], texts: list[str]
+) -> None:
+    from sklearn_lntune.network import Network
+    from sklearn_lntune.text.batches import tensors
+    from sklearn_lntune.tuning import LayerNormTuning
+
+    dtype = getattr(torch, precision)
+    backbone = get_backbone(tiny_backbone())
+    network = Network(
+        backbone,
+        (LayerNormTuning(),),
+        "mean",
+        3,
+        dtype=dtype,
+        device=torch.device("cpu"),
+        attention="sdpa",
+        generator=torch.Generator().manual_seed(0),
+    )
+    table = backbone.tokens.table(texts[:8], 64)
+    inputs = tensors(table, np.arange(8), backbone.pad_id, torch.device("cpu"))
+    network(**inputs).logsumexp(1).sum().backward()
+
+    model = AutoModel.from_pretrained(tiny_backbone(), dtype=dtype).eval()
+    total = torch.zeros((), dtype=dtype)
+    head = {name: weight.detach()[0] for name, weight in network.learnt.items()}
+    for row in range(8):
+        ids = inputs["input_ids"][row][inputs["attention_mask"][row] == 1]
+        pooled = model(input_ids=ids[None]).last_hidden_state[0].mean(0)
+        total = total + (head["head/weight"] @ pooled + head["head/bias"]).logsumexp(0)
+    total.backward()
+    for norm in backbone.anatomy.norms:
+        module = model.get_submodule(norm.path)
+        for term, weight in (("gain", module.weight), ("bias", module.bias)):
+            found = network.learnt[f"layernorm/{norm.path}/{term}"].grad[0]
+            torch.testing.assert_close(found, weight.grad, rtol=tolerance, atol=tolerance)
