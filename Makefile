@@ -34,7 +34,7 @@ test: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	HF_HUB_OFFLINE=1 $(BIN)/pytest --durations=15 $(PYTEST_ARGS)
+	HF_HUB_OFFLINE=1 $(BIN)/pytest --numprocesses 2 --dist worksteal --durations 15 $(PYTEST_ARGS)
 
 bench: $(VENV)/.bench
 	HF_HUB_OFFLINE=1 $(BIN)/python benchmarks/peft_trainer.py

@@ -27,8 +27,8 @@ def lr_factor(step: int, n_steps: int, warmup: float, schedule: str) -> float:
 
     Examples
     --------
-    >>> [lr_factor(step, 4, 0.25, "linear") for step in range(4)]
-    [1.0, 1.0, 0.6666666666666666, 0.3333333333333333]
+    >>> [lr_factor(step, 4, 0.5, "linear") for step in range(4)]
+    [0.5, 1.0, 1.0, 0.5]
     """
     n_warmup = math.ceil(warmup * n_steps)
     if step < n_warmup:

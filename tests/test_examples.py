@@ -1,0 +1,46 @@
+"""The examples and the README, run as they stand, on the real default backbone."""
+
+from __future__ import annotations
+
+import re
+import runpy
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+EXAMPLES = ROOT / "examples"
+
+
+@pytest.mark.slow
+def test_quickstart(default_backbone: str, capsys: pytest.CaptureFixture[str]) -> None:
+    names = runpy.run_path(str(EXAMPLES / "quickstart.py"), run_name="__main__")
+    accuracy = names["accuracy"]
+    tuned = accuracy["LayerNorm tuning"]
+    assert tuned > accuracy["TF-IDF + logistic regression"] + 0.05
+    assert tuned > accuracy["frozen embeddings + logistic regression"] + 0.05
+    assert names["size"] < 150_000
+    assert "best of the grid" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.data
+def test_real_data_on_trec(default_backbone: str, real_data: Path, tmp_path: Path) -> None:
+    module: dict[str, Any] = runpy.run_path(str(EXAMPLES / "real_data.py"), run_name="example")
+    module["main"].__globals__["RESULTS"] = tmp_path / "real_data.jsonl"
+    table = module["main"](sets=("trec",), seeds=1)["trec"]
+    assert table["LayerNorm tuning"] >= 95.0
+    assert table["LayerNorm tuning"] > table["frozen embeddings + logistic regression"]
+    assert table["frozen embeddings + logistic regression"] > table["TF-IDF + logistic regression"]
+    assert len(module["finished"]()) == 3  # kept, so that a second call runs nothing
+
+
+@pytest.mark.slow
+def test_readme(default_backbone: str) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.S)
+    assert len(blocks) >= 4
+    names: dict[str, Any] = {"__name__": "readme"}
+    for block in blocks:
+        exec(compile(block, "README.md", "exec"), names)
+    assert names["clf"].score(names["X_test"], names["y_test"]) > 0.5
