@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import warnings
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -13,7 +14,6 @@ from sklearn.base import (
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
 )
-from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import (
     _check_sample_weight,
@@ -25,6 +25,7 @@ from sklearn.utils.validation import (
 from sklearn_lntune.persistence import FittedState, check_format, with_format
 from sklearn_lntune.task import OneLabel
 from sklearn_lntune.text.check import Text, check_texts
+from sklearn_lntune.training.labelled import Labelled
 from sklearn_lntune.tuning.base import TuningMethod, TuningSum
 from sklearn_lntune.tuning.names import as_plain, methods_of, nested_params, with_params
 
@@ -37,6 +38,14 @@ if TYPE_CHECKING:
 
 DEFAULT_BACKBONE = "sentence-transformers/all-MiniLM-L6-v2"
 _NESTED = "tuning__"
+#: What `partial_fit` changes about the training parameters.
+_ONE_EPOCH = {
+    "max_epochs": 1,
+    "min_steps": 0,
+    "schedule": "constant",
+    "warmup": 0.0,
+    "early_stopping": False,
+}
 
 
 class LNTunedTransformerClassifier(
@@ -278,17 +287,13 @@ class LNTunedTransformerClassifier(
         KeyboardInterrupt
             On Ctrl-C, after the best delta so far is set.
         """
-        texts = self._check_texts(X, reset=True)
-        task = OneLabel.from_targets(y)
-        start = self._previous_delta(task) if self.warm_start else None
-        outcome = self._train(
-            texts,
-            y,
-            sample_weight,
-            task,
-            start=start,
-            validation=self._check_validation(X_val, y_val, sample_weight_val, task),
-        )
+        with self._columns_kept_on_error():
+            texts = self._check_texts(X, reset=True)
+            task = OneLabel.from_targets(y)
+            data = self._check_targets(texts, y, sample_weight, task)
+            validation = self._check_validation(X_val, y_val, sample_weight_val, task)
+            start = self._previous_delta(task) if self.warm_start else None
+            outcome = self._train(self.get_params(deep=False), task, data, validation, start=start)
         self.__dict__.pop("moments_", None)
         return self._finish(outcome)
 
@@ -317,23 +322,14 @@ class LNTunedTransformerClassifier(
                 f"classes={task.classes.tolist()} differ from those of the first call, "
                 f"{self.classes_.tolist()}."
             )
-        texts = self._check_texts(X, reset=first)
+        data = self._check_targets(self._check_texts(X, reset=first), y, sample_weight, task)
         n_steps, log = (0, []) if first else (self.n_steps_, self.log_)
-        one_epoch = {
-            "max_epochs": 1,
-            "min_steps": 0,
-            "schedule": "constant",
-            "warmup": 0.0,
-            "early_stopping": False,
-        }
         outcome = self._train(
-            texts,
-            y,
-            sample_weight,
+            self.get_params(deep=False) | _ONE_EPOCH,
             task,
+            data,
             start=None if first else self._previous_delta(task),
             moments=getattr(self, "moments_", None),
-            changes=one_epoch,
             steps_before=n_steps,
         )
         self.log_ = log + [
@@ -346,92 +342,28 @@ class LNTunedTransformerClassifier(
 
     def _train(
         self,
-        texts: list[Text],
-        y: Any,
-        sample_weight: Any,
+        params: dict[str, Any],
         task: OneLabel,
+        data: Labelled,
+        validation: Labelled | None = None,
         *,
         start: Any = None,
         moments: Any = None,
-        validation: tuple[list[Text], np.ndarray, np.ndarray] | None = None,
-        changes: dict[str, Any] | None = None,
         steps_before: int = 0,
     ) -> Outcome:
-        """Check everything, tokenise, and train."""
-        params = {**self.get_params(deep=False), **(changes or {})}
-        codes, weights = self._check_targets(texts, y, sample_weight, task)
-        methods = methods_of(self.tuning)
-
+        """Train, and set the fitted attributes however the training ended."""
         # torch and transformers are imported from here on only.
-        from sklearn_lntune.backbone.placement import place_fit
-        from sklearn_lntune.backbone.pool import get_backbone
-        from sklearn_lntune.backbone.usage import resolve_max_length, resolve_pooling
-        from sklearn_lntune.training.fitting import Job, run
-        from sklearn_lntune.training.rows import weighted_rows
-        from sklearn_lntune.training.settings import Settings, check_number
-
-        settings = Settings.check(methods, params)
-        backbone = get_backbone(self.backbone, self.revision, self.trust_remote_code)
-        for method in methods:
-            method.count(backbone.anatomy)  # raises where sites or layers do not fit
-        pooling = resolve_pooling(backbone, self.pooling)
-        max_length = resolve_max_length(backbone, self.max_length)
-        placement = place_fit(self.device, self.precision, backbone.stored_type)
+        from sklearn_lntune.training.fitting import run
+        from sklearn_lntune.training.preparing import prepare
 
         seed = self._seed(steps_before)
-        present = np.flatnonzero(weights)  # a row without weight is a row left out
-        held_out = np.empty(0, dtype=int)
-        if settings.early_stopping and validation is None:
-            fraction = check_number(
-                "validation_fraction",
-                self.validation_fraction,
-                high=1,
-                open_low=True,
-                open_high=True,
-            )
-            present, held_out = _split(present, codes, fraction, seed)
-        table = backbone.tokens.table([texts[i] for i in present], max_length)
-        valid = None
-        if len(held_out):
-            validation = ([texts[i] for i in held_out], codes[held_out], weights[held_out])
-        if validation is not None:
-            valid_texts, valid_codes, valid_weights = validation
-            valid_table = backbone.tokens.table(valid_texts, max_length)
-            valid = weighted_rows(valid_table, valid_codes, valid_weights)
-        if table.n_truncated:
-            warnings.warn(
-                f"{table.n_truncated} of {len(table)} texts are longer than max_length="
-                f"{max_length} tokens and were cut.",
-                UserWarning,
-                stacklevel=3,
-            )
-        outcome = run(
-            Job(
-                backbone=backbone,
-                methods=methods,
-                pooling=pooling,
-                placement=placement,
-                task=task,
-                settings=settings,
-                train=weighted_rows(table, codes[present], weights[present]),
-                valid=valid,
-                seed=seed,
-                callbacks=self.callbacks,
-                verbose=self.verbose,
-                start=start,
-                moments=moments,
-            )
-        )
+        job = prepare(params, task, data, validation, seed=seed, start=start, moments=moments)
+        outcome = run(job)
         state = FittedState(
-            backbone={
-                "name": backbone.source.name,
-                "revision": backbone.source.revision,
-                "fingerprint": backbone.fingerprint,
-                "tokenizer": backbone.tokenizer_fingerprint,
-            },
-            tuning=as_plain(methods),
-            pooling=pooling,
-            max_length=max_length,
+            backbone=job.backbone.identity,
+            tuning=as_plain(job.methods),
+            pooling=job.pooling,
+            max_length=job.max_length,
             classes=task.classes,
             delta=outcome.delta,
             embedding_size=outcome.embedding_size,
@@ -584,10 +516,23 @@ class LNTunedTransformerClassifier(
             )
         return texts
 
+    @contextlib.contextmanager
+    def _columns_kept_on_error(self) -> Iterator[None]:
+        """Let a fit that fails early leave an estimator that still predicts as before."""
+        names = ("n_features_in_", "feature_names_in_")
+        before = {name: vars(self)[name] for name in names if name in vars(self)}
+        try:
+            yield
+        except Exception:
+            for name in names:
+                self.__dict__.pop(name, None)
+            self.__dict__.update(before)
+            raise
+
     def _check_targets(
         self, texts: list[Text], y: Any, sample_weight: Any, task: OneLabel, name: str = "y"
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Class number and weight of each row."""
+    ) -> Labelled:
+        """``texts`` with class number and weight of each row."""
         check_consistent_length(texts, y)
         codes = task.encode(y, name)
         if sample_weight is not None:
@@ -597,17 +542,17 @@ class LNTunedTransformerClassifier(
         weights = task.row_weights(codes, sample_weight, self.class_weight)
         if not weights.any():
             raise ValueError(f"every row of {name} has weight zero: nothing to learn from.")
-        return codes, weights
+        return Labelled(texts, codes, weights)
 
     def _check_validation(
         self, X_val: Any, y_val: Any, sample_weight_val: Any, task: OneLabel
-    ) -> tuple[list[Text], np.ndarray, np.ndarray] | None:
+    ) -> Labelled | None:
         if X_val is None and y_val is None and sample_weight_val is None:
             return None
         if X_val is None or y_val is None:
             raise ValueError("X_val and y_val must be passed together.")
         texts = self._check_texts(X_val, reset=False)
-        return (texts, *self._check_targets(texts, y_val, sample_weight_val, task, "y_val"))
+        return self._check_targets(texts, y_val, sample_weight_val, task, "y_val")
 
     def _previous_delta(self, task: OneLabel) -> dict[str, np.ndarray] | None:
         """The delta to go on from; its classes and tuning must be those of this fit."""
@@ -674,25 +619,3 @@ def _has_columns(X: Any) -> bool:
     if hasattr(X, "shape") or hasattr(X, "__array__"):
         return len(getattr(X, "shape", None) or np.asarray(X).shape) == 2
     return not isinstance(X[0], str)
-
-
-def _split(
-    rows: np.ndarray, codes: np.ndarray, fraction: float, seed: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Training and validation rows, stratified where the classes allow it."""
-    options = {"test_size": fraction, "random_state": seed}
-    try:
-        train, valid = train_test_split(rows, stratify=codes[rows], **options)
-    except ValueError:
-        if len(rows) < 2:
-            raise ValueError(
-                f"early_stopping holds out rows, but there are only {len(rows)}; pass X_val and "
-                "y_val, or early_stopping=False."
-            ) from None
-        warnings.warn(
-            "the validation rows are not stratified: the smallest class has too few rows.",
-            UserWarning,
-            stacklevel=4,
-        )
-        train, valid = train_test_split(rows, **options)
-    return train, valid

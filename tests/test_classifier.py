@@ -149,6 +149,20 @@ def test_bad_data(X: Any, y: Any, weight: Any, message: str, tiny_clf: Clf) -> N
     assert not hasattr(clf, "delta_")
 
 
+def test_a_fit_that_fails_early_loses_nothing(
+    tiny_clf: Clf, texts: list[str], labels: list[str]
+) -> None:
+    clf = tiny_clf().fit(pd.DataFrame({"text": texts}), labels)
+    before = clf.predict_proba(texts)
+    for X, params in (
+        (list(zip(texts, texts, strict=True)), {"lr": -1.0}),
+        (pd.DataFrame({"other": texts}), {"max_length": 1000}),
+    ):
+        with pytest.raises(ValueError, match="lr must be|max_length=1000"):
+            clf.set_params(**params).fit(X, labels)
+        assert (clf.predict_proba(pd.DataFrame({"text": texts})) == before).all()
+
+
 def test_a_backbone_without_norms(tmp_path: Path, texts: list[str], labels: list[str]) -> None:
     from sklearn_lntune.backbone.anatomy import anatomy_of
 

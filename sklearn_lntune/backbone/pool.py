@@ -85,6 +85,16 @@ class Backbone:
         return load_tokenizer(self.source, self.trust_remote_code)
 
     @property
+    def identity(self) -> dict[str, str | None]:
+        """What a delta learnt on this backbone is tied to."""
+        return {
+            "name": self.source.name,
+            "revision": self.source.revision,
+            "fingerprint": self.fingerprint,
+            "tokenizer": self.tokenizer_fingerprint,
+        }
+
+    @property
     def tokens(self) -> Tokens:
         """The tokenizer with its memory."""
         with self._lock:  # one for all threads: a tokenizer takes one call at a time

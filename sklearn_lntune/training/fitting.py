@@ -30,6 +30,7 @@ class Job:
     backbone: Backbone
     methods: tuple[TuningMethod, ...]
     pooling: str
+    max_length: int
     placement: Placement
     task: OneLabel
     settings: Settings

@@ -1,0 +1,124 @@
+"""From an estimator's parameters and checked data to a job.
+
+Whatever is wrong with the parameters, or does not fit the backbone, is found here, before
+any training.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from sklearn.model_selection import train_test_split
+
+from sklearn_lntune.backbone.placement import place_fit
+from sklearn_lntune.backbone.pool import get_backbone
+from sklearn_lntune.backbone.usage import resolve_max_length, resolve_pooling
+from sklearn_lntune.task import OneLabel
+from sklearn_lntune.training.fitting import Job
+from sklearn_lntune.training.labelled import Labelled
+from sklearn_lntune.training.rows import weighted_rows
+from sklearn_lntune.training.settings import Settings, check_number
+from sklearn_lntune.tuning.names import methods_of
+
+
+def prepare(
+    params: Mapping[str, Any],
+    task: OneLabel,
+    data: Labelled,
+    validation: Labelled | None,
+    *,
+    seed: int,
+    start: Mapping[str, np.ndarray] | None = None,
+    moments: Mapping[str, Mapping[str, np.ndarray]] | None = None,
+) -> Job:
+    """Check ``params``, find the backbone, hold out validation rows, tokenise.
+
+    Parameters
+    ----------
+    params : mapping
+        The estimator's parameters by name.
+    task : OneLabel
+    data : Labelled
+        Training rows; those without weight are left out.
+    validation : Labelled or None
+        The user's own validation rows; None lets early stopping hold some out.
+    seed : int
+    start, moments : mapping, optional
+        Where to go on from.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a parameter is wrong, by itself or for this backbone.
+    """
+    methods = methods_of(params["tuning"])
+    settings = Settings.check(methods, params)
+    backbone = get_backbone(params["backbone"], params["revision"], params["trust_remote_code"])
+    for method in methods:
+        method.count(backbone.anatomy)  # raises where sites or layers do not fit
+    pooling = resolve_pooling(backbone, params["pooling"])
+    max_length = resolve_max_length(backbone, params["max_length"])
+    placement = place_fit(params["device"], params["precision"], backbone.stored_type)
+
+    data = data.take(np.flatnonzero(data.weights))
+    if settings.early_stopping and validation is None:
+        fraction = check_number(
+            "validation_fraction",
+            params["validation_fraction"],
+            high=1,
+            open_low=True,
+            open_high=True,
+        )
+        data, validation = _held_out(data, fraction, seed)
+    table = backbone.tokens.table(data.texts, max_length)
+    valid = None
+    if validation is not None:
+        valid_table = backbone.tokens.table(validation.texts, max_length)
+        valid = weighted_rows(valid_table, validation.codes, validation.weights)
+    if table.n_truncated:
+        warnings.warn(
+            f"{table.n_truncated} of {len(data)} texts are longer than max_length="
+            f"{max_length} tokens and were cut.",
+            UserWarning,
+            stacklevel=4,
+        )
+    return Job(
+        backbone=backbone,
+        methods=methods,
+        pooling=pooling,
+        max_length=max_length,
+        placement=placement,
+        task=task,
+        settings=settings,
+        train=weighted_rows(table, data.codes, data.weights),
+        valid=valid,
+        seed=seed,
+        callbacks=params["callbacks"],
+        verbose=params["verbose"],
+        start=start,
+        moments=moments,
+    )
+
+
+def _held_out(data: Labelled, fraction: float, seed: int) -> tuple[Labelled, Labelled]:
+    """Training and validation rows, stratified where the classes allow it."""
+    if len(data) < 2:
+        raise ValueError(
+            "early_stopping holds out rows, but there is only one; pass X_val and y_val, or "
+            "early_stopping=False."
+        )
+    rows = np.arange(len(data))
+    options = {"test_size": fraction, "random_state": seed}
+    try:
+        train, valid = train_test_split(rows, stratify=data.codes, **options)
+    except ValueError:
+        warnings.warn(
+            "the validation rows are not stratified: the smallest class has too few rows.",
+            UserWarning,
+            stacklevel=5,
+        )
+        train, valid = train_test_split(rows, **options)
+    return data.take(train), data.take(valid)
