@@ -155,7 +155,8 @@ class Network(nn.Module):
     def _dropped(self, pooled: torch.Tensor) -> torch.Tensor:
         if not self.training or not self.dropout:
             return pooled
-        kept = torch.empty(pooled.shape).bernoulli_(1 - self.dropout, generator=self.generator)
+        kept = torch.empty(pooled.shape, dtype=torch.float32)
+        kept.bernoulli_(1 - self.dropout, generator=self.generator)
         return pooled * kept.to(pooled) / (1 - self.dropout)
 
     def _before_native_head(

@@ -610,3 +610,71 @@ def test_verbose(
         lines = out.splitlines()
         assert [line.split()[1] for line in lines] == ["1/2", "2/2"]
         assert all("train_loss" in line and "valid_score" in line for line in lines)
+
+
+# -- memory ----------------------------------------------------------------------------
+
+
+def test_a_batch_too_large_for_the_gpu_is_halved_in_predict(
+    tiny_clf: Clf, texts: list[str], labels: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sklearn_lntune import network
+
+    clf = tiny_clf().fit(texts, labels)
+    expected = clf.predict_proba(texts)
+    budgets: list[int] = []
+    compute = network._compute
+
+    def short_of_memory(net: Any, table: Any, *rest: Any) -> Any:
+        budgets.append(rest[-1])
+        if rest[-1] > 600:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return compute(net, table, *rest)
+
+    monkeypatch.setattr(network, "_compute", short_of_memory)
+    np.testing.assert_allclose(clf.predict_proba(texts), expected, rtol=0, atol=1e-12)
+    assert budgets == [4096, 2048, 1024, 512]
+    monkeypatch.setattr(network, "_compute", lambda *_: (_ for _ in ()).throw(_full()))
+    with pytest.raises(torch.OutOfMemoryError):
+        clf.predict(texts)
+
+
+def _full() -> Exception:
+    return torch.OutOfMemoryError("CUDA out of memory")
+
+
+def test_a_batch_too_large_for_the_gpu_is_named_in_fit(
+    tiny_clf: Clf, texts: list[str], labels: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sklearn_lntune.network import Network
+
+    def short_of_memory(self: Any, **inputs: Any) -> Any:
+        raise _full()
+
+    monkeypatch.setattr(Network, "forward", short_of_memory)
+    with pytest.raises(ValueError, match=r"batch_size=8 \(accumulate=1\)"):
+        tiny_clf().fit(texts, labels)
+
+
+def test_nothing_below_the_lowest_trained_norm_is_differentiated(
+    tiny_clf: Clf, texts: list[str], labels: list[str]
+) -> None:
+    tracked: dict[str, bool] = {}
+
+    class Watch(Callback):
+        def on_train_begin(self, net: Any, **kwargs: Any) -> None:
+            body = net.module_.body
+            for path in ("embeddings", "encoder.layer.0", "encoder.layer.1"):
+                body.get_submodule(path).register_forward_hook(
+                    lambda module, inputs, output, path=path: tracked.update(
+                        {path: (output[0] if isinstance(output, tuple) else output).requires_grad}
+                    )
+                )
+
+    top = LayerNormTuning(layers=1)
+    clf = tiny_clf(tuning=top, callbacks=[Watch()]).fit(texts, labels)
+    assert tracked == {"embeddings": False, "encoder.layer.0": False, "encoder.layer.1": True}
+    assert {name.split("/")[1] for name in clf.delta_ if name.startswith("layernorm")} == {
+        "encoder.layer.1.attention.output.LayerNorm",
+        "encoder.layer.1.output.LayerNorm",
+    }

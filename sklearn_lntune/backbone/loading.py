@@ -17,7 +17,7 @@ from transformers.utils import logging as transformers_logging
 from sklearn_lntune.backbone.resolve import Source
 
 _TYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
-# transformers' verbosity and torch's random state are global: one load at a time.
+# transformers' verbosity, torch's default type and random state are global: one at a time.
 _loading = threading.Lock()
 
 
@@ -76,9 +76,16 @@ def encoder_of(model: nn.Module) -> nn.Module:
 
 def skeleton(config: Any, trust_remote_code: bool = False) -> nn.Module:
     """The encoder that ``config`` describes, without memory for its weights."""
-    with _loading, torch.device("meta"):
+    with without_memory():
         model = AutoModel.from_config(config, trust_remote_code=trust_remote_code)
     return encoder_of(model)
+
+
+@contextlib.contextmanager
+def without_memory() -> Iterator[None]:
+    """Build models on the meta device inside."""
+    with _loading, torch.device("meta"):
+        yield
 
 
 def freeze(model: nn.Module) -> nn.Module:

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from transformers import AutoModelForSequenceClassification
 
+from sklearn_lntune.backbone.loading import without_memory
 from sklearn_lntune.backbone.placement import delta_type
 
 
@@ -50,7 +51,7 @@ def with_native_head(
     if getattr(config, "pad_token_id", None) is None:
         config.pad_token_id = 0
     try:
-        with torch.device("meta"):
+        with without_memory():
             model = AutoModelForSequenceClassification.from_config(
                 config, trust_remote_code=trust_remote_code
             )

@@ -27,8 +27,6 @@ from sklearn_lntune.backbone.fingerprint import (
     tokenizer_files,
 )
 from sklearn_lntune.backbone.loading import (
-    encoder_of,
-    freeze,
     load_config,
     load_model,
     load_tokenizer,
@@ -207,5 +205,3 @@ def _forget_in_child() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_in_child)
-
-__all__ = ["Backbone", "clear_backbones", "encoder_of", "freeze", "get_backbone"]
