@@ -43,10 +43,10 @@ RUNS: list[tuple[int, dict[str, float]]] = [
     (100, {"min_steps": 150}),
     (100, {"min_steps": 300, "lr": 3e-3}),
     (10000, {}),
-    (1000, {"min_steps": 150}),
-    (10000, {"lr": 3e-3}),
-    (100, {}),
-    (1000, {"min_steps": 300, "dropout": 0.0}),
+    (10000, {"lr": 5e-3}),
+    (1000, {"min_steps": 300, "lr": 5e-3}),
+    (1000, {"min_steps": 300, "lr": 3e-3, "dropout": 0.0}),
+    (1000, {"min_steps": 300, "lr": 3e-3, "head_lr": 3e-3}),
 ]
 N_SCORED = 1000
 
