@@ -1,6 +1,6 @@
 """What a hundred fitted classifiers add to one backbone: resident memory and file size.
 
-    python benchmarks/memory.py [--classifiers 100]
+python benchmarks/memory.py [--classifiers 100]
 """
 
 from __future__ import annotations

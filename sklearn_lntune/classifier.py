@@ -523,7 +523,7 @@ class LNTunedTransformerClassifier(
         before = {name: vars(self)[name] for name in names if name in vars(self)}
         try:
             yield
-        except Exception:
+        except BaseException:  # Ctrl-C while tokenising, too
             for name in names:
                 self.__dict__.pop(name, None)
             self.__dict__.update(before)

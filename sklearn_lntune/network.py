@@ -70,7 +70,6 @@ class Network(nn.Module):
         self.pooling = pooling
         self.dropout = dropout
         self.generator = generator
-        self.n_fits = n_fits
         #: The type of what is learnt, of pooled vectors and of logits.
         self.delta_type = delta_type(dtype)
         #: Delta name to parameter; those in `unstacked` have no leading axis of fits.
@@ -114,7 +113,10 @@ class Network(nn.Module):
         return self
 
     def forward(self, sample_weight: Any = None, **inputs: torch.Tensor) -> torch.Tensor:
-        """Logits of shape (n_rows, n_outputs), in the type of the delta."""
+        """Logits of shape (n_rows, n_outputs), in the type of the delta.
+
+        skorch hands over all that a batch holds, so ``sample_weight`` comes along unused.
+        """
         if self.pooling == "native":
             with self._computing():
                 return self.body(**inputs).logits.to(self.delta_type)

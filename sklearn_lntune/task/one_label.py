@@ -71,7 +71,11 @@ class OneLabel:
     def row_weights(
         self, codes: np.ndarray, sample_weight: np.ndarray | None, class_weight: Any
     ) -> np.ndarray:
-        """Sample weight times class weight, a row; the sum over rows is not changed in scale."""
+        """Sample weight times class weight of each row.
+
+        As in scikit-learn's gradient boosting, a validation set is weighed like a training
+        set.
+        """
         weights = np.ones(len(codes)) if sample_weight is None else sample_weight.astype(float)
         if class_weight is None:
             return weights
