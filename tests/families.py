@@ -171,6 +171,13 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
+def known_families() -> list[str]:
+    """The families that the installed transformers has."""
+    import transformers
+
+    return [family for family, (name, _) in FAMILIES.items() if hasattr(transformers, name)]
+
+
 def tiny_config(family: str, **overrides: Any) -> Any:
     """Configuration of a tiny backbone of ``family``."""
     import transformers

@@ -21,6 +21,7 @@ from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import accuracy_score, make_scorer
 from sklearn.model_selection import (
     GridSearchCV,
     HalvingGridSearchCV,
@@ -169,11 +170,18 @@ def test_two_processes_give_the_same_as_one(clf: Any, texts: list[str], labels: 
 def test_sample_weight_is_routed(clf: Any, texts: list[str], labels: list[str]) -> None:
     weights = np.linspace(0.1, 1, 40)
     with sklearn.config_context(enable_metadata_routing=True):
-        asked = clf.set_fit_request(sample_weight=True).set_score_request(sample_weight=True)
+        asked = clf.set_fit_request(sample_weight=True)
         pipe = make_pipeline(FunctionTransformer(lower), asked)
+        scorer = make_scorer(accuracy_score).set_score_request(sample_weight=True)
         pipe.fit(texts, labels, sample_weight=weights)
         result = cross_validate(
-            pipe, texts, labels, cv=2, params={"sample_weight": weights}, error_score="raise"
+            pipe,
+            texts,
+            labels,
+            cv=2,
+            scoring=scorer,
+            params={"sample_weight": weights},
+            error_score="raise",
         )
     assert np.isfinite(result["test_score"]).all()
     plain = sklearn.clone(clf).fit(texts, labels)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import save_backbone
-from families import FAMILIES, HIDDEN, LAYERS
+from families import HIDDEN, LAYERS, known_families
 
 from sklearn_lntune.backbone.anatomy import anatomy_of
 from sklearn_lntune.backbone.loading import skeleton
@@ -44,7 +44,7 @@ EXPECTED: dict[str, tuple[dict[str, int], int]] = {
     "t5": (PRE_NORM, 5 * HIDDEN),
     "bart": (POST_NORM, 2 * 5 * HIDDEN),
 }
-EACH = pytest.mark.parametrize("family", FAMILIES)
+EACH = pytest.mark.parametrize("family", known_families())
 
 
 def build(folder: Path, n_fits: int = 1, tuning: Any = "layernorm", **kwargs: Any) -> Network:

@@ -39,6 +39,7 @@ class StackedNorm(nn.Module):
             else:
                 self.register_buffer(term, frozen, persistent=False)
         self.epsilon = norm.eps if type(norm) is nn.LayerNorm else None
+        self._lent_type = norm._parameters["weight"].dtype  # type: ignore[union-attr] # noqa: SLF001
         # Without its weights, and hidden from the module tree: only its forward is used.
         lender = copy.copy(norm)
         lender.__dict__["_parameters"] = {}
@@ -58,15 +59,15 @@ class StackedNorm(nn.Module):
                 gain, bias = gain.to(x.dtype), bias.to(x.dtype)
             return functional.layer_norm(x, x.shape[-1:], gain, bias, self.epsilon)
         normed = functional.layer_norm(x, x.shape[-1:], None, None, self.epsilon)
-        normed = normed * self._per_row(self.gain, x)
-        return normed if self.bias is None else normed + self._per_row(self.bias, x)
+        normed = normed * self._per_row(self.gain, x).to(x.dtype)
+        return normed if self.bias is None else normed + self._per_row(self.bias, x).to(x.dtype)
 
     def _own_forward(self, x: torch.Tensor) -> torch.Tensor:
         # A copy a call: two threads may run one shell.
         norm = copy.copy(self._norm[0])
-        norm.__dict__["weight"] = self._per_row(self.gain, x)
+        norm.__dict__["weight"] = self._per_row(self.gain, x).to(self._lent_type)
         if self.bias is not None:
-            norm.__dict__["bias"] = self._per_row(self.bias, x)
+            norm.__dict__["bias"] = self._per_row(self.bias, x).to(self._lent_type)
         return norm(x)
 
     @staticmethod
@@ -75,8 +76,7 @@ class StackedNorm(nn.Module):
 
     @staticmethod
     def _per_row(term: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-        """``term`` in the type of ``x``, shaped so that each group of rows meets its own."""
-        term = term.to(x.dtype)
+        """``term`` shaped so that each group of rows of ``x`` meets its own."""
         if term.dim() == 1 or len(term) == 1:
             return term.view(-1)
         rows = term.repeat_interleave(len(x) // len(term), dim=0)

@@ -175,7 +175,7 @@ def test_score_by_name_is_scikit_learns(weights: np.ndarray) -> None:
         ("accuracy", accuracy_score(truth, answers, sample_weight=weights)),
         ("f1_macro", f1_score(truth, answers, average="macro", sample_weight=weights)),
         (
-            make_scorer(f1_score, average="weighted"),
+            make_scorer(f1_score, average="weighted", pos_label=None),
             f1_score(truth, answers, average="weighted", sample_weight=weights),
         ),
     ):
