@@ -24,7 +24,7 @@ _HEAD_SPREAD = 0.02
 
 
 class Network(nn.Module):
-    """A backbone with tuning methods attached, and a head.
+    """A backbone with tuning methods attached, pooling, and a linear head.
 
     Parameters
     ----------
@@ -46,6 +46,9 @@ class Network(nn.Module):
         Fits side by side. The batch is as many equal groups of rows.
     """
 
+    #: Whether the head reads the pooler that some backbones have.
+    reads_pooler = False
+
     def __init__(
         self,
         backbone: Backbone,
@@ -66,6 +69,8 @@ class Network(nn.Module):
         held = delta_type(dtype) if private else dtype
         body = (backbone.private if private else backbone.shell)(held, device, attention)
         _switch_off_cache(body)
+        if not self.reads_pooler and getattr(body, "pooler", None) is not None:
+            setattr(body, "pooler", None)  # noqa: B010 - mypy knows no optional modules
         self.autocast = dtype if held != dtype else None
         self.pooling = pooling
         self.dropout = dropout
@@ -77,35 +82,24 @@ class Network(nn.Module):
         self.unstacked: set[str] = set()
         for method in methods:
             attached = method.attach(body, backbone.anatomy, n_fits)
-            named = {f"{method.name}/{path}": weight for path, weight in attached.items()}
-            self.learnt |= named
-            if method.private:
-                self.unstacked |= set(named)
+            self._learn(method.name, attached, stacked=not method.private)
+        self._add_head(body, backbone, n_outputs, n_fits)
 
-        if pooling == "native":
-            if n_fits != 1:
-                raise ValueError("pooling='native' has a head that does not stack.")
-            self.body, head = with_native_head(
-                body, body.config, n_outputs, generator, backbone.trust_remote_code
-            )
-            linear = last_linear(self.body, head, n_outputs)
-            self.embedding_size = linear.in_features
-            self.head: nn.Module = linear
-            self.head.register_forward_pre_hook(self._before_native_head)
-            named = {"head/" + "/".join(path.rsplit(".", 1)): p for path, p in head.items()}
-            self.unstacked |= set(named)
-        else:
-            if getattr(body, "pooler", None) is not None:
-                setattr(body, "pooler", None)  # noqa: B010 - nothing reads it
-            self.body = body
-            self.embedding_size = _hidden_size(backbone.config)
-            self.head = StackedHead(
-                self.embedding_size, n_outputs, n_fits, self.delta_type, generator
-            ).to(device)
-            named = {"head/weight": self.head.weight, "head/bias": self.head.bias}
+    def _add_head(self, body: nn.Module, backbone: Backbone, n_outputs: int, n_fits: int) -> None:
+        """Set ``body``, ``head`` and ``embedding_size``; note what the head learns."""
+        self.body = body
+        self.embedding_size = _hidden_size(backbone.config)
+        head = StackedHead(
+            self.embedding_size, n_outputs, n_fits, self.delta_type, self.generator
+        ).to(next(body.parameters()).device)
+        self._learn("head", dict(head.named_parameters()), stacked=True)
+        self.head: nn.Module = head
+
+    def _learn(self, method: str, weights: Mapping[str, nn.Parameter], *, stacked: bool) -> None:
+        named = {f"{method}/{path}": weight for path, weight in weights.items()}
         self.learnt |= named
-        # What the native head read last; a thread's own, since threads share a network.
-        self._native = threading.local()
+        if not stacked:
+            self.unstacked |= set(named)
 
     def train(self, mode: bool = True) -> Network:
         """Switch our own dropout; the backbone always runs in eval mode."""
@@ -117,17 +111,10 @@ class Network(nn.Module):
 
         skorch hands over all that a batch holds, so ``sample_weight`` comes along unused.
         """
-        if self.pooling == "native":
-            with self._computing():
-                return self.body(**inputs).logits.to(self.delta_type)
         return self.head(self._dropped(self.pool(**inputs)))
 
     def pool(self, **inputs: torch.Tensor) -> torch.Tensor:
         """What the head reads: one vector a row."""
-        if self.pooling == "native":
-            self(**inputs)
-            pooled = self._native.pooled
-            return pooled if pooled.dim() == 2 else _pool(pooled, inputs["attention_mask"], "last")
         with self._computing():
             states = self.body(**inputs).last_hidden_state
         return _pool(states.to(self.delta_type), inputs["attention_mask"], self.pooling)
@@ -161,11 +148,56 @@ class Network(nn.Module):
         kept.bernoulli_(1 - self.dropout, generator=self.generator)
         return pooled * kept.to(pooled) / (1 - self.dropout)
 
-    def _before_native_head(
+
+class NativeNetwork(Network):
+    """A network whose head is that of the model's own ``...ForSequenceClassification``."""
+
+    reads_pooler = True
+
+    def _add_head(self, body: nn.Module, backbone: Backbone, n_outputs: int, n_fits: int) -> None:
+        if n_fits != 1:
+            raise ValueError("pooling='native' has a head that does not stack.")
+        self.body, weights = with_native_head(
+            body, body.config, n_outputs, self.generator, backbone.trust_remote_code
+        )
+        named = {"/".join(path.rsplit(".", 1)): weight for path, weight in weights.items()}
+        self._learn("head", named, stacked=False)
+        head = last_linear(self.body, weights, n_outputs)
+        self.embedding_size = head.in_features
+        head.register_forward_pre_hook(self._before_head)
+        self.head = head
+        # What the head read last; a thread's own, since threads share a network.
+        self._last = threading.local()
+
+    def forward(self, sample_weight: Any = None, **inputs: torch.Tensor) -> torch.Tensor:
+        """Logits of shape (n_rows, n_outputs), in the type of the delta."""
+        with self._computing():
+            return self.body(**inputs).logits.to(self.delta_type)
+
+    def pool(self, **inputs: torch.Tensor) -> torch.Tensor:
+        """What the last layer of the head reads: one vector a row."""
+        self(**inputs)
+        pooled = self._last.pooled
+        # Heads of decoders read every token and choose the last one's logits.
+        return pooled if pooled.dim() == 2 else _pool(pooled, inputs["attention_mask"], "last")
+
+    def _before_head(
         self, module: nn.Module, inputs: tuple[torch.Tensor, ...]
     ) -> tuple[torch.Tensor, ...]:
-        self._native.pooled = inputs[0].detach()
+        self._last.pooled = inputs[0].detach()
         return (self._dropped(inputs[0]),)
+
+
+def build_network(
+    backbone: Backbone,
+    methods: tuple[TuningMethod, ...],
+    pooling: str,
+    n_outputs: int,
+    **options: Any,
+) -> Network:
+    """The network for ``pooling``; ``options`` are those of `Network`."""
+    kind = NativeNetwork if pooling == "native" else Network
+    return kind(backbone, methods, pooling, n_outputs, **options)
 
 
 class StackedHead(nn.Module):

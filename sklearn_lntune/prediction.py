@@ -13,7 +13,7 @@ import torch
 from sklearn_lntune.backbone.placement import place_prediction
 from sklearn_lntune.backbone.pool import Backbone, get_backbone
 from sklearn_lntune.exceptions import BackboneMismatchError
-from sklearn_lntune.network import Network, compute
+from sklearn_lntune.network import Network, build_network, compute
 from sklearn_lntune.persistence.state import FittedState
 from sklearn_lntune.text.check import Text
 from sklearn_lntune.text.tokens import Tokens
@@ -64,7 +64,7 @@ def predictor_for(
     key = (placement.device, placement.predict_type)
     predictor = kept.get(key)
     if predictor is None or predictor.state.delta is not state.delta:
-        network = Network(
+        network = build_network(
             loaded,
             from_plain(state.tuning),
             state.pooling,

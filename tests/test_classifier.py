@@ -242,6 +242,7 @@ def test_full_tuning_moves_every_weight_and_spares_the_backbone(
     moved = clf.delta_["full/encoder.layer.0.attention.self.query/weight"]
     assert (moved != before["encoder.layer.0.attention.self.query.weight"].numpy()).any()
     assert clf.log_[-1]["train_loss"] < clf.log_[0]["train_loss"]
+    assert not any("pooler" in name for name in clf.delta_)  # nothing reads it
 
 
 @pytest.mark.parametrize("schedule", ["linear", "cosine", "constant"])

@@ -12,7 +12,7 @@ import torch
 from sklearn_lntune.backbone.placement import Placement
 from sklearn_lntune.backbone.pool import Backbone
 from sklearn_lntune.exceptions import TrainingDivergedError
-from sklearn_lntune.network import Network
+from sklearn_lntune.network import Network, build_network
 from sklearn_lntune.task import OneLabel
 from sklearn_lntune.training.net import DeltaNet
 from sklearn_lntune.training.report import reporters
@@ -75,7 +75,7 @@ class Outcome:
 def run(job: Job) -> Outcome:
     """Train ``job`` by itself."""
     generator = torch.Generator().manual_seed(job.seed)
-    network = Network(
+    network = build_network(
         job.backbone,
         job.methods,
         job.pooling,

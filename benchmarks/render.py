@@ -1,0 +1,88 @@
+"""Turn the committed results into the tables of the documentation.
+
+python benchmarks/render.py
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+from defaults import load, table
+
+RESULTS = Path(__file__).parent / "results"
+DOCS = Path(__file__).parent.parent / "docs" / "figures"
+
+
+def rst(frame: pd.DataFrame, **options: object) -> str:
+    """``frame`` as a table in reStructuredText."""
+    return frame.to_markdown(tablefmt="rst", **options) + "\n"
+
+
+def defaults() -> str:
+    """Held-out accuracy of each change of a setting."""
+    frame = table(load()).reset_index()
+    frame["changes"] = frame["changes"].map(
+        lambda text: ", ".join(f"{k}={v:g}" for k, v in json.loads(text).items()) or "(base)"
+    )
+    frame = frame.rename(columns={"cap": "rows, at most"})
+    return rst(frame, index=False, floatfmt=".1f")
+
+
+def real_data() -> str:
+    """Test accuracy, mean over seeds, with its standard deviation."""
+    lines = (RESULTS / "real_data.jsonl").read_text("utf-8").splitlines()
+    frame = pd.DataFrame([json.loads(line) for line in lines])
+    groups = frame.groupby(["method", "set"], sort=False)["accuracy"].agg(["mean", "std", "count"])
+
+    def cell(row: pd.Series) -> str:
+        spread = f" ± {100 * row['std']:.1f}" if row["count"] > 1 else ""
+        return f"{100 * row['mean']:.1f}{spread}"
+
+    cells = groups.apply(cell, axis=1).rename("accuracy").reset_index()
+    order = {"index": frame["method"].unique(), "columns": frame["set"].unique()}
+    wide = cells.pivot_table(index="method", columns="set", values="accuracy", aggfunc="first")
+    return rst(wide.reindex(**order))
+
+
+def peft_trainer() -> str:
+    """Seconds of each contestant, and the ratio."""
+    report = json.loads((RESULTS / "peft_trainer_trec.json").read_text("utf-8"))
+    runs = pd.DataFrame(report["runs"]).groupby("who", sort=False)
+    frame = runs["seconds"].agg(["median", "min", "max"]).round(1)
+    frame["test accuracy, %"] = (100 * runs["accuracy"].mean()).round(1)
+    versions = ", ".join(f"{name} {value}" for name, value in report["versions"].items())
+    return rst(frame) + (
+        f"\n{report['ratio']:.2f} times as fast. {report['epochs']} epoch, batch size "
+        f"{report['batch_size']}, {report['threads']} threads, {report['device']} "
+        f"({report['processor']}), {report['date']}; {versions}.\n"
+    )
+
+
+def memory() -> str:
+    """What a hundred classifiers add."""
+    report = json.loads((RESULTS / "memory.json").read_text("utf-8"))
+    return rst(
+        pd.Series(
+            {
+                "pickle of a classifier of 8 classes, kB": report["pickle_kilobytes"],
+                "resident memory added a classifier, MB": report["added_a_classifier_megabytes"],
+                "loading one and its first prediction, ms": report[
+                    "load_and_first_prediction_milliseconds"
+                ],
+            },
+            name="value",
+        ).to_frame()
+    ) + (f"\n{report['classifiers']} classifiers on one backbone, {report['date']}.\n")
+
+
+def main() -> None:
+    """Write one file a table."""
+    DOCS.mkdir(exist_ok=True)
+    for figure in (defaults, real_data, peft_trainer, memory):
+        (DOCS / f"{figure.__name__}.rst").write_text(figure(), "utf-8")
+
+
+if __name__ == "__main__":
+    main()
