@@ -14,18 +14,21 @@ help:
 	@echo "make test   ruff, mypy, pytest with doctests and examples"
 	@echo "make bench  benchmarks/peft_trainer.py"
 	@echo "make docs   the documentation, in docs/_build/html"
-	@echo "make wheel  build the wheel and try it in a fresh environment"
+	@echo "make wheel  build the wheel and list what is in it"
 
 # torch first and alone: the pin picks one build, and no later step replaces it.
-$(BIN)/python: constraints.txt
+$(VENV)/.torch: constraints.txt
+	@echo "Making $(VENV) and installing torch into it; the first time takes some minutes ..."
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) --upgrade pip
-	$(PIP) torch
-	touch $@
+	@$(PIP) --upgrade pip
+	@$(PIP) torch
+	@touch $@
 
-$(VENV)/.%: $(BIN)/python pyproject.toml constraints.txt
-	$(PIP) --editable '.[$*]'
-	touch $@
+# One mark an extra: .venv/.demo, .venv/.test, .venv/.bench, .venv/.docs
+$(VENV)/.%: $(VENV)/.torch pyproject.toml
+	@echo "Installing sklearn-lntune with its extra '$*' ..."
+	@$(PIP) --editable '.[$*]'
+	@touch $@
 
 demo: $(VENV)/.demo
 	$(BIN)/python examples/quickstart.py

@@ -176,3 +176,25 @@ def test_pairs_stay_pairs(tiny_clf: Clf, texts: list[str], labels: list[str]) ->
         clf.predict(texts)
     with pytest.raises(ValueError, match="2 features, but .* is expecting 1 features"):
         tiny_clf().fit(texts, labels).predict(pairs)
+
+
+def test_polars_and_datasets_in(tiny_clf: Clf, texts: list[str], labels: list[str]) -> None:
+    import datasets
+    import polars as pl
+
+    expected = tiny_clf().fit(texts, labels).predict_proba(texts)
+    column = datasets.Dataset.from_dict({"text": texts})["text"]
+    for X in (pl.Series(texts), pl.DataFrame({"text": texts}), column):
+        clf = tiny_clf().fit(X, pl.Series(labels))
+        assert clf.n_features_in_ == 1
+        assert (clf.predict_proba(X) == expected).all()
+    frame = pl.DataFrame({"text": texts})
+    out = tiny_clf().fit(frame, labels).set_output(transform="polars").transform(frame)
+    assert isinstance(out, pl.DataFrame)
+    assert out.shape == (40, 16)
+    pairs = pl.DataFrame({"a": texts, "b": texts[::-1]})
+    clf = tiny_clf().fit(pairs, labels)
+    assert clf.feature_names_in_.tolist() == ["a", "b"]
+    with pytest.warns(UserWarning, match="does not have valid feature names"):
+        unnamed = clf.predict(list(zip(texts, texts[::-1], strict=True)))
+    assert (clf.predict(pairs) == unnamed).all()
