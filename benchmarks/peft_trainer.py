@@ -134,7 +134,7 @@ def main() -> None:
         "ratio": ratio,
         "runs": runs,
         "date": time.strftime("%Y-%m-%d"),
-        "processor": platform.processor() or platform.machine(),
+        "processor": torch.cpu.get_capabilities().get("cpu_name") or platform.machine(),
         "threads": torch.get_num_threads(),
         "device": "cuda" if torch.cuda.is_available() else "cpu",
         "versions": {name: version(name) for name in ("torch", "transformers", "peft", "skorch")},

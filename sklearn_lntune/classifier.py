@@ -76,7 +76,7 @@ class LNTunedTransformerClassifier(
         the sentence-transformers limit where there is one, else the smaller of 512 and
         the model's positions.
     lr : "auto" or float, default="auto"
-        Peak learning rate. ``"auto"`` is each tuning method's own (1e-2 for
+        Peak learning rate. ``"auto"`` is each tuning method's own (5e-3 for
         ``"layernorm"``, 1e-4 for ``"full"``).
     head_lr : "auto" or float, default="auto"
         Peak learning rate of the head.
@@ -84,7 +84,7 @@ class LNTunedTransformerClassifier(
         Rows a batch.
     max_epochs : int, default=5
         Passes over the training rows, unless ``min_steps`` asks for more.
-    min_steps : int, default=600
+    min_steps : int, default=300
         Optimiser steps at the least: small data gets more epochs.
     accumulate : int, default=1
         Batches whose gradients make one step.
@@ -196,7 +196,7 @@ class LNTunedTransformerClassifier(
         head_lr: float | Literal["auto"] = "auto",
         batch_size: int = 32,
         max_epochs: int = 5,
-        min_steps: int = 600,
+        min_steps: int = 300,
         accumulate: int = 1,
         warmup: float = 0.1,
         schedule: str = "linear",

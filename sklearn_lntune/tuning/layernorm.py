@@ -49,7 +49,7 @@ default="all"
     """
 
     name = "layernorm"
-    default_lr = 1e-2
+    default_lr = 5e-3  # benchmarks/defaults.py
 
     def __init__(self, *, terms: str = "both", sites: Any = "all", layers: Any = "all") -> None:
         self.terms = terms
