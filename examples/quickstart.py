@@ -25,7 +25,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import FunctionTransformer
+from sklearn.preprocessing import FunctionTransformer, Normalizer
 
 from sklearn_lntune import LNTunedTransformerClassifier
 from sklearn_lntune.datasets import load_support_tickets
@@ -50,7 +50,8 @@ tfidf = make_pipeline(
 untouched = LNTunedTransformerClassifier(
     tuning="head", max_epochs=1, min_steps=0, random_state=0
 ).fit(X_train, y_train)
-frozen = LogisticRegression(C=10, max_iter=2000).fit(untouched.embed(X_train), y_train)
+frozen = make_pipeline(Normalizer(), LogisticRegression(C=10, max_iter=2000))
+frozen.fit(untouched.embed(X_train), y_train)
 
 # %%
 # LayerNorm tuning

@@ -24,6 +24,7 @@ import pandas as pd
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import Normalizer
 
 from sklearn_lntune import LNTunedTransformerClassifier
 from sklearn_lntune.datasets import fetch_text_dataset
@@ -47,12 +48,12 @@ def tfidf(X, y, X_test, seed):
 
 
 def frozen(X, y, X_test, seed):
-    """The backbone's embeddings, untouched, and logistic regression."""
+    """The backbone's embeddings, untouched, of unit length, and logistic regression."""
     few = [list(y).index(label) for label in sorted(set(y))]
     backbone = LNTunedTransformerClassifier(tuning="head", max_epochs=1, min_steps=0)
     backbone.fit([X[i] for i in few], [y[i] for i in few])  # only so that it counts as fitted
-    model = LogisticRegression(C=10, max_iter=2000).fit(backbone.embed(X), y)
-    return model.predict(backbone.embed(X_test))
+    model = make_pipeline(Normalizer(), LogisticRegression(C=10, max_iter=2000))
+    return model.fit(backbone.embed(X), y).predict(backbone.embed(X_test))
 
 
 def lntune(X, y, X_test, seed):
