@@ -24,10 +24,14 @@ def defaults() -> str:
     """Held-out accuracy of each change of a setting."""
     frame = table(load()).reset_index()
     frame["changes"] = frame["changes"].map(
-        lambda text: ", ".join(f"{k}={v:g}" for k, v in json.loads(text).items()) or "(base)"
+        lambda text: (
+            ", ".join(f"{k}={v:g}" for k, v in json.loads(text).items())
+            or "(base: lr=0.01, min_steps=600)"
+        )
     )
     frame = frame.rename(columns={"cap": "rows, at most"})
-    return rst(frame, index=False, floatfmt=".1f")
+    frame = frame.astype({"difference": object}).where(frame.notna(), None)
+    return rst(frame, index=False, floatfmt=".1f", missingval="")
 
 
 def real_data() -> str:

@@ -87,7 +87,7 @@ def strip(texts):
 pipe = Pipeline(
     [
         ("clean", FunctionTransformer(strip)),
-        ("clf", LNTunedTransformerClassifier(max_epochs=3, min_steps=0, random_state=0)),
+        ("clf", LNTunedTransformerClassifier(max_epochs=2, min_steps=0, random_state=0)),
     ]
 )
 grid = {"clf__lr": [3e-3, 1e-2], "clf__tuning__layernorm__terms": ["both", "bias"]}
