@@ -45,8 +45,15 @@ def _expected_failures(estimator: LNTunedTransformerClassifier) -> dict[str, str
     }
 
 
+class _Folder(type(Path())):  # type: ignore[misc]
+    """A path whose repr, and so the names of the tests, is the same in every process."""
+
+    def __repr__(self) -> str:
+        return "tiny-bert"
+
+
 # The checks are collected before any fixture runs.
-_FOLDER = save_backbone(Path(tempfile.mkdtemp(prefix="tiny-bert-")))
+_FOLDER = _Folder(save_backbone(Path(tempfile.mkdtemp(prefix="tiny-bert-"))))
 atexit.register(shutil.rmtree, _FOLDER, ignore_errors=True)
 
 
