@@ -17,7 +17,8 @@ class FullTuning(TuningMethod):
 
     Nothing is shared: each fitted estimator holds (and pickles) a whole model, in
     float32, trained under autocast where ``precision`` says bfloat16. For comparison,
-    and for those who can afford it.
+    and for those who can afford it. Its default learning rate is a customary one, not
+    one that was measured here.
 
     Examples
     --------
