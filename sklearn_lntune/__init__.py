@@ -34,10 +34,10 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-    if name in ("datasets", "tuning"):
+    if name in ("datasets", "inspection", "tuning"):
         return import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__, "datasets", "tuning"})
+    return sorted({*globals(), *__all__, "datasets", "inspection", "tuning"})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -63,8 +63,10 @@ class LNTunedTransformerClassifier(
         A folder written by transformers, or a name on the Hugging Face hub. Installed
         packages that carry a backbone come before the hub.
     tuning : str, TuningMethod or TuningSum, default="layernorm"
-        What is trained beside the head: ``"layernorm"``, ``"full"``, ``"head"`` (nothing
-        else), or method objects. Nested parameters go by the method's name, for instance
+        What is trained beside the head: ``"layernorm"``, ``"bias"``, ``"lora"``,
+        ``"prefix"``, ``"adapter"``, several of them joined with ``+``, ``"full"``,
+        ``"head"`` (nothing else), the name of a preset (`tuning.PRESETS`), or method
+        objects. Nested parameters go by the method's name, for instance
         ``tuning__layernorm__terms``.
     pooling : {"auto", "cls", "mean", "max", "last", "native"}, default="auto"
         How token states become one vector. ``"auto"`` follows the backbone's
@@ -75,9 +77,10 @@ class LNTunedTransformerClassifier(
         Longest input in tokens; longer texts are cut, with one warning. ``"auto"`` is
         the sentence-transformers limit where there is one, else the smaller of 512 and
         the model's positions.
-    lr : "auto" or float, default="auto"
+    lr : "auto", float or dict, default="auto"
         Peak learning rate. ``"auto"`` is each tuning method's own (5e-3 for
-        ``"layernorm"``, 1e-4 for ``"full"``).
+        ``"layernorm"``). In a sum, a dict gives one for each method, for instance
+        ``{"layernorm": 5e-3, "prefix": 1e-2}``; those left out are ``"auto"``.
     head_lr : "auto" or float, default="auto"
         Peak learning rate of the head.
     batch_size : int, default=32
@@ -192,7 +195,7 @@ class LNTunedTransformerClassifier(
         tuning: str | TuningMethod | TuningSum = "layernorm",
         pooling: str = "auto",
         max_length: int | Literal["auto"] = "auto",
-        lr: float | Literal["auto"] = "auto",
+        lr: float | Literal["auto"] | Mapping[str, float] = "auto",
         head_lr: float | Literal["auto"] = "auto",
         batch_size: int = 32,
         max_epochs: int = 5,

@@ -17,6 +17,7 @@ from sklearn_lntune.backbone.pool import Backbone
 from sklearn_lntune.text.batches import ordered_batches, tensors
 from sklearn_lntune.text.tokens import TokenTable
 from sklearn_lntune.tuning.base import TuningMethod
+from sklearn_lntune.tuning.plan import plan
 
 #: Tokens, padding included, in one batch of a prediction.
 PREDICT_TOKENS = {"cpu": 4096, "cuda": 65536, "mps": 16384}
@@ -80,8 +81,10 @@ class Network(nn.Module):
         #: Delta name to parameter; those in `unstacked` have no leading axis of fits.
         self.learnt: dict[str, nn.Parameter] = {}
         self.unstacked: set[str] = set()
-        for method in methods:
-            attached = method.attach(body, backbone.anatomy, n_fits)
+        #: What each method learns.
+        self.planned = plan(methods, backbone.anatomy, with_pooler=self.reads_pooler)
+        for method, arrays in self.planned.items():
+            attached = method.attach(body, backbone.anatomy, arrays, n_fits, generator)
             self._learn(method.name, attached, stacked=not method.private)
         self._add_head(body, backbone, n_outputs, n_fits)
 
@@ -121,10 +124,14 @@ class Network(nn.Module):
 
     def delta(self) -> dict[str, np.ndarray]:
         """The learnt values of the only fit, as arrays of their own."""
-        return {
-            name: (weight if name in self.unstacked else weight[0]).detach().cpu().numpy().copy()
-            for name, weight in self.learnt.items()
-        }
+        values: dict[str, dict[str, np.ndarray]] = {}
+        for name, weight in self.learnt.items():
+            method, _, key = name.partition("/")
+            own = (weight if name in self.unstacked else weight[0]).detach().cpu().numpy().copy()
+            values.setdefault(method, {})[key] = own
+        for method, arrays in self.planned.items():
+            values[method.name] = method.folded(arrays, values[method.name])
+        return {f"{name}/{key}": own for name in values for key, own in values[name].items()}
 
     def load_delta(self, delta: Mapping[str, np.ndarray]) -> None:
         """Set the learnt values of the only fit."""

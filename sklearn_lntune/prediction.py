@@ -66,7 +66,7 @@ def predictor_for(
     if predictor is None or predictor.state.delta is not state.delta:
         network = build_network(
             loaded,
-            from_plain(state.tuning),
+            tuple(method.settled() for method in from_plain(state.tuning)),
             state.pooling,
             len(state.classes),
             dtype=placement.predict_type,

@@ -75,7 +75,7 @@ def test_unknown_parameters_are_an_error(key: str) -> None:
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ({"tuning": "layernrom"}, "'layernrom' is no tuning method.*'head', 'layernorm', 'full'"),
+        ({"tuning": "layernrom"}, "'layernrom' is no tuning method.*'head', 'layernorm', 'bias'"),
         ({"tuning": 3}, "tuning must be"),
         ({"tuning": "layernorm+layernorm"}, "twice"),
         ({"tuning": "layernorm+full"}, "'full' trains every weight"),
@@ -164,13 +164,13 @@ def test_a_fit_that_fails_early_loses_nothing(
 
 
 def test_a_backbone_without_norms(tmp_path: Path, texts: list[str], labels: list[str]) -> None:
-    from sklearn_lntune.backbone.anatomy import anatomy_of
+    from sklearn_lntune.backbone.dissect import anatomy_of
 
     with pytest.raises(ValueError, match="no normalisation layer"):
-        anatomy_of(torch.nn.Sequential(torch.nn.Linear(2, 2)), 1)
+        anatomy_of(torch.nn.Sequential(torch.nn.Linear(2, 2)))
     lonely = torch.nn.Sequential(torch.nn.LayerNorm(4))
     with pytest.raises(ValueError, match=r"layout of Sequential is unknown.*\(0"):
-        anatomy_of(lonely, 1)
+        anatomy_of(lonely)
 
 
 def test_empty_and_very_long_texts_are_legal(tiny_clf: Clf) -> None:

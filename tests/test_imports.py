@@ -15,6 +15,7 @@ ROOT = Path(sklearn_lntune.__file__).parent
 #: From the ground up; a room imports from itself and from rooms below it only.
 FLOORS = [
     "exceptions",
+    "checks",
     "datasets",
     "text",
     "task",
@@ -25,6 +26,7 @@ FLOORS = [
     "persistence",
     "prediction",
     "classifier",
+    "inspection",
     "__init__",
 ]
 

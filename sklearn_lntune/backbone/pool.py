@@ -20,7 +20,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from sklearn_lntune.backbone.anatomy import Anatomy, anatomy_of
+from sklearn_lntune.backbone.anatomy import Anatomy
+from sklearn_lntune.backbone.dissect import anatomy_of
 from sklearn_lntune.backbone.fingerprint import (
     backbone_fingerprint,
     tokenizer_digest,
@@ -104,11 +105,8 @@ class Backbone:
 
     @cached_property
     def anatomy(self) -> Anatomy:
-        """Where the norms are; needs no weights."""
-        encoder = skeleton(self.config, self.trust_remote_code)
-        return anatomy_of(
-            encoder, getattr(self.config.get_text_config(), "num_hidden_layers", None)
-        )
+        """What it consists of; needs no weights."""
+        return anatomy_of(skeleton(self.config, self.trust_remote_code))
 
     @cached_property
     def stored_type(self) -> torch.dtype:

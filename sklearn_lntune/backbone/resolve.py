@@ -59,7 +59,9 @@ class Source:
         return []
 
 
-def resolve(name: str | os.PathLike[str], revision: str | None = None) -> Source:
+def resolve(
+    name: str | os.PathLike[str], revision: str | None = None, *, weights: bool = True
+) -> Source:
     """Find the files of backbone ``name``, downloading them only as a last resort.
 
     Parameters
@@ -69,6 +71,8 @@ def resolve(name: str | os.PathLike[str], revision: str | None = None) -> Source
     revision : str, optional
         Branch, tag or commit on the hub. An installed package serves only the revision
         that it declares.
+    weights : bool, default=True
+        Whether more is needed than the configuration.
 
     Raises
     ------
@@ -80,13 +84,14 @@ def resolve(name: str | os.PathLike[str], revision: str | None = None) -> Source
             f"backbone must be a folder or a name on the hub; got {type(name).__name__}."
         )
     name = os.fspath(name)
-    source = _from_folder(name) or _from_package(name, revision) or _from_hub(name, revision)
+    source = _from_folder(name) or _from_package(name, revision)
+    source = source or _from_hub(name, revision, _HUB_FILES if weights else ["config.json"])
     if not (source.folder / "config.json").is_file():
         raise ValueError(
             f"backbone {name!r}: {source.folder} has no config.json; it must be a folder written "
             "by transformers' save_pretrained."
         )
-    if not source.weight_files:
+    if weights and not source.weight_files:
         raise ValueError(
             f"backbone {name!r}: {source.folder} holds no model.safetensors. Other weight "
             "formats can run code when they are opened and are not read; save the model again "
@@ -113,7 +118,7 @@ def _from_package(name: str, revision: str | None) -> Source | None:
     return None
 
 
-def _from_hub(name: str, revision: str | None) -> Source:
+def _from_hub(name: str, revision: str | None, files: list[str]) -> Source:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
@@ -122,7 +127,7 @@ def _from_hub(name: str, revision: str | None) -> Source:
             snapshot_download(
                 name,
                 revision=revision,
-                allow_patterns=_HUB_FILES,
+                allow_patterns=files,
                 ignore_patterns=["*/*.safetensors"],
             )
         )

@@ -140,6 +140,8 @@ def _load_moments(
     moments: Mapping[str, Mapping[str, np.ndarray]] | None,
 ) -> None:
     for name, state in (moments or {}).items():
+        if name not in network.learnt:  # of a projection that has been folded away
+            continue
         weight = network.learnt[name]
         optimizer.state[weight] = {
             key: torch.from_numpy(np.array(value)).to(weight.device) for key, value in state.items()

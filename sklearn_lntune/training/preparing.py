@@ -16,12 +16,14 @@ from sklearn.model_selection import train_test_split
 from sklearn_lntune.backbone.placement import place_fit
 from sklearn_lntune.backbone.pool import get_backbone
 from sklearn_lntune.backbone.usage import resolve_max_length, resolve_pooling
+from sklearn_lntune.checks import check_number
 from sklearn_lntune.task import OneLabel
 from sklearn_lntune.training.fitting import Job
 from sklearn_lntune.training.labelled import Labelled
 from sklearn_lntune.training.rows import weighted_rows
-from sklearn_lntune.training.settings import Settings, check_number
+from sklearn_lntune.training.settings import Settings
 from sklearn_lntune.tuning.names import methods_of
+from sklearn_lntune.tuning.plan import plan, warn_of_bad_sums
 
 
 def prepare(
@@ -57,9 +59,11 @@ def prepare(
     methods = methods_of(params["tuning"])
     settings = Settings.check(methods, params)
     backbone = get_backbone(params["backbone"], params["revision"], params["trust_remote_code"])
-    for method in methods:
-        method.count(backbone.anatomy)  # raises where sites or layers do not fit
     pooling = resolve_pooling(backbone, params["pooling"])
+    plan(methods, backbone.anatomy, with_pooler=pooling == "native")  # raises what does not fit
+    warn_of_bad_sums(methods)
+    if start is not None:
+        methods = tuple(method.settled() for method in methods)
     max_length = resolve_max_length(backbone, params["max_length"])
     placement = place_fit(params["device"], params["precision"], backbone.stored_type)
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import numbers
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 
+from sklearn_lntune.checks import check_number
 from sklearn_lntune.task.one_label import check_scoring
 from sklearn_lntune.tuning.base import TuningMethod
 
@@ -67,7 +67,7 @@ class Settings:
                 f"early_stopping must be True or False; got {params['early_stopping']!r}."
             )
         check_scoring(params["scoring"])
-        rates = {method.name: _rate("lr", params["lr"], method.default_lr) for method in methods}
+        rates = _rates(methods, params["lr"])
         rates["head"] = _rate("head_lr", params["head_lr"], HEAD_LR)
         own = [field.name for field in fields(cls) if field.name != "rates"]
         return cls(rates=rates, **{name: params[name] for name in own})
@@ -96,37 +96,23 @@ _BOUNDS: dict[str, dict[str, Any]] = {
 HEAD_LR = 1e-2
 
 
+def _rates(methods: tuple[TuningMethod, ...], lr: Any) -> dict[str, float]:
+    """Peak learning rate of each method, from one for all or a mapping by method."""
+    if not isinstance(lr, Mapping):
+        return {method.name: _rate("lr", lr, method.default_lr) for method in methods}
+    names = [method.name for method in methods]
+    unknown = [name for name in lr if name not in names]
+    if unknown:
+        raise ValueError(f"lr has a rate for {unknown[0]!r}, but tuning consists of {names}.")
+    return {
+        method.name: _rate(f"lr[{method.name!r}]", lr.get(method.name, "auto"), method.default_lr)
+        for method in methods
+    }
+
+
 def _rate(name: str, value: Any, default: float) -> float:
     if isinstance(value, str):
         if value != "auto":
             raise ValueError(f"{name} must be 'auto' or a positive number; got {value!r}.")
         return default
     return float(check_number(name, value, open_low=True))
-
-
-def check_number(
-    name: str,
-    value: Any,
-    *,
-    integer: bool = False,
-    low: float = 0,
-    high: float = math.inf,
-    open_low: bool = False,
-    open_high: bool = False,
-) -> Any:
-    """``value`` if it is a number in the interval; the ends count unless they are open.
-
-    Examples
-    --------
-    >>> check_number("dropout", 0.1, high=1, open_high=True)
-    0.1
-    """
-    kind = numbers.Integral if integer else numbers.Real
-    inside = isinstance(value, kind) and not isinstance(value, bool) and value < math.inf
-    inside = inside and (value > low if open_low else value >= low)
-    inside = inside and (value < high if open_high else value <= high)
-    if not inside:
-        noun = "an int" if integer else "a number"
-        left, right = "(" if open_low else "[", ")" if open_high or high == math.inf else "]"
-        raise ValueError(f"{name} must be {noun} in {left}{low}, {high}{right}; got {value!r}.")
-    return value

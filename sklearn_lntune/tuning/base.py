@@ -2,21 +2,75 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from sklearn.base import BaseEstimator
 
 if TYPE_CHECKING:
+    import numpy as np
+    import torch
     from torch import nn
 
     from sklearn_lntune.backbone.anatomy import Anatomy
+
+
+@dataclass(frozen=True)
+class Array:
+    """One learnt array of a delta.
+
+    Attributes
+    ----------
+    path : str
+        Of the module it belongs to, from the backbone's root.
+    name : str
+        What it is there. With a method's name before them, path and name give the
+        array's name in a delta.
+    site : str
+    block : int or None
+    shape : tuple of int
+        Of one fit.
+    """
+
+    path: str
+    name: str
+    site: str
+    block: int | None
+    shape: tuple[int, ...]
+
+    @property
+    def key(self) -> str:
+        """Name of the array behind that of its method."""
+        return f"{self.path}/{self.name}"
+
+    @property
+    def size(self) -> int:
+        """Number of values."""
+        return math.prod(self.shape)
+
+
+class Terms(NamedTuple):
+    """A method in the terms of PEFT-Ref.
+
+    Sabry and Belz (2023), "PEFT-Ref: A Modular Reference Architecture and Typology for
+    Parameter-Efficient Finetuning Techniques", arXiv:2304.12410.
+    """
+
+    #: Where in the block it works.
+    workspace: str
+    #: Whether it stands behind what it works on, or beside it.
+    insertion: str
+    #: How its result meets that of the frozen model.
+    integration: str
 
 
 class TuningMethod(BaseEstimator):
     """Something that is trained on a frozen backbone.
 
     A subclass stores its arguments untouched, sets `name` and `default_lr`, and
-    implements `attach` and `count`. Add methods with ``+``.
+    implements `arrays`, `attach` and `reference`. Add methods with ``+``.
 
     Attributes
     ----------
@@ -32,7 +86,24 @@ class TuningMethod(BaseEstimator):
     default_lr: ClassVar[float]
     private: ClassVar[bool] = False
 
-    def attach(self, shell: nn.Module, anatomy: Anatomy, n_fits: int) -> dict[str, nn.Parameter]:
+    def arrays(self, anatomy: Anatomy) -> tuple[Array, ...]:
+        """What the method learns on a backbone; needs no weights.
+
+        Raises
+        ------
+        ValueError
+            If a parameter is wrong, by itself or for this backbone.
+        """
+        raise NotImplementedError
+
+    def attach(
+        self,
+        shell: nn.Module,
+        anatomy: Anatomy,
+        arrays: tuple[Array, ...],
+        n_fits: int,
+        generator: torch.Generator,
+    ) -> dict[str, nn.Parameter]:
         """Put trainable parameters into ``shell``.
 
         Parameters
@@ -40,20 +111,50 @@ class TuningMethod(BaseEstimator):
         shell : torch.nn.Module
             A private tree over the frozen backbone.
         anatomy : Anatomy
+        arrays : tuple of Array
+            Those of `arrays` that no other method of the sum claims.
         n_fits : int
             Fits trained side by side: the leading length of every parameter.
+        generator : torch.Generator
+            On the CPU: random first values.
 
         Returns
         -------
         dict of str to torch.nn.Parameter
-            ``"<module path>/<array>"`` to a parameter of shape ``(n_fits, ...)``, with
-            the values of the frozen backbone.
+            By `Array.key`, of shape ``(n_fits, *array.shape)``. With them the network
+            computes what the frozen backbone computes (prefixes excepted).
         """
         raise NotImplementedError
 
-    def count(self, anatomy: Anatomy) -> int:
-        """Trained parameters of one fit."""
+    def reference(self) -> Terms:
+        """The method in the terms of PEFT-Ref."""
         raise NotImplementedError
+
+    def settled(self) -> TuningMethod:
+        """The method as it is once trained, without what only helps training."""
+        return self
+
+    def folded(
+        self, arrays: tuple[Array, ...], values: Mapping[str, np.ndarray]
+    ) -> dict[str, np.ndarray]:
+        """Values of ``arrays`` from those of the trained parameters."""
+        return dict(values)
+
+    def merge(self, model: nn.Module, values: Mapping[str, np.ndarray]) -> None:
+        """Write learnt ``values`` into the weights of ``model``, a backbone of its own.
+
+        Raises
+        ------
+        ValueError
+            If no weight of the model can hold them.
+        """
+        raise ValueError(
+            f"what {self.name!r} learns cannot be written into the backbone's own weights."
+        )
+
+    def count(self, anatomy: Anatomy) -> int:
+        """Trained parameters of one fit, were it the only method."""
+        return sum(array.size for array in self.arrays(anatomy))
 
     def __add__(self, other: object) -> TuningSum:
         return TuningSum((self,)) + other
@@ -106,3 +207,11 @@ def check_methods(methods: tuple[TuningMethod, ...]) -> None:
         raise ValueError(
             f"tuning holds {names}: 'full' trains every weight already, so nothing adds to it."
         )
+
+
+def by_path(arrays: tuple[Array, ...]) -> dict[str, dict[str, tuple[int, ...]]]:
+    """Shapes by name, of the arrays at each module path."""
+    shapes: dict[str, dict[str, tuple[int, ...]]] = {}
+    for array in arrays:
+        shapes.setdefault(array.path, {})[array.name] = array.shape
+    return shapes

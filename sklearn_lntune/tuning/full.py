@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from sklearn_lntune.tuning.base import TuningMethod
+from sklearn_lntune.tuning.base import Array, Terms, TuningMethod
 
 if TYPE_CHECKING:
+    import numpy as np
+    import torch
     from torch import nn
 
     from sklearn_lntune.backbone.anatomy import Anatomy
@@ -31,13 +34,38 @@ class FullTuning(TuningMethod):
     default_lr = 1e-4
     private = True
 
-    def attach(self, shell: nn.Module, anatomy: Anatomy, n_fits: int) -> dict[str, nn.Parameter]:
+    def arrays(self, anatomy: Anatomy) -> tuple[Array, ...]:
+        """All parameters of the backbone."""
+        return tuple(
+            Array(weight.path, weight.name, weight.site, weight.block, weight.shape)
+            for weight in anatomy.weights
+        )
+
+    def attach(
+        self,
+        shell: nn.Module,
+        anatomy: Anatomy,
+        arrays: tuple[Array, ...],
+        n_fits: int,
+        generator: torch.Generator,
+    ) -> dict[str, nn.Parameter]:
         """Make every parameter of the private copy trainable."""
         if n_fits != 1:
             raise ValueError("full tuning shares no weights, so its fits do not stack.")
-        shell.requires_grad_(True)
-        return {"/".join(path.rsplit(".", 1)): weight for path, weight in shell.named_parameters()}
+        learnt = {}
+        for array in arrays:
+            learnt[array.key] = shell.get_submodule(array.path).get_parameter(array.name)
+            learnt[array.key].requires_grad_(True)
+        return learnt
 
-    def count(self, anatomy: Anatomy) -> int:
-        """All parameters of the backbone."""
-        return anatomy.n_parameters
+    def reference(self) -> Terms:
+        """Changes the weights themselves."""
+        return Terms("all weights", "none", "direct addition")
+
+    def merge(self, model: nn.Module, values: Mapping[str, np.ndarray]) -> None:
+        """Set the model's own weights."""
+        from sklearn_lntune.tuning.merging import set_weight
+
+        for key, value in values.items():
+            path, _, name = key.rpartition("/")
+            set_weight(model, path, name, value)

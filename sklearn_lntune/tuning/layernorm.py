@@ -6,14 +6,17 @@ Pre-trained Language Models", arXiv 2211.08682, section 3.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from sklearn_lntune.tuning.base import TuningMethod
+from sklearn_lntune.tuning.base import Array, Terms, TuningMethod
 
 if TYPE_CHECKING:
+    import numpy as np
+    import torch
     from torch import nn
 
-    from sklearn_lntune.backbone.anatomy import Anatomy, Norm
+    from sklearn_lntune.backbone.anatomy import Anatomy
 
 _TERMS = {"both": ("gain", "bias"), "gain": ("gain",), "bias": ("bias",)}
 
@@ -56,32 +59,44 @@ default="all"
         self.sites = sites
         self.layers = layers
 
-    def attach(self, shell: nn.Module, anatomy: Anatomy, n_fits: int) -> dict[str, nn.Parameter]:
-        """Replace each chosen norm by one whose gain and bias are learnt."""
-        from sklearn_lntune.tuning.stacked_norm import StackedNorm
-
-        learnt: dict[str, nn.Parameter] = {}
-        for norm, terms in self._chosen(anatomy):
-            stacked = StackedNorm(shell.get_submodule(norm.path), terms, n_fits)
-            shell.set_submodule(norm.path, stacked)
-            learnt |= {f"{norm.path}/{term}": getattr(stacked, term) for term in terms}
-        return learnt
-
-    def count(self, anatomy: Anatomy) -> int:
-        """Number of learnt gains and biases."""
-        return sum(norm.size * len(terms) for norm, terms in self._chosen(anatomy))
-
-    def _chosen(self, anatomy: Anatomy) -> list[tuple[Norm, tuple[str, ...]]]:
+    def arrays(self, anatomy: Anatomy) -> tuple[Array, ...]:
+        """Gains and biases of the chosen norms."""
         if not isinstance(self.terms, str) or self.terms not in _TERMS:
             raise ValueError(f"terms must be 'both', 'gain' or 'bias'; got {self.terms!r}.")
-        chosen = []
-        for norm in anatomy.select(self.sites, self.layers):
-            terms = tuple(t for t in _TERMS[self.terms] if t == "gain" or norm.has_bias)
-            if terms:
-                chosen.append((norm, terms))
-        if not chosen:
+        arrays = tuple(
+            Array(norm.path, term, norm.site, norm.block, (norm.size,))
+            for norm in anatomy.select(anatomy.norms, self.layers, self.sites)
+            for term in _TERMS[self.terms]
+            if term == "gain" or norm.has_bias
+        )
+        if not arrays:
             raise ValueError(
                 "terms='bias', but the chosen norms of this backbone have no bias; use 'gain' or "
                 "'both'."
             )
-        return chosen
+        return arrays
+
+    def attach(
+        self,
+        shell: nn.Module,
+        anatomy: Anatomy,
+        arrays: tuple[Array, ...],
+        n_fits: int,
+        generator: torch.Generator,
+    ) -> dict[str, nn.Parameter]:
+        """Replace each chosen norm by one whose gain and bias are learnt."""
+        from sklearn_lntune.tuning.stacked_norm import learn_term
+
+        return {array.key: learn_term(shell, array.path, array.name, n_fits) for array in arrays}
+
+    def reference(self) -> Terms:
+        """Rescales and shifts what the norm gives."""
+        return Terms("normalisation layers", "sequential", "rescaling")
+
+    def merge(self, model: nn.Module, values: Mapping[str, np.ndarray]) -> None:
+        """Set the model's own gains and biases."""
+        from sklearn_lntune.tuning.merging import set_weight
+
+        for key, value in values.items():
+            path, _, term = key.rpartition("/")
+            set_weight(model, path, "weight" if term == "gain" else "bias", value)

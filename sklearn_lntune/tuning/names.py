@@ -6,14 +6,44 @@ from typing import Any
 
 from sklearn.base import clone
 
+from sklearn_lntune.tuning.adapter import AdapterTuning
 from sklearn_lntune.tuning.base import TuningMethod, TuningSum, check_methods
+from sklearn_lntune.tuning.bias import BiasTuning
 from sklearn_lntune.tuning.full import FullTuning
 from sklearn_lntune.tuning.layernorm import LayerNormTuning
+from sklearn_lntune.tuning.lora import LoraTuning
+from sklearn_lntune.tuning.prefix import PrefixTuning
 
+#: By name, in the order of attaching: what changes a layer's output comes before what
+#: reads it, so that a sum means the same however it is written.
 METHODS: dict[str, type[TuningMethod]] = {
-    method.name: method for method in (LayerNormTuning, FullTuning)
+    method.name: method
+    for method in (
+        LayerNormTuning,
+        BiasTuning,
+        LoraTuning,
+        PrefixTuning,
+        AdapterTuning,
+        FullTuning,
+    )
 }
 HEAD = "head"
+
+_ATTENTION_ADAPTER = AdapterTuning(16, sites="attention")
+#: Named sums, from the paper and its neighbours.
+PRESETS: dict[str, tuple[TuningMethod, ...]] = {
+    "ln-tuning": (LayerNormTuning(),),
+    "prefix-ln": (LayerNormTuning(), PrefixTuning()),
+    "adapter-mha-ln": (LayerNormTuning(), _ATTENTION_ADAPTER),
+    "prefix-adapter-mha-ln": (LayerNormTuning(), PrefixTuning(), _ATTENTION_ADAPTER),
+    "adapter-ffn-ln": (LayerNormTuning(), AdapterTuning(16, sites="ffn")),
+    "houlsby": (LayerNormTuning(), AdapterTuning(16, sites="both")),
+    "mam-adapter": (
+        PrefixTuning(30),
+        AdapterTuning(64, sites="ffn", insertion="parallel", scale=4.0, activation="relu"),
+    ),
+    "bitfit": (BiasTuning(),),
+}
 
 
 def methods_of(tuning: Any) -> tuple[TuningMethod, ...]:
@@ -23,7 +53,8 @@ def methods_of(tuning: Any) -> tuple[TuningMethod, ...]:
     ----------
     tuning : str, TuningMethod or TuningSum
         Names may be joined with ``+``. ``"head"`` is the sum of nothing: the head is
-        always trained.
+        always trained. A name of `PRESETS` is one of the sums that the paper and its
+        neighbours describe.
 
     Raises
     ------
@@ -39,13 +70,15 @@ def methods_of(tuning: Any) -> tuple[TuningMethod, ...]:
     >>> methods_of("head")
     ()
     """
-    if isinstance(tuning, str):
+    if isinstance(tuning, str) and tuning in PRESETS:
+        methods = tuple(clone(method) for method in PRESETS[tuning])
+    elif isinstance(tuning, str):
         names = [name.strip() for name in tuning.split("+")]
         unknown = [name for name in names if name not in (HEAD, *METHODS)]
         if unknown:
             raise ValueError(
                 f"tuning={tuning!r}: {unknown[0]!r} is no tuning method. Valid names are "
-                f"{[HEAD, *METHODS]}, alone or joined with '+'."
+                f"{[HEAD, *METHODS]}, alone or joined with '+', and {list(PRESETS)}, alone."
             )
         methods = tuple(METHODS[name]() for name in names if name != HEAD)
     elif isinstance(tuning, TuningMethod):

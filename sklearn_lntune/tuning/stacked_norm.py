@@ -9,47 +9,64 @@ from torch import nn
 from torch.nn import functional
 
 from sklearn_lntune.backbone.placement import delta_type
+from sklearn_lntune.tuning.grouped import per_row
+
+
+def learn_term(shell: nn.Module, path: str, term: str, n_fits: int) -> nn.Parameter:
+    """Make ``term`` of the norm at ``path`` learnt, in ``n_fits`` copies.
+
+    Two methods may each learn one term of a norm.
+    """
+    norm = shell.get_submodule(path)
+    if not isinstance(norm, StackedNorm):
+        norm = StackedNorm(norm)
+        shell.set_submodule(path, norm)
+    return norm.learn(term, n_fits)
 
 
 class StackedNorm(nn.Module):
-    """The frozen ``norm`` with ``n_fits`` gains and biases of its own.
+    """The frozen ``norm``, whose gain and bias can be learnt by several fits.
 
-    The batch is ``n_fits`` equal groups of rows, one group a fit. What is not learnt
-    keeps the frozen value.
+    The batch is equal groups of rows, one group a fit. What is not learnt keeps the
+    frozen value.
 
     Parameters
     ----------
     norm : torch.nn.Module
         LayerNorm is computed by its formula. Any other norm (RMSNorm, NoNorm, ...) runs
         its own forward with gain and bias lent to it.
-    terms : tuple of {"gain", "bias"}
-    n_fits : int
     """
 
     gain: torch.Tensor
     bias: torch.Tensor | None
 
-    def __init__(self, norm: nn.Module, terms: tuple[str, ...], n_fits: int) -> None:
+    def __init__(self, norm: nn.Module) -> None:
         super().__init__()
         for term, name in (("gain", "weight"), ("bias", "bias")):
             frozen = norm._parameters.get(name)  # noqa: SLF001 - a Parameter or None, for sure
-            if frozen is not None and term in terms:
-                start = frozen.detach().to(delta_type(frozen.dtype)).repeat(n_fits, 1)
-                setattr(self, term, nn.Parameter(start))
-            else:
-                self.register_buffer(term, frozen, persistent=False)
+            self.register_buffer(term, frozen, persistent=False)
         self.epsilon = norm.eps if type(norm) is nn.LayerNorm else None
-        self._lent_type = norm._parameters["weight"].dtype  # type: ignore[union-attr] # noqa: SLF001
+        self._lent_type = self.gain.dtype
         # Without its weights, and hidden from the module tree: only its forward is used.
         lender = copy.copy(norm)
         lender.__dict__["_parameters"] = {}
         self._norm = (lender,)
 
+    def learn(self, term: str, n_fits: int) -> nn.Parameter:
+        """Replace the frozen ``term`` by a parameter of shape (n_fits, size)."""
+        frozen = self._buffers.pop(term)
+        assert frozen is not None  # the anatomy knows which norms have a bias
+        start = frozen.detach().to(delta_type(frozen.dtype)).repeat(n_fits, 1)
+        self.register_parameter(term, nn.Parameter(start))
+        return self.get_parameter(term)
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Normalise ``x`` of shape (n_rows, ..., size)."""
         if self.epsilon is None:
             return self._own_forward(x)
-        if self.gain.dim() == 1 or len(self.gain) == 1:
+        if all(
+            term is None or term.dim() == 1 or len(term) == 1 for term in (self.gain, self.bias)
+        ):
             # The CPU kernel takes float32 gains with bfloat16 activations; others do not.
             gain, bias = (
                 None if term is None else term.view(-1).to(self._kernel_type(x, term))
@@ -77,7 +94,4 @@ class StackedNorm(nn.Module):
     @staticmethod
     def _per_row(term: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         """``term`` shaped so that each group of rows of ``x`` meets its own."""
-        if term.dim() == 1 or len(term) == 1:
-            return term.view(-1)
-        rows = term.repeat_interleave(len(x) // len(term), dim=0)
-        return rows.view(len(x), *(1,) * (x.dim() - 2), -1)
+        return term if term.dim() == 1 else per_row(term, x)

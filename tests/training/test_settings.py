@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis.strategies import integers
 
-from sklearn_lntune.training.settings import HEAD_LR, Settings, check_number
+from sklearn_lntune.checks import check_number
+from sklearn_lntune.training.settings import HEAD_LR, Settings
 from sklearn_lntune.tuning import FullTuning, LayerNormTuning, TuningMethod
 
 PARAMS: dict[str, Any] = {

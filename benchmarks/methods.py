@@ -1,0 +1,235 @@
+"""Compare tuning methods and their sums on eight data sets, three seeds each.
+
+Every method first chooses its learning rate and number of steps on held-out training
+rows of two of the sets; no test set is read for that. Then it trains on each set with
+three seeds and is scored on test rows. Resumable: finished runs stand in
+``results/methods.jsonl``, choices in ``results/methods_choice.jsonl``.
+
+    python benchmarks/methods.py                # run what is missing
+    python benchmarks/methods.py --part 0 2     # every second method, for two at a time
+    python benchmarks/methods.py --time         # seconds an epoch, side by side
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, train_test_split
+
+from sklearn_lntune import LNTunedTransformerClassifier
+from sklearn_lntune.datasets import fetch_text_dataset
+from sklearn_lntune.tuning import (
+    AdapterTuning,
+    BiasTuning,
+    FullTuning,
+    LayerNormTuning,
+    LoraTuning,
+    PrefixTuning,
+    TuningSum,
+)
+
+FOLDER = Path(__file__).parent / "results"
+RESULTS, CHOICES = FOLDER / "methods.jsonl", FOLDER / "methods_choice.jsonl"
+TIMES = FOLDER / "methods_time.json"
+
+#: Longest input in tokens, a set; what is longer is cut, for every method alike.
+SETS = {
+    "trec": 64,
+    "banking77": 64,
+    "subj": 64,
+    "sst2_sentences": 64,
+    "agnews": 64,
+    "tweeteval_emotion": 64,
+    "20newsgroups": 64,
+    "mrpc": 128,
+}
+#: Sets whose training rows the learning rates and steps are chosen on.
+CHOICE_SETS = ("trec", "tweeteval_emotion")
+N_TRAIN, N_TEST, N_HELD = 1600, 1000, 1000
+SEEDS = (0, 1, 2)
+BATCH = 16
+STEPS = (300, 200)
+FACTORS = (1.0, 0.33, 3.0)
+
+ADAPTER = AdapterTuning(16, sites="attention")
+FFN_ADAPTER = AdapterTuning(16, sites="ffn")
+#: Each method, and the learning rates that the factors of the choice multiply.
+METHODS: dict[str, Any] = {
+    "LN": LayerNormTuning(),
+    "full": FullTuning(),
+    "BitFit": BiasTuning(),
+    "prefix+adapter(MHA)+LN": PrefixTuning(16) + ADAPTER + LayerNormTuning(),
+    "prefix+LN": PrefixTuning(16) + LayerNormTuning(),
+    "adapter(MHA)+LN": ADAPTER + LayerNormTuning(),
+    "adapter(FFN)+LN": FFN_ADAPTER + LayerNormTuning(),
+    "prefix": PrefixTuning(16),
+    "adapter(MHA)": ADAPTER,
+    "adapter(FFN)": FFN_ADAPTER,
+    "LoRA": LoraTuning(8),
+    "head": TuningSum(),
+}
+#: Only to choose how a prefix begins; not in the comparison.
+VARIANTS = {
+    "prefix, random start": PrefixTuning(16, init="random"),
+    "prefix, projection": PrefixTuning(16, projection=128),
+}
+RATES = {"layernorm": 5e-3, "bias": 5e-3, "prefix": 1e-2, "adapter": 2e-3, "lora": 2e-3}
+RATES |= {"full": 1e-4, "head": 1e-2}
+FROZEN = "frozen embeddings + logistic regression"
+
+
+def classifier(method: str, factor: float, steps: int, seed: int, length: int) -> Any:
+    """The estimator of a run."""
+    tuning = (METHODS | VARIANTS)[method]
+    names = [each.name for each in getattr(tuning, "methods", (tuning,))]
+    return LNTunedTransformerClassifier(
+        tuning=tuning,
+        lr={name: RATES[name] * factor for name in names},
+        head_lr=RATES["head"] * (factor if method == "head" else 1.0),
+        batch_size=BATCH,
+        max_epochs=1,
+        min_steps=steps,
+        max_length=length,
+        precision="bfloat16",
+        random_state=seed,
+    )
+
+
+def train_rows(name: str, n: int) -> tuple[list[Any], list[str]]:
+    """``n`` training rows, the same for all methods and seeds."""
+    X, y = fetch_text_dataset(name)
+    if len(X) > n:
+        X, _, y, _ = train_test_split(X, y, train_size=n, random_state=0, stratify=y)
+    return X, y
+
+
+def test_rows(name: str) -> tuple[list[Any], list[str]]:
+    """At most `N_TEST` test rows; sst2_sentences has sst2's."""
+    X, y = fetch_text_dataset("sst2" if name == "sst2_sentences" else name, "test")
+    if len(X) > N_TEST:
+        X, _, y, _ = train_test_split(X, y, train_size=N_TEST, random_state=0, stratify=y)
+    return X, y
+
+
+def choose(method: str) -> tuple[float, int]:
+    """Factor of the learning rates, and steps: the best mean over the sets of the choice."""
+    scores: dict[tuple[float, int], float] = {}
+    for steps in STEPS:
+        # At other numbers of steps only the best factor so far is tried.
+        factors = FACTORS if not scores else (max(scores, key=scores.__getitem__)[0],)
+        for factor in factors:
+            runs = [choice_run(method, factor, steps, name) for name in CHOICE_SETS]
+            scores[factor, steps] = statistics.mean(runs)
+    return max(scores, key=scores.__getitem__)
+
+
+def choice_run(method: str, factor: float, steps: int, name: str) -> float:
+    """Accuracy on held-out training rows, from the file where it stands there."""
+    key = {"method": method, "factor": factor, "steps": steps, "set": name}
+
+    def run() -> dict[str, Any]:
+        X, y = fetch_text_dataset(name)
+        rest, held, y_rest, y_held = train_test_split(
+            X, y, test_size=N_HELD, random_state=1, stratify=y
+        )
+        clf = classifier(method, factor, steps, 0, SETS[name])
+        clf.fit(rest[:N_TRAIN], y_rest[:N_TRAIN])
+        return {"accuracy": clf.score(held, y_held)}
+
+    return float(kept(CHOICES, key, run)["accuracy"])
+
+
+def run(method: str, name: str, seed: int, factor: float, steps: int) -> dict[str, Any]:
+    """One fit and its answers on the test rows."""
+    X, y = train_rows(name, N_TRAIN)
+    X_test, y_test = test_rows(name)
+    start = time.perf_counter()
+    if method == FROZEN:
+        frozen = classifier("head", 1.0, 1, 0, SETS[name]).fit(X[:BATCH], y[:BATCH])
+        grid = {"C": [1.0, 10.0, 100.0]}
+        clf = GridSearchCV(LogisticRegression(max_iter=3000), grid, cv=3)
+        clf.fit(frozen.embed(X), y)
+        X_test, size = frozen.embed(X_test), 0
+    else:
+        clf = classifier(method, factor, steps, seed, SETS[name]).fit(X, y)
+        size = sum(v.size for k, v in clf.delta_.items() if not k.startswith("head/"))
+    correct = np.asarray(clf.predict(X_test)) == np.asarray(y_test)
+    return {
+        "accuracy": float(correct.mean()),
+        "rows": len(X),
+        "parameters": int(size),
+        "seconds": round(time.perf_counter() - start, 1),
+        "correct": "".join("01"[int(right)] for right in correct),
+    }
+
+
+def kept(file: Path, key: dict[str, Any], make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """The line of ``file`` with ``key``; made and appended where there is none."""
+    for line in file.read_text("utf-8").splitlines() if file.exists() else []:
+        found = json.loads(line)
+        if key.items() <= found.items():
+            return dict(found)
+    made = key | make()
+    with file.open("a", encoding="utf-8") as stream:
+        stream.write(json.dumps(made) + "\n")
+    print({k: v for k, v in made.items() if k != "correct"}, flush=True)
+    return made
+
+
+def seconds_an_epoch() -> None:
+    """Train every method by turns on the same rows, three times."""
+    X, y = train_rows("trec", 640)
+    seconds: dict[str, list[float]] = {method: [] for method in METHODS}
+    for turn in range(4):
+        for method in METHODS:
+            clf = classifier(method, 1.0, 1, 0, SETS["trec"]).fit(X, y)
+            if turn:  # the first loads and warms up
+                seconds[method].append(clf.log_[0]["dur"])
+    medians = {method: round(statistics.median(each), 3) for method, each in seconds.items()}
+    TIMES.write_text(json.dumps({"rows": len(X), "batch": BATCH, "seconds": medians}, indent=1))
+    print(pd.Series(medians))
+
+
+def main() -> None:
+    """Run what is missing."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--part", type=int, nargs=2, default=(0, 1))
+    parser.add_argument("--time", action="store_true")
+    parser.add_argument("--choose", nargs="*", help="only choose, for these methods")
+    arguments = parser.parse_args()
+    if arguments.time:
+        seconds_an_epoch()
+        return
+    if arguments.choose is not None:
+        for method in arguments.choose or VARIANTS:
+            print(method, choose(method))
+        return
+    part, parts = arguments.part
+    own = [*METHODS, FROZEN][part::parts]
+    chosen = {method: (1.0, 0) if method == FROZEN else choose(method) for method in own}
+    for seed in SEEDS:
+        for name in SETS:
+            for method in own:
+                factor, steps = chosen[method]
+                key = {"method": method, "set": name, "seed": seed}
+                key |= {"factor": factor, "steps": steps}
+                kept(
+                    RESULTS,
+                    key,
+                    lambda method=method, name=name, seed=seed, factor=factor, steps=steps: run(
+                        method, name, seed, factor, steps
+                    ),
+                )
+
+
+if __name__ == "__main__":
+    main()

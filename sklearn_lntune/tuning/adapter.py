@@ -1,0 +1,157 @@
+"""Train small bottleneck networks at the outputs of attention and feed-forward network.
+
+Houlsby et al. (2019), "Parameter-Efficient Transfer Learning for NLP", arXiv 1902.00751;
+Pfeiffer et al. (2021), "AdapterFusion", arXiv 2005.00247; beside the sub-layer and scaled:
+He et al. (2022), "Towards a Unified View of Parameter-Efficient Transfer Learning",
+arXiv 2110.04366.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sklearn_lntune.checks import check_choice, check_number
+from sklearn_lntune.tuning.base import Array, Terms, TuningMethod, by_path
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from sklearn_lntune.backbone.anatomy import Anatomy, Linear
+
+_SITES = {"attention": ("attention",), "ffn": ("ffn",), "both": ("attention", "ffn")}
+_ACTIVATIONS = ("relu", "gelu", "silu", "tanh")
+
+
+class AdapterTuning(TuningMethod):
+    """Adapters: learn ``scale * up(activation(down(h)))``, added before the residual sum.
+
+    Starts as the exact identity, since the way up is zero.
+
+    Parameters
+    ----------
+    size : int, default=16
+        Width of the bottleneck.
+    sites : {"attention", "ffn", "both"}, default="attention"
+        At the output projection of the attention, of the feed-forward network, or of
+        both. The paper finds that the second hurts beside LayerNorm tuning.
+    insertion : {"sequential", "parallel"}, default="sequential"
+        Whether the adapter reads what the projection gives (Houlsby, Pfeiffer), or what
+        the attention or feed-forward network reads (He).
+    scale : float, default=1.0
+        Of what the adapter adds; He et al. take 4 for parallel ones.
+    activation : {"relu", "gelu", "silu", "tanh"}, default="gelu"
+    layers : "all", int, range or sequence of int, default="all"
+        Which blocks; negative numbers count from the top, an int k means the top k.
+
+    References
+    ----------
+    N. Houlsby and others (2019). Parameter-Efficient Transfer Learning for NLP.
+    arXiv:1902.00751. J. He and others (2022). Towards a Unified View of
+    Parameter-Efficient Transfer Learning. arXiv:2110.04366.
+
+    Examples
+    --------
+    >>> from sklearn_lntune.tuning import AdapterTuning
+    >>> AdapterTuning(64, sites="ffn", insertion="parallel", scale=4.0)
+    AdapterTuning(insertion='parallel', scale=4.0, sites='ffn', size=64)
+    """
+
+    name = "adapter"
+    default_lr = 2e-3
+
+    def __init__(
+        self,
+        size: int = 16,
+        *,
+        sites: str = "attention",
+        insertion: str = "sequential",
+        scale: float = 1.0,
+        activation: str = "gelu",
+        layers: Any = "all",
+    ) -> None:
+        self.size = size
+        self.sites = sites
+        self.insertion = insertion
+        self.scale = scale
+        self.activation = activation
+        self.layers = layers
+
+    def arrays(self, anatomy: Anatomy) -> tuple[Array, ...]:
+        """The way down and the way up at each chosen projection."""
+        size = check_number("size", self.size, integer=True, low=1)
+        check_choice("sites", self.sites, tuple(_SITES))
+        check_choice("insertion", self.insertion, ("sequential", "parallel"))
+        check_choice("activation", self.activation, _ACTIVATIONS)
+        check_number("scale", self.scale, open_low=True)
+        outputs = [linear for linear in anatomy.linears if linear.role == "output"]
+        chosen = anatomy.select(outputs, self.layers, _SITES[self.sites], "output projection")
+        width = {
+            linear.path: self._source(anatomy, linear)[1]
+            if self.insertion == "parallel"
+            else linear.n_out
+            for linear in chosen
+        }
+        return tuple(
+            Array(linear.path, name, linear.site, linear.block, shape)
+            for linear in chosen
+            for name, shape in (
+                ("down_weight", (size, width[linear.path])),
+                ("down_bias", (size,)),
+                ("up_weight", (linear.n_out, size)),
+                ("up_bias", (linear.n_out,)),
+            )
+        )
+
+    def attach(
+        self,
+        shell: nn.Module,
+        anatomy: Anatomy,
+        arrays: tuple[Array, ...],
+        n_fits: int,
+        generator: torch.Generator,
+    ) -> dict[str, nn.Parameter]:
+        """Hang an adapter on each chosen projection."""
+        from sklearn_lntune.tuning.stacked_linear import Bottleneck, Tap, hang, learnt_type
+
+        linears = {linear.path: linear for linear in anatomy.linears}
+        learnt: dict[str, nn.Parameter] = {}
+        for path, shapes in by_path(arrays).items():
+            tap = None
+            if self.insertion == "parallel":
+                tap = Tap(shell, self._source(anatomy, linears[path])[0])
+            adapter = Bottleneck(
+                shapes,
+                self.activation,
+                self.scale,
+                n_fits,
+                learnt_type(shell, path),
+                generator,
+                tap,
+            )
+            hang(shell, path, adapter)
+            learnt |= {f"{path}/{name}": adapter.get_parameter(name) for name in shapes}
+        return learnt
+
+    def reference(self) -> Terms:
+        """Stands behind a sub-layer, or beside it."""
+        where = {"attention": "attention", "ffn": "feed-forward", "both": "attention, feed-forward"}
+        scaled = "scaled addition" if self.scale != 1 else "direct addition"
+        return Terms(f"{where[self.sites]} output", self.insertion, scaled)
+
+    @staticmethod
+    def _source(anatomy: Anatomy, output: Linear) -> tuple[str, int]:
+        """Path and width of the layer that reads what the sub-layer of ``output`` reads."""
+        # The value's, in attention: DeBERTa also puts positions through query and key.
+        readers = [
+            linear
+            for linear in anatomy.linears
+            if (linear.site, linear.block) == (output.site, output.block)
+            and linear.role in (("value", "qkv") if output.site == "attention" else ("input",))
+        ]
+        if not readers:
+            raise ValueError(
+                f"insertion='parallel' is not possible for {anatomy.model}: the layout of its "
+                f"{output.site} is unknown. Use 'sequential'."
+            )
+        return readers[0].path, readers[0].n_in

@@ -1,0 +1,147 @@
+"""Train the biases of the backbone's linear layers and norms: BitFit.
+
+Ben Zaken, Goldberg, Ravfogel (2022), "BitFit: Simple Parameter-efficient Fine-tuning for
+Transformer-based Masked Language-models", arXiv 2106.10199.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sklearn_lntune.tuning.base import Array, Terms, TuningMethod
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from sklearn_lntune.backbone.anatomy import Anatomy, Attention, Linear, Place
+
+
+class BiasTuning(TuningMethod):
+    """BitFit: learn the bias of each linear layer, and of each norm.
+
+    A key's bias adds the same number to every attention score of a query, which the
+    softmax cancels: such biases are never trained nor counted. Where the position
+    changes the keys (rotary embeddings, DeBERTa) they do matter and are trained. A
+    prefix does not see them, but shifting its learnt keys does the same.
+
+    Parameters
+    ----------
+    sites : "all", str or tuple of {"embedding", "attention", "ffn", "final", "qk"}, \
+default="all"
+        Which layers, by their place in the block.
+    layers : "all", int, range or sequence of int, default="all"
+        Which blocks; negative numbers count from the top, an int k means the top k.
+    norms : bool, default=True
+        Whether biases of norms are learnt too. In a sum with `LayerNormTuning` they are
+        left to it.
+
+    References
+    ----------
+    E. Ben Zaken, Y. Goldberg, S. Ravfogel (2022). BitFit: Simple Parameter-efficient
+    Fine-tuning for Transformer-based Masked Language-models. arXiv:2106.10199.
+
+    Examples
+    --------
+    >>> from sklearn_lntune.tuning import BiasTuning
+    >>> BiasTuning(sites="ffn", norms=False)
+    BiasTuning(norms=False, sites='ffn')
+    """
+
+    name = "bias"
+    default_lr = 5e-3
+
+    def __init__(self, *, sites: Any = "all", layers: Any = "all", norms: bool = True) -> None:
+        self.sites = sites
+        self.layers = layers
+        self.norms = norms
+
+    def arrays(self, anatomy: Anatomy) -> tuple[Array, ...]:
+        """Biases of the chosen linear layers and norms, cancelled ones left out."""
+        if not isinstance(self.norms, bool | np.bool_):
+            raise ValueError(f"norms must be True or False; got {self.norms!r}.")
+        sizes: dict[Place, int] = {
+            norm: norm.size for norm in anatomy.norms if self.norms and norm.has_bias
+        }
+        for linear in anatomy.linears:
+            if linear.has_bias and (n_felt := int(felt(linear, anatomy).sum())):
+                sizes[linear] = n_felt
+        if not sizes:
+            raise ValueError(f"{anatomy.model} has no biases to learn; use 'layernorm' or 'lora'.")
+        chosen = anatomy.select(tuple(sizes), self.layers, self.sites, "layer with a bias")
+        return tuple(
+            Array(place.path, "bias", place.site, place.block, (sizes[place],)) for place in chosen
+        )
+
+    def attach(
+        self,
+        shell: nn.Module,
+        anatomy: Anatomy,
+        arrays: tuple[Array, ...],
+        n_fits: int,
+        generator: torch.Generator,
+    ) -> dict[str, nn.Parameter]:
+        """Let each chosen layer add what its learnt bias has more than the frozen one."""
+        from sklearn_lntune.tuning.stacked_linear import Shift, hang
+        from sklearn_lntune.tuning.stacked_norm import learn_term
+
+        linears = {linear.path: linear for linear in anatomy.linears}
+        learnt: dict[str, nn.Parameter] = {}
+        for array in arrays:
+            if array.path in linears:
+                layer = shell.get_submodule(array.path)
+                shift = Shift(layer, felt(linears[array.path], anatomy), n_fits)
+                hang(shell, array.path, shift)
+                learnt[array.key] = shift.bias
+            else:
+                learnt[array.key] = learn_term(shell, array.path, "bias", n_fits)
+        return learnt
+
+    def reference(self) -> Terms:
+        """Shifts what the layers give."""
+        return Terms("linear layers and norms", "parallel", "direct addition")
+
+    def merge(self, model: nn.Module, values: Mapping[str, np.ndarray]) -> None:
+        """Set the model's own biases."""
+        from sklearn_lntune.backbone.dissect import anatomy_of
+        from sklearn_lntune.tuning.merging import set_weight
+
+        anatomy = anatomy_of(model)
+        linears = {linear.path: linear for linear in anatomy.linears}
+        for key, value in values.items():
+            path = key.rpartition("/")[0]
+            if path in linears:
+                set_weight(model, path, "bias", value, felt(linears[path], anatomy))
+            else:
+                set_weight(model, path, "bias", value)
+
+
+def felt(linear: Linear, anatomy: Anatomy) -> np.ndarray:
+    """Which elements of the layer's bias change anything, as booleans.
+
+    The bias of a key adds ``q @ b`` to all scores of a query alike, unless positions
+    turn the key first.
+    """
+    everything = np.ones(linear.n_out, dtype=bool)
+    if linear.role not in ("key", "qkv"):
+        return everything
+    owner = linear.path.rpartition(".")[0]
+    attention = next(each for each in anatomy.attentions if each.path == owner)
+    key = np.tile(np.arange(attention.head_size) < attention.n_turned, attention.n_key_heads)
+    if linear.role == "key":
+        return key
+    return _in_fused(key, attention)
+
+
+def _in_fused(key: np.ndarray, attention: Attention) -> np.ndarray:
+    """``key`` at its place in the fused projection of query, key and value."""
+    size, n_keys = attention.head_size, attention.n_key_heads * attention.head_size
+    if attention.by_head:
+        by_head = np.ones((attention.n_heads, 3, size), dtype=bool)
+        by_head[:, 1] = key.reshape(attention.n_heads, size)
+        return by_head.ravel()
+    query, value = np.ones(attention.n_heads * size, bool), np.ones(n_keys, bool)
+    return np.concatenate([query, key, value])

@@ -1,0 +1,131 @@
+"""Train a low-rank change of linear layers: LoRA.
+
+Hu, Shen, Wallis, Allen-Zhu, Li, Wang, Wang, Chen (2021), "LoRA: Low-Rank Adaptation of
+Large Language Models", arXiv 2106.09685, section 4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from sklearn_lntune.checks import check_choice, check_number
+from sklearn_lntune.tuning.base import Array, Terms, TuningMethod, by_path
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from torch import nn
+
+    from sklearn_lntune.backbone.anatomy import Anatomy
+
+
+class LoraTuning(TuningMethod):
+    """LoRA: learn ``alpha / rank * B @ A`` beside the matrices of linear layers.
+
+    Starts as the exact identity, since ``B`` is zero, and can be merged into the
+    weights afterwards.
+
+    Parameters
+    ----------
+    rank : int, default=8
+        Rank of the change.
+    alpha : float, default=16
+        The change is scaled by ``alpha / rank``.
+    targets : str or tuple of str, default=("query", "value")
+        Which linear layers of a block: ``"query"``, ``"key"``, ``"value"``, the attention's
+        ``"attention.output"``, and of the feed-forward half ``"ffn.input"`` and
+        ``"ffn.output"``. Where query, key and value are one fused layer, any of the three
+        means that layer.
+    layers : "all", int, range or sequence of int, default="all"
+        Which blocks; negative numbers count from the top, an int k means the top k.
+
+    References
+    ----------
+    E. J. Hu and others (2021). LoRA: Low-Rank Adaptation of Large Language Models.
+    arXiv:2106.09685.
+
+    Examples
+    --------
+    >>> from sklearn_lntune.tuning import LoraTuning
+    >>> LoraTuning(rank=4, targets="value")
+    LoraTuning(rank=4, targets='value')
+    """
+
+    name = "lora"
+    default_lr = 2e-3
+
+    def __init__(
+        self,
+        rank: int = 8,
+        *,
+        alpha: float = 16,
+        targets: Any = ("query", "value"),
+        layers: Any = "all",
+    ) -> None:
+        self.rank = rank
+        self.alpha = alpha
+        self.targets = targets
+        self.layers = layers
+
+    def arrays(self, anatomy: Anatomy) -> tuple[Array, ...]:
+        """A and B of each chosen linear layer."""
+        rank = check_number("rank", self.rank, integer=True, low=1)
+        check_number("alpha", self.alpha, open_low=True)
+        targets = (self.targets,) if isinstance(self.targets, str) else tuple(self.targets)
+        for target in targets:
+            check_choice("targets", target, tuple(_TARGETS))
+        wanted = {place for target in targets for place in _TARGETS[target]}
+        fitting = [
+            linear
+            for linear in anatomy.linears
+            if (linear.site, linear.role) in wanted and linear.block is not None
+        ]
+        chosen = anatomy.select(fitting, self.layers, what=f"layer for targets={self.targets!r}")
+        return tuple(
+            Array(linear.path, name, linear.site, linear.block, shape)
+            for linear in chosen
+            for name, shape in (("A", (rank, linear.n_in)), ("B", (linear.n_out, rank)))
+        )
+
+    def attach(
+        self,
+        shell: nn.Module,
+        anatomy: Anatomy,
+        arrays: tuple[Array, ...],
+        n_fits: int,
+        generator: torch.Generator,
+    ) -> dict[str, nn.Parameter]:
+        """Hang the low-rank product on each chosen layer."""
+        from sklearn_lntune.tuning.stacked_linear import LowRank, hang, learnt_type
+
+        learnt: dict[str, nn.Parameter] = {}
+        for path, shapes in by_path(arrays).items():
+            scale, dtype = self.alpha / self.rank, learnt_type(shell, path)
+            low_rank = LowRank(shapes, scale, n_fits, dtype, generator)
+            hang(shell, path, low_rank)
+            learnt |= {f"{path}/{name}": low_rank.get_parameter(name) for name in shapes}
+        return learnt
+
+    def reference(self) -> Terms:
+        """Adds to what a matrix gives."""
+        return Terms("linear layers", "parallel", "scaled addition")
+
+    def merge(self, model: nn.Module, values: Mapping[str, np.ndarray]) -> None:
+        """Add the products to the model's own matrices."""
+        from sklearn_lntune.tuning.merging import add_to_weight
+
+        for path in {key.rpartition("/")[0] for key in values}:
+            change = self.alpha / self.rank * values[f"{path}/B"] @ values[f"{path}/A"]
+            add_to_weight(model, path, change)
+
+
+#: target -> the (site, role) it means
+_TARGETS: dict[str, tuple[tuple[str, str], ...]] = {
+    "query": (("attention", "query"), ("attention", "qkv")),
+    "key": (("attention", "key"), ("attention", "qkv")),
+    "value": (("attention", "value"), ("attention", "qkv")),
+    "attention.output": (("attention", "output"),),
+    "ffn.input": (("ffn", "input"),),
+    "ffn.output": (("ffn", "output"),),
+}

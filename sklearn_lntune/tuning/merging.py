@@ -1,0 +1,33 @@
+"""Write learnt values into the weights of a model of one's own."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import nn
+
+
+def set_weight(
+    model: nn.Module, path: str, name: str, value: np.ndarray, where: np.ndarray | None = None
+) -> None:
+    """Give the parameter ``name`` of the module at ``path`` the values of ``value``.
+
+    With ``where``, a mask, they are those of its elements only.
+    """
+    weight = model.get_submodule(path).get_parameter(name)
+    new = torch.from_numpy(value).to(weight)
+    with torch.no_grad():
+        if where is None:
+            weight.copy_(new)
+        else:
+            weight[torch.from_numpy(where).to(weight.device)] = new
+
+
+def add_to_weight(model: nn.Module, path: str, change: np.ndarray) -> None:
+    """Add ``change`` of shape (n_out, n_in) to the matrix of the linear layer at ``path``."""
+    layer = model.get_submodule(path)
+    weight = layer.get_parameter("weight")
+    turned = not isinstance(layer, nn.Linear)  # GPT-2's Conv1D holds its matrix turned over
+    with torch.no_grad():
+        added = torch.from_numpy(change.T if turned else change)
+        weight.copy_(weight.to(added.dtype) + added)

@@ -1,0 +1,133 @@
+"""Train keys and values that stand before the sequence in every attention layer.
+
+Li, Liang (2021), "Prefix-Tuning: Optimizing Continuous Prompts for Generation",
+arXiv 2101.00190; Liu et al. (2022), "P-Tuning v2", arXiv 2110.07602.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from sklearn_lntune.checks import check_choice, check_number
+from sklearn_lntune.tuning.base import Array, Terms, TuningMethod
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from torch import nn
+
+    from sklearn_lntune.backbone.anatomy import Anatomy
+
+#: Attention modules outside transformers' attention interface that have prefixes here.
+OWN_KINDS = ("MPNetSelfAttention", "DisentangledSelfAttention")
+
+
+class PrefixTuning(TuningMethod):
+    """Prefix-tuning: learn ``length`` keys and values in front of each attention layer.
+
+    Every position attends to them, whatever the causal mask or sliding window says. They
+    have no position: rotary embeddings do not turn them, position biases do not meet
+    them, and the positions of the tokens stay as they are.
+
+    Parameters
+    ----------
+    length : int, default=16
+        Learnt keys and values a layer.
+    layers : "all", int, range or sequence of int, default="all"
+        Which blocks; negative numbers count from the top, an int k means the top k.
+    projection : int or None, default=None
+        Width of a small network that makes the prefix while training (Li & Liang, section
+        4.3). It is folded away at the end: the delta holds the prefix alone, and a fit
+        that goes on from it trains the prefix directly.
+    init : {"vocabulary", "random"}, default="vocabulary"
+        First values: keys and values of random tokens of the vocabulary, or small random
+        numbers. With ``projection`` the network's own random start is used.
+
+    References
+    ----------
+    X. L. Li, P. Liang (2021). Prefix-Tuning: Optimizing Continuous Prompts for
+    Generation. arXiv:2101.00190. X. Liu and others (2022). P-Tuning v2. arXiv:2110.07602.
+
+    Examples
+    --------
+    >>> from sklearn_lntune.tuning import PrefixTuning
+    >>> PrefixTuning(8, layers=3)
+    PrefixTuning(layers=3, length=8)
+    """
+
+    name = "prefix"
+    default_lr = 1e-2
+
+    def __init__(
+        self,
+        length: int = 16,
+        *,
+        layers: Any = "all",
+        projection: int | None = None,
+        init: str = "vocabulary",
+    ) -> None:
+        self.length = length
+        self.layers = layers
+        self.projection = projection
+        self.init = init
+
+    def arrays(self, anatomy: Anatomy) -> tuple[Array, ...]:
+        """Keys and values of each chosen attention."""
+        length = check_number("length", self.length, integer=True, low=1)
+        check_choice("init", self.init, ("vocabulary", "random"))
+        if self.projection is not None:
+            check_number("projection", self.projection, integer=True, low=1)
+        if not anatomy.attentions or not all(
+            each.reads_interface or each.kind in OWN_KINDS for each in anatomy.attentions
+        ):
+            raise ValueError(
+                f"'prefix' is not possible for {anatomy.model}: its attention does not go through "
+                "transformers' attention interface. 'layernorm', 'bias', 'lora', 'adapter' and "
+                "'full' work on it."
+            )
+        return tuple(
+            Array(
+                each.path,
+                name,
+                each.site,
+                each.block,
+                (each.n_key_heads, length, each.head_size),
+            )
+            for each in anatomy.select(anatomy.attentions, self.layers, what="attention")
+            for name in ("keys", "values")
+        )
+
+    def attach(
+        self,
+        shell: nn.Module,
+        anatomy: Anatomy,
+        arrays: tuple[Array, ...],
+        n_fits: int,
+        generator: torch.Generator,
+    ) -> dict[str, nn.Parameter]:
+        """Put a prefix before the keys and values of each chosen attention."""
+        from sklearn_lntune.tuning.stacked_prefix import attach_prefixes, attach_projected
+
+        shapes = {array.path: array.shape for array in arrays}
+        if self.projection is not None:
+            return attach_projected(shell, shapes, self.projection, n_fits, generator)
+        return attach_prefixes(shell, shapes, n_fits, generator, self.init == "vocabulary")
+
+    def reference(self) -> Terms:
+        """Stands beside the tokens' keys and values."""
+        return Terms("attention keys and values", "parallel", "concatenation")
+
+    def settled(self) -> PrefixTuning:
+        """Without the projection, which is folded away, and without a search for a start."""
+        return PrefixTuning(self.length, layers=self.layers, init="random")
+
+    def folded(
+        self, arrays: tuple[Array, ...], values: Mapping[str, np.ndarray]
+    ) -> dict[str, np.ndarray]:
+        """Keys and values, made from the projection where there is one."""
+        if self.projection is None:
+            return dict(values)
+        from sklearn_lntune.tuning.stacked_prefix import fold
+
+        return fold(values, {array.path: array.shape for array in arrays})

@@ -1,0 +1,256 @@
+"""Learnt keys and values in front of an attention layer's own.
+
+Most architectures look their attention up in transformers' attention interface by name.
+Names of our own stand for the known implementations with a prefix: ours puts the prefix
+before keys and values, lets the mask and the position bias know, and hands on. The few
+architectures that have attention of their own get it anew in `own_attention`.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+from transformers import AttentionInterface, AttentionMaskInterface
+
+from sklearn_lntune.backbone.placement import delta_type
+from sklearn_lntune.tuning.grouped import rows_of
+from sklearn_lntune.tuning.own_attention import OWN
+
+#: Name of the submodule of an attention that holds its prefix.
+_PLACE = "learnt_prefix"
+_SPREAD = 0.02
+
+
+class Prefix(nn.Module):
+    """Keys and values of ``n_fits`` prefixes, each of shape (n_heads, length, head_size)."""
+
+    def __init__(
+        self, shape: tuple[int, ...], n_fits: int, dtype: torch.dtype, generator: torch.Generator
+    ) -> None:
+        super().__init__()
+        for name in ("keys", "values"):
+            start = torch.empty(n_fits, *shape, dtype=dtype)
+            start.normal_(0.0, _SPREAD, generator=generator)
+            self.register_parameter(name, nn.Parameter(start))
+        self.recording = False
+
+    def both(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Keys and values, of shape (n_fits, n_heads, length, head_size)."""
+        return self.get_parameter("keys"), self.get_parameter("values")
+
+    def forward(
+        self, key: torch.Tensor, value: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """The prefix for each row of ``key`` and ``value`` (n_rows, n_heads, length, size).
+
+        While recording, it takes their values and stays away.
+        """
+        keys, values = self.both()
+        if self.recording:
+            keys.copy_(key)
+            values.copy_(value)
+            return None
+        return rows_of(keys, key).to(key.dtype), rows_of(values, value).to(value.dtype)
+
+
+class ProjectedPrefix(Prefix):
+    """A prefix that a small network makes, most of it shared between the layers."""
+
+    def __init__(
+        self,
+        shared: nn.Module,
+        shape: tuple[int, ...],
+        n_fits: int,
+        dtype: torch.dtype,
+        generator: torch.Generator,
+    ) -> None:
+        nn.Module.__init__(self)
+        n_heads, _, head_size = shape
+        width = shared.get_parameter("bias").shape[-1]
+        weight = torch.empty(n_fits, 2 * n_heads * head_size, width, dtype=dtype)
+        bias = torch.zeros(n_fits, 2 * n_heads * head_size, dtype=dtype)
+        self.weight = nn.Parameter(weight.normal_(0.0, width**-0.5, generator=generator))
+        self.bias = nn.Parameter(bias)
+        self.recording = False
+        self._shared = (shared,)  # hidden from the module tree: it stands there once
+        self._n_heads = n_heads
+
+    def both(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Keys and values, of shape (n_fits, n_heads, length, head_size)."""
+        shared = dict(self._shared[0].named_parameters())
+        return project(
+            **shared, layer_weight=self.weight, layer_bias=self.bias, n_heads=self._n_heads
+        )
+
+
+def project(
+    embedding: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor,
+    layer_weight: torch.Tensor,
+    layer_bias: torch.Tensor,
+    n_heads: int,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """``layer_weight @ tanh(weight @ embedding + bias) + layer_bias``, as keys and values."""
+    hidden = torch.tanh(torch.baddbmm(bias[:, None], embedding, weight.mT))
+    made = torch.baddbmm(layer_bias[:, None], hidden, layer_weight.mT)
+    n_fits, length, _ = made.shape
+    keys, values = made.view(n_fits, length, 2, n_heads, -1).permute(2, 0, 3, 1, 4)
+    return keys, values
+
+
+def attach_prefixes(
+    shell: nn.Module,
+    shapes: Mapping[str, tuple[int, ...]],
+    n_fits: int,
+    generator: torch.Generator,
+    from_vocabulary: bool,
+) -> dict[str, nn.Parameter]:
+    """Put a `Prefix` on each attention; parameters by path and name."""
+    learnt: dict[str, nn.Parameter] = {}
+    prefixes = []
+    for path, shape in shapes.items():
+        dtype, device = _learnt_at(shell, path)
+        prefix = Prefix(shape, n_fits, dtype, generator).to(device)
+        _put(shell, path, prefix)
+        prefixes.append(prefix)
+        learnt |= {f"{path}/{name}": prefix.get_parameter(name) for name in ("keys", "values")}
+    _name_attention(shell)
+    if from_vocabulary:
+        _record(shell, prefixes, n_fits, generator)
+    return learnt
+
+
+def attach_projected(
+    shell: nn.Module,
+    shapes: Mapping[str, tuple[int, ...]],
+    width: int,
+    n_fits: int,
+    generator: torch.Generator,
+) -> dict[str, nn.Parameter]:
+    """Put a `ProjectedPrefix` on each attention; parameters by path and name."""
+    first, shape = next(iter(shapes.items()))
+    dtype, device = _learnt_at(shell, first)
+    shared = nn.Module()
+    for name, size in (("embedding", (shape[1], width)), ("weight", (width, width))):
+        start = torch.empty(n_fits, *size, dtype=dtype)
+        start.normal_(0.0, 1.0 if name == "embedding" else width**-0.5, generator=generator)
+        shared.register_parameter(name, nn.Parameter(start))
+    shared.register_parameter("bias", nn.Parameter(torch.zeros(n_fits, width, dtype=dtype)))
+    shared.to(device)
+    shell.add_module("learnt_projection", shared)
+    learnt = {f"projection/{name}": weight for name, weight in shared.named_parameters()}
+    for path, shape in shapes.items():
+        prefix = ProjectedPrefix(shared, shape, n_fits, dtype, generator).to(device)
+        _put(shell, path, prefix)
+        learnt |= {f"{path}/{name}": prefix.get_parameter(name) for name in ("weight", "bias")}
+    _name_attention(shell)
+    return learnt
+
+
+def fold(
+    values: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]]
+) -> dict[str, np.ndarray]:
+    """Keys and values from the parameters of `attach_projected`, without the axis of fits."""
+    tensors = {key: torch.from_numpy(value)[None] for key, value in values.items()}
+    shared = {name: tensors[f"projection/{name}"] for name in ("embedding", "weight", "bias")}
+    folded = {}
+    for path, (n_heads, _, _) in shapes.items():
+        own = {f"layer_{name}": tensors[f"{path}/{name}"] for name in ("weight", "bias")}
+        made = project(**shared, **own, n_heads=n_heads)
+        for name, tensor in zip(("keys", "values"), made, strict=True):
+            folded[f"{path}/{name}"] = tensor[0].numpy().copy()
+    return folded
+
+
+def _put(shell: nn.Module, path: str, prefix: nn.Module) -> None:
+    """Give the attention at ``path`` its prefix."""
+    attention: Any = shell.get_submodule(path)
+    attention.add_module(_PLACE, prefix)
+    own = OWN.get(type(attention).__name__)
+    if own is not None:
+        attention.forward = partial(own, attention, prefix)
+
+
+def _learnt_at(shell: nn.Module, path: str) -> tuple[torch.dtype, torch.device]:
+    """Type and device of what is learnt at the attention at ``path``."""
+    weight = next(shell.get_submodule(path).parameters())
+    return delta_type(weight.dtype), weight.device
+
+
+def _record(
+    shell: nn.Module, prefixes: list[Prefix], n_fits: int, generator: torch.Generator
+) -> None:
+    """Set each prefix to the keys and values of random tokens of the vocabulary."""
+    config: Any = shell.config
+    keys = prefixes[0].get_parameter("keys")
+    size = (n_fits, keys.shape[-2])
+    ids = torch.randint(config.get_text_config().vocab_size, size, generator=generator)
+    ids = ids.to(keys.device)
+    for prefix in prefixes:
+        prefix.recording = True
+    with torch.no_grad():
+        shell(input_ids=ids, attention_mask=torch.ones_like(ids))
+    for prefix in prefixes:
+        prefix.recording = False
+
+
+def _name_attention(shell: nn.Module) -> None:
+    """Let the shell look up the attention that knows prefixes, in place of the one it has."""
+    for module in shell.modules():
+        config: Any = getattr(module, "config", None)
+        chosen = getattr(config, "_attn_implementation", None)
+        if chosen in _KNOWN:
+            config._attn_implementation = _KNOWN[chosen]  # noqa: SLF001
+
+
+def _attend(
+    implementation: str,
+    module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    **kwargs: Any,
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Attention over prefix and sequence, by ``implementation``."""
+    prefix: Prefix | None = getattr(module, _PLACE, None)
+    before = None if prefix is None else prefix(key, value)
+    if before is not None:
+        length = before[0].shape[-2]
+        if attention_mask is None and implementation == "sdpa" and _is_causal(module, kwargs):
+            # The fused kernel's own causal mask would hide the end of what is longer now.
+            n_tokens = query.shape[-2]
+            attention_mask = query.new_ones(1, 1, n_tokens, n_tokens, dtype=torch.bool).tril()
+        key, value = torch.cat([before[0], key], dim=-2), torch.cat([before[1], value], dim=-2)
+        if attention_mask is not None:
+            seen = True if attention_mask.dtype == torch.bool else 0.0
+            attention_mask = functional.pad(attention_mask, (length, 0), value=seen)
+        elif implementation == "sdpa":
+            kwargs["is_causal"] = False
+        if kwargs.get("position_bias") is not None:
+            kwargs["position_bias"] = functional.pad(kwargs["position_bias"], (length, 0))
+    if implementation == "sdpa":
+        attend = AttentionInterface()["sdpa"]
+    else:  # each architecture has its own plain attention beside it
+        attend = inspect.unwrap(type(module).forward).__globals__["eager_attention_forward"]
+    return attend(module, query, key, value, attention_mask, **kwargs)
+
+
+def _is_causal(module: nn.Module, kwargs: Mapping[str, Any]) -> bool:
+    """As transformers' fused attention decides it, where there is no mask."""
+    said = kwargs.get("is_causal")
+    return bool(getattr(module, "is_causal", True) if said is None else said)
+
+
+_KNOWN = {name: f"lntune_prefix_{name}" for name in ("eager", "sdpa")}
+for _name, _own_name in _KNOWN.items():
+    AttentionInterface.register(_own_name, partial(_attend, _name))
+    AttentionMaskInterface.register(_own_name, AttentionMaskInterface()[_name])
