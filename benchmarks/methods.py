@@ -59,29 +59,34 @@ SEEDS = (0, 1, 2)
 BATCH = 16
 STEPS = (300, 200)
 FACTORS = (1.0, 0.33, 3.0)
+#: Where to look next, if a factor is best.
+FURTHER = {3.0: 9.0, 9.0: 27.0, 0.33: 0.11, 0.11: 0.037}
 
 ADAPTER = AdapterTuning(16, sites="attention")
 FFN_ADAPTER = AdapterTuning(16, sites="ffn")
-#: Each method, and the learning rates that the factors of the choice multiply.
-METHODS: dict[str, Any] = {
+SINGLE: dict[str, Any] = {
     "LN": LayerNormTuning(),
     "full": FullTuning(),
     "BitFit": BiasTuning(),
-    "prefix+adapter(MHA)+LN": PrefixTuning(16) + ADAPTER + LayerNormTuning(),
-    "prefix+LN": PrefixTuning(16) + LayerNormTuning(),
-    "adapter(MHA)+LN": ADAPTER + LayerNormTuning(),
-    "adapter(FFN)+LN": FFN_ADAPTER + LayerNormTuning(),
     "prefix": PrefixTuning(16),
     "adapter(MHA)": ADAPTER,
     "adapter(FFN)": FFN_ADAPTER,
     "LoRA": LoraTuning(8),
     "head": TuningSum(),
 }
+SUMS: dict[str, Any] = {
+    "prefix+adapter(MHA)+LN": PrefixTuning(16) + ADAPTER + LayerNormTuning(),
+    "prefix+LN": PrefixTuning(16) + LayerNormTuning(),
+    "adapter(MHA)+LN": ADAPTER + LayerNormTuning(),
+    "adapter(FFN)+LN": FFN_ADAPTER + LayerNormTuning(),
+}
+METHODS = SINGLE | SUMS
 #: Only to choose how a prefix begins; not in the comparison.
 VARIANTS = {
     "prefix, random start": PrefixTuning(16, init="random"),
     "prefix, projection": PrefixTuning(16, projection=128),
 }
+#: Where the choice of a method's peak learning rate begins.
 RATES = {"layernorm": 5e-3, "bias": 5e-3, "prefix": 1e-2, "adapter": 2e-3, "lora": 2e-3}
 RATES |= {"full": 1e-4, "head": 1e-2}
 FROZEN = "frozen embeddings + logistic regression"
@@ -90,10 +95,15 @@ FROZEN = "frozen embeddings + logistic regression"
 def classifier(method: str, factor: float, steps: int, seed: int, length: int) -> Any:
     """The estimator of a run."""
     tuning = (METHODS | VARIANTS)[method]
-    names = [each.name for each in getattr(tuning, "methods", (tuning,))]
+    parts = getattr(tuning, "methods", (tuning,))
+    rates = {part.name: RATES[part.name] * factor for part in parts}
+    if method in SUMS:  # a sum begins at what its parts chose for themselves
+        for single, part in SINGLE.items():
+            if any(part is each or repr(part) == repr(each) for each in parts):
+                rates[part.name] *= choose(single)[0]
     return LNTunedTransformerClassifier(
         tuning=tuning,
-        lr={name: RATES[name] * factor for name in names},
+        lr=rates,
         head_lr=RATES["head"] * (factor if method == "head" else 1.0),
         batch_size=BATCH,
         max_epochs=1,
@@ -121,14 +131,24 @@ def test_rows(name: str) -> tuple[list[Any], list[str]]:
 
 
 def choose(method: str) -> tuple[float, int]:
-    """Factor of the learning rates, and steps: the best mean over the sets of the choice."""
+    """Factor of the learning rates, and steps: the best mean over the sets of the choice.
+
+    Factors go on by threes while the best is the last; then the best is tried with the
+    other number of steps.
+    """
     scores: dict[tuple[float, int], float] = {}
-    for steps in STEPS:
-        # At other numbers of steps only the best factor so far is tried.
-        factors = FACTORS if not scores else (max(scores, key=scores.__getitem__)[0],)
-        for factor in factors:
-            runs = [choice_run(method, factor, steps, name) for name in CHOICE_SETS]
-            scores[factor, steps] = statistics.mean(runs)
+
+    def score(factor: float, steps: int) -> None:
+        runs = [choice_run(method, factor, steps, name) for name in CHOICE_SETS]
+        scores[factor, steps] = statistics.mean(runs)
+
+    for factor in FACTORS:
+        score(factor, STEPS[0])
+    while (best := max(scores, key=scores.__getitem__)[0]) in FURTHER:
+        if (FURTHER[best], STEPS[0]) in scores:
+            break
+        score(FURTHER[best], STEPS[0])
+    score(best, STEPS[1])
     return max(scores, key=scores.__getitem__)
 
 
