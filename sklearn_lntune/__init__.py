@@ -11,23 +11,31 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sklearn_lntune.backbone.pool import clear_backbones
-    from sklearn_lntune.classifier import LNTunedTransformerClassifier
-    from sklearn_lntune.exceptions import BackboneMismatchError, TrainingDivergedError
+    from sklearn_lntune.classifier import LNTunedTransformerClassifier, load
+    from sklearn_lntune.exceptions import (
+        BackboneMismatchError,
+        DamagedFileError,
+        TrainingDivergedError,
+    )
 
 __version__ = "0.1.0"
 
 __all__ = [
     "BackboneMismatchError",
+    "DamagedFileError",
     "LNTunedTransformerClassifier",
     "TrainingDivergedError",
     "clear_backbones",
+    "load",
 ]
 
 _HOMES = {
     "BackboneMismatchError": "exceptions",
+    "DamagedFileError": "exceptions",
     "LNTunedTransformerClassifier": "classifier",
     "TrainingDivergedError": "exceptions",
     "clear_backbones": "backbone.pool",
+    "load": "classifier",
 }
 
 

@@ -23,6 +23,7 @@ from sklearn.utils.validation import (
 )
 
 from sklearn_lntune.persistence import FittedState, check_format, with_format
+from sklearn_lntune.saving import SavingMixin
 from sklearn_lntune.task import OneLabel
 from sklearn_lntune.text.check import Text, check_texts
 from sklearn_lntune.training.labelled import Labelled
@@ -49,7 +50,7 @@ _ONE_EPOCH = {
 
 
 class LNTunedTransformerClassifier(
-    ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin, BaseEstimator
+    SavingMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin, BaseEstimator
 ):
     """Classify texts by training only the norms of a frozen transformer, and a head.
 
@@ -374,8 +375,7 @@ class LNTunedTransformerClassifier(
             n_steps=outcome.n_steps,
             n_epochs=outcome.n_epochs,
         )
-        for name, value in state.attributes().items():
-            setattr(self, name, value)
+        self._set_state(state, {})
         return outcome
 
     def _finish(self, outcome: Outcome) -> LNTunedTransformerClassifier:
@@ -615,6 +615,59 @@ class LNTunedTransformerClassifier(
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(check_format(state))
+
+
+def load(
+    path: str | os.PathLike[str],
+    *,
+    backbone: str | os.PathLike[str] | None = None,
+    revision: str | None = None,
+    token: str | bool | None = None,
+    trust_remote_code: bool = False,
+) -> LNTunedTransformerClassifier:
+    """Read a classifier written by `LNTunedTransformerClassifier.save` or `push_to_hub`.
+
+    Every byte is compared with the digests written with it. No code can run: the files
+    hold numbers and text. The backbone is read at the first prediction.
+
+    Parameters
+    ----------
+    path : str or path
+        A folder, a ``.zip``, or ``"user/name"`` on the Hugging Face hub.
+    backbone : str or path, optional
+        In place of where the backbone was when the classifier was saved. It must be the
+        same model; its fingerprint is compared at the first prediction.
+    revision : str, optional
+        Of the classifier's repository on the hub.
+    token : str or bool, optional
+        As in huggingface_hub.
+    trust_remote_code : bool, default=False
+        The parameter of the loaded estimator, whatever the files say of it.
+
+    Returns
+    -------
+    LNTunedTransformerClassifier
+
+    Raises
+    ------
+    DamagedFileError
+        If a byte is not as it was written, or a file is missing or too many.
+    ValueError
+        If there is no such thing, or a newer version wrote it.
+
+    Examples
+    --------
+    >>> import sklearn_lntune
+    >>> clf = sklearn_lntune.load("tickets.zip")  # doctest: +SKIP
+    """
+    from sklearn_lntune.persistence.document import read_document
+
+    document, own_backbone = read_document(path, revision=revision, token=token)
+    params = document.params | {"trust_remote_code": trust_remote_code}
+    if backbone is not None or own_backbone is not None:
+        params |= {"backbone": backbone or own_backbone, "revision": None}
+    clf = LNTunedTransformerClassifier(**params)
+    return clf._set_state(document.state, document.columns)  # noqa: SLF001 - of this module
 
 
 def _has_columns(X: Any) -> bool:

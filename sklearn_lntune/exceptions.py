@@ -11,3 +11,7 @@ class TrainingDivergedError(ValueError):
 
 class BackboneMismatchError(ValueError):
     """The backbone or tokenizer found is not the one that the classifier was fitted on."""
+
+
+class DamagedFileError(ValueError):
+    """A saved classifier is not as it was written: a byte has changed, or a file is missing."""

@@ -140,8 +140,13 @@ class Network(nn.Module):
             raise ValueError(f"this delta belongs to another tuning: {odd} do not match.")
         with torch.no_grad():
             for name, weight in self.learnt.items():
-                values = torch.from_numpy(delta[name])
-                (weight if name in self.unstacked else weight[0]).copy_(values)
+                own = weight if name in self.unstacked else weight[0]
+                if own.shape != delta[name].shape:
+                    raise ValueError(
+                        f"this delta belongs to another model: {name} has the shape "
+                        f"{delta[name].shape}, and {tuple(own.shape)} is needed."
+                    )
+                own.copy_(torch.from_numpy(delta[name]))
 
     def _computing(self) -> contextlib.AbstractContextManager[Any]:
         if self.autocast is None:
@@ -278,7 +283,7 @@ def _pool(states: torch.Tensor, mask: torch.Tensor, pooling: str) -> torch.Tenso
     if pooling == "cls":
         return states[:, 0]
     if pooling == "last":
-        return states[torch.arange(len(states), device=states.device), mask.sum(1) - 1]
+        return states[torch.arange(states.shape[0], device=states.device), mask.sum(1) - 1]
     weights = mask.unsqueeze(-1).to(states.dtype)
     if pooling == "max":
         return states.masked_fill(weights == 0, -torch.inf).amax(1)

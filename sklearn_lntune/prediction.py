@@ -15,6 +15,7 @@ from sklearn_lntune.backbone.pool import Backbone, get_backbone
 from sklearn_lntune.exceptions import BackboneMismatchError
 from sklearn_lntune.network import Network, build_network, compute
 from sklearn_lntune.persistence.state import FittedState
+from sklearn_lntune.text.batches import tensors
 from sklearn_lntune.text.check import Text
 from sklearn_lntune.text.tokens import Tokens
 from sklearn_lntune.tuning.names import from_plain
@@ -39,6 +40,12 @@ class Predictor:
         table = self.tokens.table(list(unique), self.state.max_length)
         return compute(self.network, table, self.pad_id, output)[index]
 
+    def batch(self, texts: Sequence[Text]) -> dict[str, torch.Tensor]:
+        """What the network takes, for ``texts`` as one batch."""
+        table = self.tokens.table(list(texts), self.state.max_length)
+        device = next(self.network.parameters()).device
+        return tensors(table, np.arange(len(texts)), self.pad_id, device)
+
 
 def predictor_for(
     owner: Any,
@@ -57,8 +64,7 @@ def predictor_for(
     BackboneMismatchError
         If the backbone found is not the one of the fit.
     """
-    loaded = get_backbone(backbone, revision, trust_remote_code)
-    _check_same(loaded, state)
+    loaded = backbone_of(state, backbone, revision, trust_remote_code)
     placement = place_prediction(device, precision, loaded.stored_type)
     kept: dict[Any, Predictor] = loaded.kept.setdefault(owner, {})
     key = (placement.device, placement.predict_type)
@@ -80,7 +86,20 @@ def predictor_for(
     return predictor
 
 
-def _check_same(backbone: Backbone, state: FittedState) -> None:
+def backbone_of(
+    state: FittedState,
+    name: str | os.PathLike[str],
+    revision: str | None,
+    trust_remote_code: bool,
+) -> Backbone:
+    """The backbone called ``name``, if it is the one that ``state`` was fitted on.
+
+    Raises
+    ------
+    BackboneMismatchError
+        If it is another.
+    """
+    backbone = get_backbone(name, revision, trust_remote_code)
     fitted = state.backbone
     for what, found, expected in (
         ("backbone", backbone.fingerprint, fitted["fingerprint"]),
@@ -95,3 +114,4 @@ def _check_same(backbone: Backbone, state: FittedState) -> None:
                 "means nothing on another model: point `backbone` at the one it was fitted on, or "
                 "fit again."
             )
+    return backbone

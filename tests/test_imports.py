@@ -25,6 +25,7 @@ FLOORS = [
     "training",
     "persistence",
     "prediction",
+    "saving",
     "classifier",
     "inspection",
     "__init__",

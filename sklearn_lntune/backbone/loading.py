@@ -28,7 +28,7 @@ def load_config(source: Source, trust_remote_code: bool) -> Any:
 
 def load_tokenizer(source: Source, trust_remote_code: bool) -> Any:
     """The tokenizer in ``source``."""
-    with _quiet():
+    with quiet():
         try:
             return AutoTokenizer.from_pretrained(source.folder, trust_remote_code=trust_remote_code)
         except (OSError, ValueError, KeyError) as error:
@@ -47,7 +47,7 @@ def load_model(
     Weights go straight into ``dtype``. What the files lack (a pooler, mostly) is drawn
     from a fixed seed, so that two loads agree.
     """
-    with _quiet(), _seeded():
+    with quiet(), _seeded():
         model, report = AutoModel.from_pretrained(
             source.folder,
             config=config,
@@ -102,7 +102,7 @@ def stored_type(source: Source) -> torch.dtype:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Silence transformers' bars and reports; its loading is not the user's business."""
     with _loading:
         level = transformers_logging.get_verbosity()

@@ -29,6 +29,9 @@ _KNOWN_PACKAGES = {
 
 _HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "*.py"]
 
+#: What goes along with the weights when a backbone is copied.
+_COPIED = ["*.json", "*.txt", "*.model", "*.jinja", "*.py", "1_Pooling/config.json"]
+
 
 @dataclass(frozen=True)
 class Source:
@@ -57,6 +60,13 @@ class Source:
             shards = set(json.loads(index.read_text("utf-8"))["weight_map"].values())
             return [self.folder / shard for shard in sorted(shards)]
         return []
+
+    def files(self) -> dict[str, Path]:
+        """Everything that makes up the backbone, by path in its folder."""
+        wanted = [*(self.folder.glob(pattern) for pattern in _COPIED)]
+        found = {file for files in wanted for file in files if file.is_file()}
+        whole = {*found, *self.weight_files}
+        return {file.relative_to(self.folder).as_posix(): file for file in sorted(whole)}
 
 
 def resolve(

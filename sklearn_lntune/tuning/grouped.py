@@ -19,6 +19,8 @@ def per_row(values: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
 
 def rows_of(values: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     """``values`` of shape (n_fits, ...), repeated to one entry a row of ``x``."""
+    if len(values) == 1:
+        return values.expand(x.shape[0], *values.shape[1:])
     if len(x) % len(values):
         raise ValueError(
             f"{len(values)} fits cannot share a layer that reads {len(x)} rows; it reads "

@@ -74,8 +74,8 @@ class LoraTuning(TuningMethod):
         check_number("alpha", self.alpha, open_low=True)
         targets = (self.targets,) if isinstance(self.targets, str) else tuple(self.targets)
         for target in targets:
-            check_choice("targets", target, tuple(_TARGETS))
-        wanted = {place for target in targets for place in _TARGETS[target]}
+            check_choice("targets", target, tuple(TARGETS))
+        wanted = {place for target in targets for place in TARGETS[target]}
         fitting = [
             linear
             for linear in anatomy.linears
@@ -121,7 +121,7 @@ class LoraTuning(TuningMethod):
 
 
 #: target -> the (site, role) it means
-_TARGETS: dict[str, tuple[tuple[str, str], ...]] = {
+TARGETS: dict[str, tuple[tuple[str, str], ...]] = {
     "query": (("attention", "query"), ("attention", "qkv")),
     "key": (("attention", "key"), ("attention", "qkv")),
     "value": (("attention", "value"), ("attention", "qkv")),

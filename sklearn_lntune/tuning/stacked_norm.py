@@ -54,8 +54,8 @@ class StackedNorm(nn.Module):
 
     def learn(self, term: str, n_fits: int) -> nn.Parameter:
         """Replace the frozen ``term`` by a parameter of shape (n_fits, size)."""
-        frozen = self._buffers.pop(term)
-        assert frozen is not None  # the anatomy knows which norms have a bias
+        frozen = self.get_buffer(term)
+        delattr(self, term)
         start = frozen.detach().to(delta_type(frozen.dtype)).repeat(n_fits, 1)
         self.register_parameter(term, nn.Parameter(start))
         return self.get_parameter(term)

@@ -1,0 +1,89 @@
+"""The model card: a README for people and for the hub's search."""
+
+from __future__ import annotations
+
+import os
+
+from sklearn_lntune.persistence.document import Document
+
+_TEXT = """# {title}
+
+A text classifier of {n_classes} classes on the frozen backbone {backbone}, trained with
+[sklearn-lntune](https://pypi.org/project/sklearn-lntune/): {tuning} and a classification head.
+These files hold what was learnt, {n_learnt:,} numbers; the backbone is not among them.
+
+- Classes: {classes}
+- Backbone: {backbone}, revision {revision}, fingerprint `{fingerprint}`
+- Trained beside the head: {n_tuned:,} numbers
+- Pooling: {pooling}; longest input: {max_length} tokens
+- Training: {n_steps} steps in {n_epochs} epochs
+- Data: {data}
+
+## Metrics
+
+{metrics}
+
+## Use
+
+```python
+import sklearn_lntune
+
+clf = sklearn_lntune.load({where!r})
+clf.predict(["some text"])
+```
+
+No file in here can run code when it is loaded. Backbone and tokenizer are compared with the
+fingerprints of the fit before the first prediction.
+"""
+
+
+def card(document: Document, where: str) -> bytes:
+    """The card of ``document``, as kept at ``where``."""
+    from huggingface_hub import EvalResult, ModelCard, ModelCardData
+
+    state = document.state
+    name = str(state.backbone["name"])
+    local = os.path.isabs(name) or os.path.isdir(name)
+    shown = os.path.basename(os.path.normpath(name)) if local else name
+    title = os.path.basename(os.path.normpath(where)).removesuffix(".zip")
+    data = document.data or "not described"
+    results = [
+        EvalResult(
+            task_type="text-classification",
+            dataset_type="custom",
+            dataset_name=data,
+            metric_type=metric,
+            metric_value=value,
+        )
+        for metric, value in document.metrics.items()
+    ]
+    header = ModelCardData(
+        library_name="sklearn-lntune",
+        pipeline_tag="text-classification",
+        base_model=None if local else name,
+        tags=["sklearn-lntune", "scikit-learn", "text-classification", "ln-tuning", "peft"],
+        model_name=title if results else None,
+        eval_results=results or None,
+    )
+    learnt = {key: value.size for key, value in state.delta.items()}
+    classes = [str(each) for each in state.classes.tolist()]
+    text = _TEXT.format(
+        title=title,
+        n_classes=len(classes),
+        classes=", ".join(classes[:50]) + (", ..." if len(classes) > 50 else ""),
+        backbone=shown,
+        revision=state.backbone["revision"] or "not known",
+        fingerprint=str(state.backbone["fingerprint"])[:16],
+        tuning=" + ".join(str(entry["method"]) for entry in state.tuning) or "nothing else",
+        n_learnt=sum(learnt.values()),
+        n_tuned=sum(size for key, size in learnt.items() if not key.startswith("head/")),
+        pooling=state.pooling,
+        max_length=state.max_length,
+        n_steps=state.n_steps,
+        n_epochs=state.n_epochs,
+        data=data,
+        metrics="\n".join(f"- {metric}: {value:.4g}" for metric, value in document.metrics.items())
+        or "None were given.",
+        where=where,
+    )
+    return str(ModelCard(f"---\n{header.to_yaml()}\n---\n\n{text}")).encode()

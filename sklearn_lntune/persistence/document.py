@@ -1,0 +1,195 @@
+"""A classifier as files: ``config.json`` and ``delta.safetensors``, and back."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sklearn_lntune.exceptions import DamagedFileError
+from sklearn_lntune.persistence.names import BACKBONE_FOLDER, is_hub_name
+from sklearn_lntune.persistence.sealed import is_there, read_sealed
+from sklearn_lntune.persistence.state import FittedState
+from sklearn_lntune.persistence.values import decode, decode_array, encode, encode_array
+
+#: Rises when the files change their meaning; older ones keep loading.
+FORMAT_VERSION = 1
+CONFIG, DELTA = "config.json", "delta.safetensors"
+_PACKAGES = ("sklearn-lntune", "torch", "transformers", "scikit-learn", "skorch", "numpy")
+
+
+@dataclass(frozen=True)
+class Document:
+    """What a saved classifier consists of.
+
+    Attributes
+    ----------
+    params : dict
+        The estimator's parameters.
+    state : FittedState
+    columns : dict
+        ``n_features_in`` and, where ``X`` was a frame, ``feature_names_in``.
+    metrics : dict of str to float
+        As given by the user.
+    data : str or None
+        What the user said of the data.
+    """
+
+    params: dict[str, Any]
+    state: FittedState
+    columns: dict[str, Any]
+    metrics: dict[str, float] = field(default_factory=dict)
+    data: str | None = None
+
+    def files(self) -> dict[str, bytes]:
+        """Contents by file name."""
+        from safetensors.numpy import save
+
+        state = self.state
+        config = {
+            "format_version": FORMAT_VERSION,
+            "versions": {**_versions(), "python": platform.python_version()},
+            "params": {name: encode(value) for name, value in self.params.items()},
+            "backbone": state.backbone,
+            "tuning": [
+                {key: encode(value) for key, value in entry.items()} for entry in state.tuning
+            ],
+            "pooling": state.pooling,
+            "max_length": state.max_length,
+            "embedding_size": state.embedding_size,
+            "classes": encode_array(state.classes),
+            "columns": {
+                key: encode_array(value) if isinstance(value, np.ndarray) else value
+                for key, value in self.columns.items()
+            },
+            "training": {
+                "n_steps": state.n_steps,
+                "n_epochs": state.n_epochs,
+                "log": [{key: encode(value) for key, value in row.items()} for row in state.log],
+            },
+            "metrics": {name: encode(float(value)) for name, value in self.metrics.items()},
+            "data": self.data,
+        }
+        text = json.dumps(config, indent=1, ensure_ascii=False, allow_nan=False)
+        delta = {name: np.ascontiguousarray(value) for name, value in state.delta.items()}
+        return {CONFIG: text.encode() + b"\n", DELTA: save(delta)}
+
+    @classmethod
+    def read(cls, files: Mapping[str, bytes], where: str) -> Document:
+        """The document in the contents ``files`` of ``where``.
+
+        Raises
+        ------
+        ValueError
+            If a newer version wrote them.
+        DamagedFileError
+            If they are not what `files` gives.
+        """
+        from safetensors import SafetensorError
+        from safetensors.numpy import load
+
+        try:
+            config = json.loads(files[CONFIG])
+            version = config["format_version"]
+        except (KeyError, ValueError, TypeError) as error:
+            raise DamagedFileError(
+                f"{where}: {CONFIG} is missing or not that of a saved classifier."
+            ) from error
+        if version > FORMAT_VERSION:
+            raise ValueError(
+                f"{where} was saved in format {version}, by sklearn-lntune "
+                f"{config.get('versions', {}).get('sklearn-lntune')}, and this version reads up "
+                f"to {FORMAT_VERSION}; upgrade sklearn-lntune."
+            )
+        try:
+            training = config["training"]
+            state = FittedState(
+                backbone=config["backbone"],
+                tuning=[{k: decode(v) for k, v in entry.items()} for entry in config["tuning"]],
+                pooling=config["pooling"],
+                max_length=config["max_length"],
+                classes=decode_array(config["classes"]),
+                delta=load(files[DELTA]),
+                embedding_size=config["embedding_size"],
+                log=[{k: decode(v) for k, v in row.items()} for row in training["log"]],
+                n_steps=training["n_steps"],
+                n_epochs=training["n_epochs"],
+            )
+            return cls(
+                params={name: decode(value) for name, value in config["params"].items()},
+                state=state,
+                columns={
+                    key: decode_array(value) if isinstance(value, dict) else value
+                    for key, value in config["columns"].items()
+                },
+                metrics={name: decode(value) for name, value in config["metrics"].items()},
+                data=config["data"],
+            )
+        except (KeyError, TypeError, ValueError, AttributeError, SafetensorError) as error:
+            raise DamagedFileError(
+                f"{where}: {CONFIG} and {DELTA} do not describe a classifier "
+                f"({type(error).__name__}: {error})."
+            ) from error
+
+
+def read_document(
+    path: str | os.PathLike[str], *, revision: str | None, token: str | bool | None
+) -> tuple[Document, Path | None]:
+    """The document at ``path``, and the backbone that is kept with it, if one is.
+
+    Parameters
+    ----------
+    path : str or path
+        A folder, a zip, or a name on the hub.
+    revision, token
+        For the hub.
+    """
+    local = Path(path)
+    if not is_there(local):
+        local = _from_hub(str(path), revision, token)
+    document = Document.read(read_sealed(local, keep=BACKBONE_FOLDER), str(path))
+    own = local / BACKBONE_FOLDER
+    return document, own if own.is_dir() else None
+
+
+def _from_hub(name: str, revision: str | None, token: str | bool | None) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError
+
+    if not is_hub_name(name):
+        raise ValueError(f"{name!r} is no folder, no file, and no name on the hub (user/name).")
+    try:
+        return Path(snapshot_download(name, revision=revision, token=token))
+    except (OSError, ValueError, HfHubHTTPError) as error:
+        raise ValueError(
+            f"{name!r} is no folder or file here, and could not be had from the Hugging Face hub "
+            f"({type(error).__name__})."
+        ) from error
+
+
+def unsavable(params: Mapping[str, Any]) -> list[str]:
+    """Names of the parameters that JSON cannot hold."""
+    names = []
+    for name, value in params.items():
+        try:
+            encode(value)
+        except TypeError:
+            names.append(name)
+    return names
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in _PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:  # run from a checkout
+            continue
+    return found

@@ -1,0 +1,76 @@
+"""A fitted classifier with the model's own head, as a plain transformers model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from sklearn_lntune.backbone.native import with_native_head
+from sklearn_lntune.backbone.pool import Backbone
+from sklearn_lntune.persistence.state import FittedState
+from sklearn_lntune.tuning.names import from_plain
+
+
+def check_native(state: FittedState, what: str) -> None:
+    """Raise unless the model class itself can hold the head of ``state``."""
+    if state.pooling != "native":
+        raise ValueError(
+            f"{what} writes the head of the model's own ...ForSequenceClassification, but this "
+            f"classifier was fitted with pooling={state.pooling!r}, whose head that class cannot "
+            "hold. Fit with pooling='native'; or use save(), which holds any classifier."
+        )
+
+
+def learnt_by(state: FittedState, method: str) -> dict[str, np.ndarray]:
+    """The arrays of ``method`` (or ``"head"``), named without it."""
+    start = method + "/"
+    return {
+        name.removeprefix(start): value
+        for name, value in state.delta.items()
+        if name.startswith(start)
+    }
+
+
+def merged_model(backbone: Backbone, state: FittedState) -> nn.Module:
+    """The model's own classifier with everything learnt written into its weights.
+
+    Raises
+    ------
+    ValueError
+        If a method's values have no place in the weights (prefixes, adapters).
+    """
+    methods = from_plain(state.tuning)
+    body = backbone.private(torch.float32, torch.device("cpu"), "eager")
+    for method in methods:
+        try:
+            method.merge(body, learnt_by(state, method.name))
+        except ValueError as error:
+            raise ValueError(
+                f"{error} 'layernorm', 'bias', 'lora' and 'full' can be; save() holds any "
+                "classifier."
+            ) from error
+    return model_with_head(body, backbone, state)
+
+
+def model_with_head(body: nn.Module, backbone: Backbone, state: FittedState) -> nn.Module:
+    """The model's own classifier around ``body``, with the head of ``state``."""
+    model, head = with_native_head(
+        body,
+        body.config,
+        len(state.classes),
+        torch.Generator().manual_seed(0),
+        backbone.trust_remote_code,
+    )
+    learnt = learnt_by(state, "head")
+    with torch.no_grad():
+        for path, weight in head.items():
+            weight.copy_(torch.from_numpy(learnt["/".join(path.rsplit(".", 1))]))
+    config: Any = model.config
+    names = [str(each) for each in state.classes.tolist()]
+    config.id2label = dict(enumerate(names))
+    config.label2id = {name: code for code, name in enumerate(names)}
+    config.problem_type = "single_label_classification"
+    return model

@@ -1,0 +1,28 @@
+"""Plain transformers folders: the delta merged, no trace of this package needed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from sklearn_lntune.backbone.loading import load_tokenizer, quiet
+from sklearn_lntune.backbone.pool import Backbone
+from sklearn_lntune.persistence.native_model import check_native, merged_model
+from sklearn_lntune.persistence.state import FittedState
+
+
+def write_transformers(folder: Path, backbone: Backbone, state: FittedState) -> None:
+    """Write an ``AutoModelForSequenceClassification`` folder with its tokenizer.
+
+    Raises
+    ------
+    ValueError
+        If the model class cannot hold the head, or the weights what was learnt.
+    """
+    check_native(state, "export_transformers")
+    model: Any = merged_model(backbone, state)
+    tokenizer = load_tokenizer(backbone.source, backbone.trust_remote_code)
+    tokenizer.model_max_length = state.max_length
+    with quiet():
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
