@@ -33,7 +33,8 @@ def load() -> pd.DataFrame:
     """Finished runs."""
     lines = RESULTS.read_text("utf-8").splitlines()
     runs = pd.DataFrame([json.loads(line) for line in lines])
-    return runs.drop_duplicates(["method", "set", "seed"])
+    # A run of a choice that was made anew stands after that of the old one.
+    return runs.drop_duplicates(["method", "set", "seed"], keep="last")
 
 
 def by_set(runs: pd.DataFrame) -> pd.DataFrame:

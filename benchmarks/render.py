@@ -81,10 +81,39 @@ def memory() -> str:
     ) + (f"\n{report['classifiers']} classifiers on one backbone, {report['date']}.\n")
 
 
+def artefacts() -> str:
+    """Kilobytes of each form of a classifier, and what many of them cost."""
+    report = json.loads((RESULTS / "artefacts.json").read_text("utf-8"))
+    names = {
+        "saved": "save, folder",
+        "saved.zip": "save, zip",
+        "pickle": "joblib, pickle",
+        "peft": "export_peft",
+        "onnx": "export_onnx",
+        "transformers": "export_transformers",
+    }
+    sizes = pd.Series(report["kilobytes"], name="kB").rename(index=names).to_frame()
+    many = pd.DataFrame(report["many"]).T.rename(
+        index={"ours": "sklearn-lntune, zip", "peft": "peft adapters", "skorch": "skorch pickles"}
+    )
+    damage = json.loads((RESULTS / "damage.json").read_text("utf-8"))
+    versions = ", ".join(f"{name} {value}" for name, value in report["versions"].items())
+    return (
+        "A classifier of 77 classes (Banking77) on the default backbone:\n\n"
+        + rst(sizes.astype({"kB": object}))
+        + "\nMany such classifiers on one machine, each of which predicts one text:\n\n"
+        + rst(many.astype({"classifiers": int}).astype(object))
+        + f"\n{report['date']}; {versions}; ``benchmarks/artefacts.py``. Of "
+        f"{damage['changes']:,} changes of a random byte in a folder and in a zip, "
+        f"{damage['unnoticed']} went unnoticed at loading (``benchmarks/damage.py``, "
+        f"{damage['date']}).\n"
+    )
+
+
 def main() -> None:
     """Write one file a table."""
     DOCS.mkdir(exist_ok=True)
-    for figure in (defaults, real_data, peft_trainer, memory):
+    for figure in (defaults, real_data, peft_trainer, memory, artefacts):
         (DOCS / f"{figure.__name__}.rst").write_text(figure(), "utf-8")
 
 

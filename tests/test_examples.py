@@ -37,6 +37,20 @@ def test_real_data_on_trec(default_backbone: str, real_data: Path, tmp_path: Pat
 
 
 @pytest.mark.slow
+def test_tuning_methods(default_backbone: str, capsys: pytest.CaptureFixture[str]) -> None:
+    names = runpy.run_path(str(EXAMPLES / "tuning_methods.py"), run_name="__main__")
+    assert names["totals"]["layernorm"]["parameters"] == 100_352
+    assert len(names["table"]) == 4
+    assert "concatenation" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_save_and_share(default_backbone: str, capsys: pytest.CaptureFixture[str]) -> None:
+    runpy.run_path(str(EXAMPLES / "save_and_share.py"), run_name="__main__")
+    assert "transformers folder" in capsys.readouterr().out
+
+
+@pytest.mark.slow
 def test_readme(default_backbone: str) -> None:
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.S)
     assert len(blocks) >= 4
