@@ -17,6 +17,7 @@ from sklearn_lntune.backbone.pool import Backbone, get_backbone
 from sklearn_lntune.backbone.usage import resolve_max_length
 from sklearn_lntune.network import build_network
 from sklearn_lntune.persistence.native_model import check_native, learnt_by
+from sklearn_lntune.persistence.peft_prefix import peft_prefix
 from sklearn_lntune.persistence.state import FittedState
 from sklearn_lntune.task.one_label import check_labels
 from sklearn_lntune.tuning.base import TuningMethod
@@ -42,58 +43,76 @@ def write_peft(folder: Path, backbone: Backbone, state: FittedState) -> None:
     check_native(state, "export_peft")
     methods = {method.name: method for method in from_plain(state.tuning)}
     kinds = set(methods)
-    if not kinds or kinds - {"layernorm", "lora"}:
+    if not kinds or (kinds - {"layernorm", "lora"} and kinds != {"prefix"}):
         raise ValueError(
             f"export_peft: peft has no adapter for tuning={sorted(kinds) or 'head'}. It can hold "
-            "'layernorm', 'lora' and 'layernorm+lora'. (Its prefixes shift the positions of the "
-            "tokens, ours do not; its library has no bottleneck adapters nor BitFit of this kind.) "
-            "Use save(), or export_transformers() where the values can be merged."
+            "'layernorm', 'lora', 'layernorm+lora', and 'prefix' on some architectures. Use "
+            "save(), which holds any classifier, or export_transformers() where the values can be "
+            "merged."
         )
-    prefix = base_prefix(backbone)
-    head = learnt_by(state, "head")
-    saved = {path.partition("/")[0].partition(".")[0] for path in head}
-    weights = {_ROOT + key.replace("/", "."): value for key, value in head.items()}
-    norms = _norms(backbone, state) if "layernorm" in kinds else {}
-    config: dict[str, Any] = {
+    if kinds == {"prefix"}:
+        embeddings, config = peft_prefix(backbone, state)
+        weights = {"prompt_embeddings": embeddings} | _head(state, "base_model.")
+        config["peft_type"] = "PREFIX_TUNING"
+    elif kinds == {"layernorm"}:
+        weights, config = _ln_tuning(backbone, state)
+    else:
+        lora = methods["lora"]
+        assert isinstance(lora, LoraTuning)
+        weights, config = _lora_with_norms(backbone, state, lora)
+    # The head's modules, and with LoRA the norms beside it.
+    saved = {path.partition("/")[0].partition(".")[0] for path in learnt_by(state, "head")}
+    config["modules_to_save"] = [*sorted(saved), *config.get("modules_to_save", [])]
+    config |= {
         "task_type": "SEQ_CLS",
         "base_model_name_or_path": str(state.backbone["name"]),
         "revision": state.backbone["revision"],
         "inference_mode": True,
     }
-    if "lora" in kinds:
-        lora = methods["lora"]
-        assert isinstance(lora, LoraTuning)
-        learnt = learnt_by(state, "lora")
-        paths = sorted({key.rpartition("/")[0] for key in learnt})
-        for key, value in learnt.items():
-            path, _, name = key.rpartition("/")
-            weights[f"{_ROOT}{prefix}{path}.lora_{name}.weight"] = value
-        for path, terms in norms.items():
-            for term, value in terms.items():
-                weights[f"{_ROOT}{prefix}{path}.{_TERMS[term]}"] = value
-        config |= {
-            "peft_type": "LORA",
-            "r": int(lora.rank),
-            "lora_alpha": lora.alpha,
-            "target_modules": [prefix + path for path in paths],
-            "modules_to_save": [*sorted(saved), *(prefix + path for path in norms)],
-            "bias": "none",
-        }
-    else:
-        for path, terms in norms.items():
-            for term, value in terms.items():
-                weights[f"{_ROOT}{prefix}{path}.ln_tuning_layers.{_TERMS[term]}"] = value
-        config |= {
-            "peft_type": "LN_TUNING",
-            "target_modules": [prefix + path for path in norms],
-            "modules_to_save": sorted(saved),
-        }
     folder.mkdir(parents=True, exist_ok=True)
-    save_file(
-        {key: np.ascontiguousarray(value) for key, value in weights.items()}, folder / WEIGHTS
-    )
+    arrays = {key: np.ascontiguousarray(value) for key, value in weights.items()}
+    save_file(arrays, folder / WEIGHTS)
     text = json.dumps(config, indent=1, sort_keys=True)
     (folder / CONFIG).write_text(text + "\n", "utf-8")
+
+
+def _head(state: FittedState, root: str) -> dict[str, np.ndarray]:
+    """The head's arrays by their names in an adapter."""
+    return {root + key.replace("/", "."): value for key, value in learnt_by(state, "head").items()}
+
+
+def _ln_tuning(
+    backbone: Backbone, state: FittedState
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    prefix, weights = base_prefix(backbone), _head(state, _ROOT)
+    norms = _norms(backbone, state)
+    for path, terms in norms.items():
+        for term, value in terms.items():
+            weights[f"{_ROOT}{prefix}{path}.ln_tuning_layers.{_TERMS[term]}"] = value
+    targets = [prefix + path for path in norms]
+    return weights, {"peft_type": "LN_TUNING", "target_modules": targets}
+
+
+def _lora_with_norms(
+    backbone: Backbone, state: FittedState, lora: LoraTuning
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """LoRA; tuned norms go along as whole modules."""
+    prefix, weights = base_prefix(backbone), _head(state, _ROOT)
+    learnt, norms = learnt_by(state, "lora"), _norms(backbone, state)
+    for key, value in learnt.items():
+        path, _, name = key.rpartition("/")
+        weights[f"{_ROOT}{prefix}{path}.lora_{name}.weight"] = value
+    for path, terms in norms.items():
+        for term, value in terms.items():
+            weights[f"{_ROOT}{prefix}{path}.{_TERMS[term]}"] = value
+    return weights, {
+        "peft_type": "LORA",
+        "r": int(lora.rank),
+        "lora_alpha": lora.alpha,
+        "target_modules": sorted({prefix + key.rpartition("/")[0] for key in learnt}),
+        "modules_to_save": [prefix + path for path in norms],
+        "bias": "none",
+    }
 
 
 def _norms(backbone: Backbone, state: FittedState) -> dict[str, dict[str, np.ndarray]]:

@@ -1,0 +1,119 @@
+"""A prefix in peft's form, where peft's arithmetic gives the same.
+
+peft hands the prefix over as a cache of past keys and values, so the tokens' positions
+begin behind it. Ours begin at 0. Where positions act by rotation alone, only distances
+count, and turning the prefix's keys on by its length makes up for that; anywhere else the
+two differ. Nothing is assumed of an architecture: the exported prefix is tried out.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import DynamicCache
+
+from sklearn_lntune.backbone.pool import Backbone
+from sklearn_lntune.network import build_network
+from sklearn_lntune.persistence.native_model import learnt_by, model_with_head
+from sklearn_lntune.persistence.state import FittedState
+from sklearn_lntune.tuning.names import from_plain
+
+_CPU = torch.device("cpu")
+
+
+def peft_prefix(backbone: Backbone, state: FittedState) -> tuple[np.ndarray, dict[str, Any]]:
+    """The ``prompt_embeddings`` of peft's PREFIX_TUNING, and what its configuration needs.
+
+    Raises
+    ------
+    ValueError
+        If peft would compute something else.
+    """
+    attentions = backbone.anatomy.attentions
+    learnt = learnt_by(state, "prefix")
+    if {key.rpartition("/")[0] for key in learnt} != {each.path for each in attentions}:
+        raise _no_form(backbone, "peft's prefixes are in every layer, and this one is not")
+    model: Any = model_with_head(backbone.private(torch.float32, _CPU, "eager"), backbone, state)
+    body = getattr(model, model.base_model_prefix)
+    keys = torch.stack([torch.from_numpy(learnt[f"{each.path}/keys"]) for each in attentions])
+    values = torch.stack([torch.from_numpy(learnt[f"{each.path}/values"]) for each in attentions])
+    try:
+        keys = _turned(body, attentions[0].path, keys)
+        theirs, ours = _logits(model, keys, values, backbone), _own_logits(backbone, state)
+    except (TypeError, KeyError, ValueError, RuntimeError, AttributeError) as error:
+        raise _no_form(backbone, f"the model takes no past keys ({error})") from error
+    if not torch.allclose(theirs, ours, rtol=1e-4, atol=1e-5):
+        raise _no_form(backbone, "peft shifts the positions of the tokens, which changes the rest")
+    n_layers, n_heads, length, size = keys.shape
+    both = torch.stack([keys, values], dim=1)  # layers, 2, heads, length, size
+    flat = both.permute(3, 0, 1, 2, 4).reshape(length, -1)
+    return flat.contiguous().numpy(), {
+        "num_virtual_tokens": length,
+        "num_layers": n_layers,
+        "num_attention_heads": n_heads,
+        "token_dim": n_heads * size,
+        "num_transformer_submodules": 1,
+        "prefix_projection": False,
+    }
+
+
+def _no_form(backbone: Backbone, why: str) -> ValueError:
+    return ValueError(
+        f"export_peft: no prefix of peft's computes the same on {backbone.anatomy.model}: {why}. "
+        "Use save(), which holds any classifier, or tune 'layernorm' and 'lora'."
+    )
+
+
+def _turned(body: Any, path: str, keys: torch.Tensor) -> torch.Tensor:
+    """``keys`` (n_layers, n_heads, length, size), turned on by their length where keys turn."""
+    if not hasattr(body, "rotary_emb"):
+        return keys
+    forward = inspect.unwrap(type(body.get_submodule(path)).forward)
+    position = torch.full((1, 1), keys.shape[2])
+    cos, sin = body.rotary_emb(keys, position)
+    turned: torch.Tensor = forward.__globals__["apply_rotary_pos_emb"](keys, keys, cos, sin)[1]
+    return turned
+
+
+def _example(backbone: Backbone) -> dict[str, torch.Tensor]:
+    """Two rows of tokens, one of them shorter."""
+    generator = torch.Generator().manual_seed(0)
+    size = backbone.config.get_text_config().vocab_size
+    ids = torch.randint(1, size, (2, 6), generator=generator)
+    mask = torch.ones_like(ids)
+    ids[1, 4:], mask[1, 4:] = backbone.pad_id, 0
+    return {"input_ids": ids, "attention_mask": mask}
+
+
+def _logits(
+    model: Any, keys: torch.Tensor, values: torch.Tensor, backbone: Backbone
+) -> torch.Tensor:
+    """What peft computes."""
+    inputs = _example(backbone)
+    mask = inputs["attention_mask"]
+    cache = DynamicCache(config=model.config)
+    for layer, (key, value) in enumerate(zip(keys, values, strict=True)):
+        cache.update(*(each.expand(len(mask), -1, -1, -1) for each in (key, value)), layer)
+    before = mask.new_ones(len(mask), keys.shape[2])
+    inputs["attention_mask"] = torch.cat([before, mask], dim=1)
+    with torch.no_grad():
+        return model(**inputs, past_key_values=cache).logits
+
+
+def _own_logits(backbone: Backbone, state: FittedState) -> torch.Tensor:
+    network = build_network(
+        backbone,
+        tuple(method.settled() for method in from_plain(state.tuning)),
+        state.pooling,
+        len(state.classes),
+        dtype=torch.float32,
+        device=_CPU,
+        attention="eager",
+        generator=torch.Generator(),
+    )
+    network.load_delta(state.delta)
+    with torch.no_grad():
+        return network(**_example(backbone))
