@@ -101,7 +101,10 @@ class Backbone:
 
     @cached_property
     def _tokens(self) -> Tokens:
-        return Tokens(self.tokenizer, self.tokenizer_fingerprint)
+        # transformers chooses the class by the model's kind, so the same files may make
+        # different tokens.
+        kind = type(self.tokenizer).__name__
+        return Tokens(self.tokenizer, f"{kind}:{self.tokenizer_fingerprint}")
 
     @cached_property
     def anatomy(self) -> Anatomy:
