@@ -14,6 +14,7 @@ from torch import nn
 from sklearn_lntune.backbone.native import last_linear, with_native_head
 from sklearn_lntune.backbone.placement import delta_type
 from sklearn_lntune.backbone.pool import Backbone
+from sklearn_lntune.backbone.trunk import Inlet, Trunk
 from sklearn_lntune.text.batches import ordered_batches, tensors
 from sklearn_lntune.text.tokens import TokenTable
 from sklearn_lntune.tuning.base import TuningMethod
@@ -86,7 +87,45 @@ class Network(nn.Module):
         for method, arrays in self.planned.items():
             attached = method.attach(body, backbone.anatomy, arrays, n_fits, generator)
             self._learn(method.name, attached, stacked=not method.private)
+        # Hidden from the module tree, where it stands as `body` or inside it.
+        self._shell = (body, backbone.anatomy)
+        self._inlet: Inlet | None = None
         self._add_head(body, backbone, n_outputs, n_fits)
+
+    @property
+    def lowest_block(self) -> int:
+        """Number of the lowest block that must be computed anew in each step."""
+        if any(method.private for method in self.planned):
+            return 0
+        arrays = [array for arrays in self.planned.values() for array in arrays]
+        top = self._shell[1].n_blocks - 1  # with nothing but a head, the last one
+        return min((array.block or 0 for array in arrays), default=top)
+
+    def enter_at(self, trunk: Trunk, table: TokenTable, pad_id: int) -> bool:
+        """Skip the blocks below the lowest that learns, if the model allows it.
+
+        It is tried out on the first rows of ``table``: some models (T5) make something
+        in their first block that later ones need. Batches then carry ``trunk``, what
+        enters the block.
+        """
+        body, anatomy = self._shell
+        rows = np.arange(min(3, len(table)))
+        inputs = tensors(table, rows, pad_id, next(body.parameters()).device)
+        self._inlet = inlet = Inlet(body, anatomy.blocks, self.lowest_block)
+        self.eval()  # no dropout is drawn; each step of a fit sets its own mode
+        with torch.no_grad():
+            with inlet.watching():
+                expected = self.pool(**inputs)
+            inlet.open()
+            try:
+                found = self.pool(trunk=trunk.entering(table, rows), **inputs)
+                if torch.allclose(found, expected, rtol=1e-5, atol=1e-6):
+                    return True
+            except (TypeError, ValueError, IndexError, RuntimeError, AttributeError):
+                pass  # what passes on is not what this model's blocks hand over
+        inlet.remove()
+        self._inlet = None
+        return False
 
     def _add_head(self, body: nn.Module, backbone: Backbone, n_outputs: int, n_fits: int) -> None:
         """Set ``body``, ``head`` and ``embedding_size``; note what the head learns."""
@@ -109,17 +148,21 @@ class Network(nn.Module):
         self.training = mode
         return self
 
-    def forward(self, sample_weight: Any = None, **inputs: torch.Tensor) -> torch.Tensor:
+    def forward(
+        self, sample_weight: Any = None, trunk: torch.Tensor | None = None, **inputs: torch.Tensor
+    ) -> torch.Tensor:
         """Logits of shape (n_rows, n_outputs), in the type of the delta.
 
         skorch hands over all that a batch holds, so ``sample_weight`` comes along unused.
         """
-        return self.head(self._dropped(self.pool(**inputs)))
+        return self.head(self._dropped(self.pool(trunk, **inputs)))
 
-    def pool(self, **inputs: torch.Tensor) -> torch.Tensor:
-        """What the head reads: one vector a row."""
-        with self._computing():
-            states = self.body(**inputs).last_hidden_state
+    def pool(self, trunk: torch.Tensor | None = None, **inputs: torch.Tensor) -> torch.Tensor:
+        """What the head reads: one vector a row.
+
+        ``trunk`` is what enters the lowest block that learns, after `enter_at`.
+        """
+        states = self._run(trunk, inputs).last_hidden_state
         return _pool(states.to(self.delta_type), inputs["attention_mask"], self.pooling)
 
     def delta(self) -> dict[str, np.ndarray]:
@@ -147,6 +190,13 @@ class Network(nn.Module):
                         f"{delta[name].shape}, and {tuple(own.shape)} is needed."
                     )
                 own.copy_(torch.from_numpy(delta[name]))
+
+    def _run(self, trunk: torch.Tensor | None, inputs: dict[str, torch.Tensor]) -> Any:
+        """The output of the body."""
+        if trunk is not None and self._inlet is not None:
+            self._inlet.put(trunk)
+        with self._computing():
+            return self.body(**inputs)
 
     def _computing(self) -> contextlib.AbstractContextManager[Any]:
         if self.autocast is None:
@@ -181,14 +231,16 @@ class NativeNetwork(Network):
         # What the head read last; a thread's own, since threads share a network.
         self._last = threading.local()
 
-    def forward(self, sample_weight: Any = None, **inputs: torch.Tensor) -> torch.Tensor:
+    def forward(
+        self, sample_weight: Any = None, trunk: torch.Tensor | None = None, **inputs: torch.Tensor
+    ) -> torch.Tensor:
         """Logits of shape (n_rows, n_outputs), in the type of the delta."""
-        with self._computing():
-            return self.body(**inputs).logits.to(self.delta_type)
+        logits: torch.Tensor = self._run(trunk, inputs).logits
+        return logits.to(self.delta_type)
 
-    def pool(self, **inputs: torch.Tensor) -> torch.Tensor:
+    def pool(self, trunk: torch.Tensor | None = None, **inputs: torch.Tensor) -> torch.Tensor:
         """What the last layer of the head reads: one vector a row."""
-        self(**inputs)
+        self(trunk=trunk, **inputs)
         pooled = self._last.pooled
         # Heads of decoders read every token and choose the last one's logits.
         return pooled if pooled.dim() == 2 else _pool(pooled, inputs["attention_mask"], "last")

@@ -118,6 +118,8 @@ class Anatomy:
         One a block, where the layout is known.
     weights : tuple of Weight
         Every parameter.
+    blocks : str
+        Path of the list of blocks.
     n_blocks : int
         Blocks that own weights of their own.
     shared : bool
@@ -129,6 +131,7 @@ class Anatomy:
     linears: tuple[Linear, ...]
     attentions: tuple[Attention, ...]
     weights: tuple[Weight, ...]
+    blocks: str
     n_blocks: int
     shared: bool
 

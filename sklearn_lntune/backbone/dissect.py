@@ -69,6 +69,7 @@ def anatomy_of(backbone: nn.Module) -> Anatomy:
                 (*full.rpartition(".")[::2], weight) for full, weight in backbone.named_parameters()
             )
         ),
+        blocks=root,
         n_blocks=n_blocks,
         shared=(getattr(text, "num_hidden_layers", None) or 0) > n_blocks,
     )

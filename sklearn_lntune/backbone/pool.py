@@ -35,6 +35,7 @@ from sklearn_lntune.backbone.loading import (
     stored_type,
 )
 from sklearn_lntune.backbone.resolve import Source, resolve
+from sklearn_lntune.backbone.trunk import Trunk
 from sklearn_lntune.text.tokens import Tokens
 
 #: Backbones kept at a time; the one not used for longest goes first.
@@ -59,6 +60,7 @@ class Backbone:
         #: What estimators keep with this backbone, gone when either of them goes.
         self.kept: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
         self._models: dict[tuple[torch.dtype, torch.device], nn.Module] = {}
+        self._trunk: tuple[Any, Trunk] | None = None
         self._lock = threading.RLock()
 
     @cached_property
@@ -134,6 +136,15 @@ class Backbone:
     def shell(self, dtype: torch.dtype, device: torch.device, attention: str) -> nn.Module:
         """A private module tree over the shared weights."""
         return set_attention(shell_of(self.model(dtype, device)), attention)
+
+    def trunk(self, dtype: torch.dtype, device: torch.device, attention: str, block: int) -> Trunk:
+        """What enters ``block``, kept until another trunk is asked for."""
+        key = (dtype, device, block)
+        with self._lock:
+            if self._trunk is None or self._trunk[0] != key:
+                shell = self.shell(dtype, device, attention)
+                self._trunk = key, Trunk(shell, self.anatomy.blocks, block, self.pad_id)
+            return self._trunk[1]
 
     def private(self, dtype: torch.dtype, device: torch.device, attention: str) -> nn.Module:
         """A copy that shares nothing, for training all weights."""

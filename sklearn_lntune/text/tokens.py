@@ -47,6 +47,12 @@ class TokenTable:
         """Tokens a row."""
         return np.diff(self.offsets)
 
+    def key(self, row: int) -> bytes:
+        """What the row holds: equal for rows that the model cannot tell apart."""
+        tokens = slice(self.offsets[row], self.offsets[row + 1])
+        segments = b"" if self.segments is None else self.segments[tokens].tobytes()
+        return self.ids[tokens].tobytes() + segments
+
     def padded(self, rows: np.ndarray, pad_id: int) -> dict[str, np.ndarray]:
         """The model's inputs for ``rows``, padded on the right to their longest."""
         starts, lengths = self.offsets[rows], self.lengths[rows]

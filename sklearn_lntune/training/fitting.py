@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -88,18 +89,19 @@ def run(job: Job) -> Outcome:
     )
     if job.start is not None:
         network.load_delta(job.start)
+    train, valid = _with_trunk(job, network)
     net = DeltaNet(
         network,
         task=job.task,
         settings=job.settings,
         pad_id=job.backbone.pad_id,
         n_epochs=job.settings.n_epochs(len(job.train)),
-        valid=job.valid,
+        valid=valid,
         callbacks=[*reporters(job.verbose), *(job.callbacks or ())],
     )
     error: BaseException | None = None
     try:
-        net.train(job.train, lambda optimizer: _load_moments(optimizer, network, job.moments))
+        net.train(train, lambda optimizer: _load_moments(optimizer, network, job.moments))
     except (KeyboardInterrupt, TrainingDivergedError) as stop:
         error = stop
     except torch.OutOfMemoryError as full:
@@ -118,6 +120,21 @@ def run(job: Job) -> Outcome:
         moments=_moments(net.optimizer_, network),
         error=error,
     )
+
+
+def _with_trunk(job: Job, network: Network) -> tuple[Rows, Rows | None]:
+    """The rows of ``job`` with what enters the lowest block that learns, where that pays."""
+    if not network.lowest_block or job.settings.n_epochs(len(job.train)) == 1:
+        return job.train, job.valid
+    place = job.placement
+    trunk = job.backbone.trunk(
+        place.train_type, place.device, place.attention(training=True), network.lowest_block
+    )
+    kept = [trunk.states(rows.table) for rows in (job.train, job.valid) if rows is not None]
+    if None in kept or not network.enter_at(trunk, job.train.table, job.backbone.pad_id):
+        return job.train, job.valid
+    train = dataclasses.replace(job.train, states=kept[0])
+    return train, job.valid and dataclasses.replace(job.valid, states=kept[1])
 
 
 def _plain(value: Any) -> int | float:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from sklearn_lntune.backbone.trunk import padded
 from sklearn_lntune.text.batches import ordered_batches, shuffled_batches, tensors
 from sklearn_lntune.text.tokens import TokenTable
 
@@ -23,11 +24,14 @@ class Rows:
     codes : ndarray of int of shape (n_rows,)
     weights : ndarray of float of shape (n_rows,)
         With mean one.
+    states : list of torch.Tensor or None
+        What enters the lowest block that learns, where it is kept.
     """
 
     table: TokenTable
     codes: np.ndarray
     weights: np.ndarray
+    states: list[torch.Tensor] | None = None
 
     def __len__(self) -> int:
         return len(self.table)
@@ -69,6 +73,9 @@ class Batches:
         for rows in self._plan():
             inputs = tensors(self.rows.table, rows, self._pad_id, self._device)
             at = torch.from_numpy(rows).to(self._device)
+            if self.rows.states is not None:
+                kept = [self.rows.states[row] for row in rows]
+                inputs["trunk"] = padded(kept, self._device)
             yield inputs | {"sample_weight": self._weights[at]}, self._codes[at]
 
     def in_row_order(self, batches: list[np.ndarray]) -> np.ndarray:

@@ -1,0 +1,189 @@
+"""Activations below the lowest trained block: computed once, used in every epoch and fit.
+
+Where only upper blocks learn, what enters the lowest of them is the same for a text
+whenever it comes. A trunk keeps that; in a shell, the blocks below pass their input on,
+and what is kept is put in their place. Masks and positions still come from the model's
+own forward.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import tempfile
+import threading
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from sklearn_lntune.text.batches import ordered_batches, tensors
+from sklearn_lntune.text.tokens import TokenTable
+
+#: Bytes of activations held in memory; more stand in a temporary file.
+MEMORY_BYTES = 1 << 30
+#: Bytes of activations at all; beyond, the lower blocks are computed as ever.
+MOST_BYTES = 16 << 30
+_TOKENS_A_BATCH = 4096
+
+
+class Trunk:
+    """What enters block ``block`` of ``shell``, by text.
+
+    Parameters
+    ----------
+    shell : torch.nn.Module
+        Frozen, with nothing attached.
+    blocks : str
+        Path of the list of blocks.
+    block : int
+    pad_id : int
+    """
+
+    def __init__(self, shell: nn.Module, blocks: str, block: int, pad_id: int) -> None:
+        self._shell = shell
+        self._block = shell.get_submodule(f"{blocks}.{block}")
+        self._pad_id = pad_id
+        self._known: dict[bytes, torch.Tensor] = {}
+        self._held = 0
+        self._folder: str | None = None
+        self._lock = threading.Lock()
+
+    def states(self, table: TokenTable) -> list[torch.Tensor] | None:
+        """One tensor (n_tokens, size) a row, or None if they are too many to keep."""
+        keys = [table.key(row) for row in range(len(table))]
+        with self._lock:
+            rows = {key: row for row, key in enumerate(keys) if key not in self._known}
+            missing = np.fromiter(rows.values(), np.int64, len(rows))
+            if len(missing) and not self._compute(table, missing, list(rows)):
+                return None
+            return [self._known[key] for key in keys]
+
+    def _compute(self, table: TokenTable, rows: np.ndarray, keys: list[bytes]) -> bool:
+        """Add ``rows`` to what is known, unless there is no room."""
+        lengths = table.lengths[rows]
+        store, start = None, 0
+        for batch in ordered_batches(lengths, _TOKENS_A_BATCH):
+            entering = self.entering(table, rows[batch])
+            if store is None:
+                store = self._room(int(lengths.sum()), entering)
+                if store is None:
+                    return False
+            for at, states in zip(batch, entering, strict=True):
+                end = start + int(lengths[at])
+                store[start:end] = states[: end - start]
+                self._known[keys[at]] = store[start:end]
+                start = end
+        return True
+
+    def entering(self, table: TokenTable, rows: np.ndarray) -> torch.Tensor:
+        """What enters the block for a batch of ``rows``; the model's forward ends there."""
+        device = next(self._shell.parameters()).device
+        hook = self._block.register_forward_pre_hook(_stop, with_kwargs=True)
+        try:
+            with torch.no_grad():
+                self._shell(**tensors(table, rows, self._pad_id, device))
+        except _ReachedError as reached:
+            return reached.states
+        finally:
+            hook.remove()
+        raise RuntimeError("the forward pass never came to the block.")
+
+    def _room(self, n_tokens: int, like: torch.Tensor) -> torch.Tensor | None:
+        """Space for ``n_tokens`` states, on disk beyond a bound; None beyond a second one."""
+        shape = (n_tokens, like.shape[-1])
+        size = n_tokens * like.shape[-1]
+        held = self._held + size * like.element_size()
+        if held > MOST_BYTES:
+            return None
+        if held > MEMORY_BYTES and shutil.disk_usage(tempfile.gettempdir()).free < 2 * held:
+            return None
+        self._held = held
+        if held <= MEMORY_BYTES:
+            return torch.empty(shape, dtype=like.dtype)
+        if self._folder is None:
+            self._folder = tempfile.mkdtemp(prefix="sklearn_lntune-")
+            weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+        file = str(Path(self._folder, str(held)))
+        return torch.from_file(file, shared=True, size=size, dtype=like.dtype).view(shape)
+
+
+class Inlet:
+    """In a shell: the blocks below pass their input on, and kept states enter the block.
+
+    Parameters
+    ----------
+    shell : torch.nn.Module
+    blocks : str
+        Path of the list of blocks.
+    block : int
+        The lowest that learns.
+    """
+
+    def __init__(self, shell: nn.Module, blocks: str, block: int) -> None:
+        self._seen = threading.local()  # threads may share a shell
+        self._below = [shell.get_submodule(f"{blocks}.{below}") for below in range(block)]
+        self._block = shell.get_submodule(f"{blocks}.{block}")
+        self._hooks: list[Any] = []
+        self._n_given: int | None = None
+
+    @contextlib.contextmanager
+    def watching(self) -> Iterator[None]:
+        """Inside, a forward pass shows in which form blocks hand on their states."""
+
+        def note(module: nn.Module, args: Any, output: Any) -> None:
+            self._n_given = len(output) if isinstance(output, tuple) else None
+
+        hook = self._below[0].register_forward_hook(note)
+        try:
+            yield
+        finally:
+            hook.remove()
+
+    def open(self) -> None:
+        """From now on the blocks below pass their input on."""
+        self._hooks = [self._block.register_forward_pre_hook(self._enter, with_kwargs=True)]
+        for module in self._below:
+            module.forward = self._pass_on
+
+    def put(self, states: torch.Tensor) -> None:
+        """What enters the block in this thread's next forward pass."""
+        self._seen.states = states
+
+    def remove(self) -> None:
+        """Let the shell compute all its blocks again."""
+        for hook in self._hooks:
+            hook.remove()
+        for module in self._below:
+            module.__dict__.pop("forward", None)
+
+    def _enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        states = self._seen.states
+        if args:
+            return (states, *args[1:]), kwargs
+        return args, kwargs | {"hidden_states": states}
+
+    def _pass_on(self, hidden_states: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+        if self._n_given is None:
+            return hidden_states
+        return hidden_states, *(None for _ in range(self._n_given - 1))
+
+
+def padded(states: list[torch.Tensor], device: torch.device) -> torch.Tensor:
+    """The states of a batch's rows as one tensor, padded on the right."""
+    whole: torch.Tensor = nn.utils.rnn.pad_sequence(states, batch_first=True)
+    return whole.to(device, non_blocking=True)
+
+
+class _ReachedError(Exception):
+    def __init__(self, states: torch.Tensor) -> None:
+        super().__init__()
+        self.states = states
+
+
+def _stop(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    raise _ReachedError(args[0] if args else kwargs["hidden_states"])

@@ -1,0 +1,158 @@
+"""Activations below the lowest trained block are kept, and change no number."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from families import known_families
+from sklearn.model_selection import GridSearchCV
+
+from sklearn_lntune import clear_backbones
+from sklearn_lntune.backbone import trunk
+from sklearn_lntune.backbone.pool import get_backbone
+from sklearn_lntune.network import Network
+from sklearn_lntune.tuning import AdapterTuning, LayerNormTuning, PrefixTuning
+
+TOP = LayerNormTuning(layers=1, sites=("attention", "ffn")) + AdapterTuning(2, layers=1)
+#: T5's first block makes the position bias of the others; ALBERT has one block for all.
+LEFT_OUT = {"t5", "albert"}
+
+
+@pytest.fixture
+def used(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Whether each fit that could use a trunk did."""
+    answers: list[bool] = []
+    enter_at = Network.enter_at
+
+    def noted(self: Any, *args: Any) -> bool:
+        answers.append(enter_at(self, *args))
+        return answers[-1]
+
+    monkeypatch.setattr(Network, "enter_at", noted)
+    return answers
+
+
+def without(fit: Callable[[], Any], monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The result of ``fit`` when nothing may be kept."""
+    with monkeypatch.context() as patch:
+        patch.setattr(trunk, "MOST_BYTES", 0)
+        clear_backbones()  # and with them what earlier fits kept
+        return fit()
+
+
+@pytest.mark.parametrize(("precision", "tolerance"), [("float64", 1e-12), ("float32", 1e-5)])
+@pytest.mark.parametrize("family", known_families())
+def test_a_fit_with_a_trunk_equals_one_without(
+    family: str,
+    precision: str,
+    tolerance: float,
+    tiny_clf: Callable[..., Any],
+    texts: list[str],
+    labels: list[str],
+    used: list[bool],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tuning: Any = "head" if family == "albert" else TOP
+
+    def fit() -> Any:
+        clf = tiny_clf(family, tuning=tuning, precision=precision, early_stopping=True)
+        return clf.fit(texts, labels)
+
+    plain, kept = without(fit, monkeypatch), fit()
+    assert used == ([] if family == "albert" else [family not in LEFT_OUT])
+    for name, values in plain.delta_.items():
+        np.testing.assert_allclose(kept.delta_[name], values, rtol=0, atol=tolerance, err_msg=name)
+    # Seconds apart, the log is the same too.
+    for one, other in zip(plain.log_, kept.log_, strict=True):
+        assert one["valid_loss"] == pytest.approx(other["valid_loss"], abs=tolerance)
+
+
+@pytest.mark.parametrize("pooling", ["mean", "native"])
+@pytest.mark.parametrize("tuning", ["head", PrefixTuning(3, layers=1)], ids=["head", "prefix"])
+def test_other_methods_and_heads(
+    tuning: Any,
+    pooling: str,
+    tiny_clf: Callable[..., Any],
+    texts: list[str],
+    labels: list[str],
+    used: list[bool],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fit() -> Any:
+        return tiny_clf(tuning=tuning, pooling=pooling).fit(texts, labels)
+
+    plain, kept = without(fit, monkeypatch), fit()
+    assert used == [True]
+    for name, values in plain.delta_.items():
+        np.testing.assert_allclose(kept.delta_[name], values, rtol=0, atol=1e-12)
+
+
+def test_no_trunk_where_the_lowest_block_learns(
+    tiny_clf: Callable[..., Any], texts: list[str], labels: list[str], used: list[bool]
+) -> None:
+    for tuning in ("layernorm", LayerNormTuning(sites=("embedding", "ffn"), layers=1), "full"):
+        tiny_clf(tuning=tuning).fit(texts, labels)
+    assert used == []
+
+
+def test_a_grid_search_computes_each_text_once(
+    tiny_clf: Callable[..., Any],
+    texts: list[str],
+    labels: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rows: list[int] = []
+    compute = trunk.Trunk._compute
+
+    def counted(self: Any, table: Any, missing: Any, keys: Any) -> bool:
+        rows.append(len(missing))
+        return compute(self, table, missing, keys)
+
+    monkeypatch.setattr(trunk.Trunk, "_compute", counted)
+    clear_backbones()
+    clf = tiny_clf(tuning=TOP)
+    GridSearchCV(clf, {"lr": [1e-3, 3e-3, 1e-2]}, cv=2).fit(texts, labels)
+    assert sum(rows) == len(set(texts))
+
+
+def test_what_is_too_large_for_memory_stands_on_disk(
+    tiny_clf: Callable[..., Any],
+    tiny_backbone: Callable[..., Path],
+    texts: list[str],
+    labels: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fit() -> Any:
+        clear_backbones()
+        return tiny_clf(tuning=TOP).fit(texts, labels)
+
+    in_memory = fit()
+    monkeypatch.setattr(trunk, "MEMORY_BYTES", 0)
+    on_disk = fit()
+    for name, values in in_memory.delta_.items():
+        np.testing.assert_array_equal(on_disk.delta_[name], values)
+    kept = get_backbone(tiny_backbone())._trunk
+    assert kept is not None
+    folder = kept[1]._folder
+    assert folder is not None
+    assert list(Path(folder).iterdir())
+    del kept
+    clear_backbones()
+    assert not Path(folder).exists()
+
+
+def test_another_block_takes_the_place_of_the_first(
+    tiny_clf: Callable[..., Any],
+    tiny_backbone: Callable[..., Path],
+    texts: list[str],
+    labels: list[str],
+) -> None:
+    backbone = get_backbone(tiny_backbone())
+    for precision in ("float64", "float32"):
+        tiny_clf(tuning="head", precision=precision).fit(texts, labels)
+        assert backbone._trunk is not None
+        assert str(backbone._trunk[0][0]) == f"torch.{precision}"
