@@ -87,6 +87,8 @@ SUMS: dict[str, Any] = {
     "adapter(FFN)+LN": FFN_ADAPTER + LayerNormTuning(),
 }
 METHODS = SINGLE | SUMS
+#: Not chosen, but this package's defaults: shows how much the choice matters.
+DEFAULT = "LN, default rate"
 #: Only to choose how a prefix begins; not in the comparison.
 VARIANTS = {
     "prefix, random start": PrefixTuning(16, init="random"),
@@ -100,7 +102,7 @@ FROZEN = "frozen embeddings + logistic regression"
 
 def classifier(method: str, factor: float, steps: int, seed: int, length: int) -> Any:
     """The estimator of a run."""
-    tuning = (METHODS | VARIANTS)[method]
+    tuning = (METHODS | VARIANTS | {DEFAULT: LayerNormTuning()})[method]
     parts = getattr(tuning, "methods", (tuning,))
     rates = {part.name: RATES[part.name] * factor for part in parts}
     if method in SUMS:  # a sum begins at what its parts chose for themselves
@@ -242,7 +244,8 @@ def main() -> None:
         for method in arguments.choose or VARIANTS:
             print(method, choose(method))
         return
-    chosen = {method: choose(method) for method in METHODS} | {FROZEN: (1.0, 0)}
+    chosen = {method: choose(method) for method in METHODS}
+    chosen |= {FROZEN: (1.0, 0), DEFAULT: (1.0, STEPS[0])}
     for seed, name, method in itertools.product(SEEDS, SETS, chosen):
         factor, steps = chosen[method]
         key = {"method": method, "set": name, "seed": seed, "factor": factor, "steps": steps}

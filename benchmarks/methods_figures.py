@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from methods import FROZEN, METHODS, RESULTS, SETS, TIMES
+from methods import DEFAULT, FROZEN, METHODS, RESULTS, SETS, TIMES
 
 N_DRAWS = 2000
 #: What is compared with what, and what the paper (or the aim) says of it.
@@ -20,6 +20,9 @@ PAIRS = {
     ("best sum", "full"): "aim: at least 0",
     ("LN", "BitFit"): "paper: LN better, at half the parameters",
     ("LN", FROZEN): "aim: at least +3",
+    (DEFAULT, "full"): "aim: at least -1.0",
+    (DEFAULT, "BitFit"): "paper: LN better, at half the parameters",
+    (DEFAULT, FROZEN): "aim: at least +3",
     ("prefix+LN", "prefix"): "paper: LN helps",
     ("adapter(MHA)+LN", "adapter(MHA)"): "paper: LN helps",
     ("adapter(FFN)+LN", "adapter(FFN)"): "paper: LN hurts",
@@ -40,7 +43,7 @@ def load() -> pd.DataFrame:
 def by_set(runs: pd.DataFrame) -> pd.DataFrame:
     """Mean test accuracy of each method on each set, in percent, and over all sets."""
     wide = 100 * runs.pivot_table(index="method", columns="set", values="accuracy")
-    wide = wide.reindex(index=[*METHODS, FROZEN], columns=list(SETS))
+    wide = wide.reindex(index=[*METHODS, DEFAULT, FROZEN], columns=list(SETS))
     wide.insert(0, "mean", wide.mean(axis=1, skipna=False))
     return wide.round(1)
 
@@ -64,7 +67,7 @@ def summary(runs: pd.DataFrame) -> pd.DataFrame:
             "steps": first["steps"],
         }
     )
-    return table.reindex([*METHODS, FROZEN])
+    return table.reindex([*METHODS, DEFAULT, FROZEN])
 
 
 def best_sum(runs: pd.DataFrame) -> str:

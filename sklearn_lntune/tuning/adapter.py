@@ -58,7 +58,7 @@ class AdapterTuning(TuningMethod):
     """
 
     name = "adapter"
-    default_lr = 2e-3
+    default_lr = 2e-3  # benchmarks/methods.py
 
     def __init__(
         self,

@@ -52,7 +52,7 @@ default="all"
     """
 
     name = "bias"
-    default_lr = 5e-3
+    default_lr = 5e-3  # benchmarks/methods.py
 
     def __init__(self, *, sites: Any = "all", layers: Any = "all", norms: bool = True) -> None:
         self.sites = sites

@@ -20,8 +20,7 @@ class FullTuning(TuningMethod):
 
     Nothing is shared: each fitted estimator holds (and pickles) a whole model, in
     float32, trained under autocast where ``precision`` says bfloat16. For comparison,
-    and for those who can afford it. Its default learning rate is a customary one, not
-    one that was measured here.
+    and for those who can afford it.
 
     Examples
     --------
@@ -31,7 +30,7 @@ class FullTuning(TuningMethod):
     """
 
     name = "full"
-    default_lr = 1e-4
+    default_lr = 3e-5  # benchmarks/methods.py
     private = True
 
     def arrays(self, anatomy: Anatomy) -> tuple[Array, ...]:

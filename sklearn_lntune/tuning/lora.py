@@ -53,7 +53,7 @@ class LoraTuning(TuningMethod):
     """
 
     name = "lora"
-    default_lr = 2e-3
+    default_lr = 2e-3  # benchmarks/methods.py
 
     def __init__(
         self,

@@ -57,7 +57,7 @@ class PrefixTuning(TuningMethod):
     """
 
     name = "prefix"
-    default_lr = 1e-2
+    default_lr = 3e-2  # benchmarks/methods.py
 
     def __init__(
         self,

@@ -26,6 +26,8 @@ from sklearn_lntune.tuning.own_attention import OWN
 #: Name of the submodule of an attention that holds its prefix.
 _PLACE = "learnt_prefix"
 _SPREAD = 0.02
+#: Tokens recorded at a time: a prefix may be longer than the model's positions.
+_PIECE = 32
 
 
 class Prefix(nn.Module):
@@ -39,7 +41,7 @@ class Prefix(nn.Module):
             start = torch.empty(n_fits, *shape, dtype=dtype)
             start.normal_(0.0, _SPREAD, generator=generator)
             self.register_parameter(name, nn.Parameter(start))
-        self.recording = False
+        self.recording: int | None = None
 
     def both(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Keys and values, of shape (n_fits, n_heads, length, head_size)."""
@@ -50,12 +52,13 @@ class Prefix(nn.Module):
     ) -> tuple[torch.Tensor, torch.Tensor] | None:
         """The prefix for each row of ``key`` and ``value`` (n_rows, n_heads, length, size).
 
-        While recording, it takes their values and stays away.
+        While recording, it notes them as the prefix from position ``recording`` on, and
+        stays away.
         """
         keys, values = self.both()
-        if self.recording:
-            keys.copy_(key)
-            values.copy_(value)
+        if self.recording is not None:
+            place = slice(self.recording, self.recording + key.shape[-2])
+            keys[..., place, :], values[..., place, :] = key, value
             return None
         return rows_of(keys, key).to(key.dtype), rows_of(values, value).to(value.dtype)
 
@@ -78,7 +81,7 @@ class ProjectedPrefix(Prefix):
         bias = torch.zeros(n_fits, 2 * n_heads * head_size, dtype=dtype)
         self.weight = nn.Parameter(weight.normal_(0.0, width**-0.5, generator=generator))
         self.bias = nn.Parameter(bias)
-        self.recording = False
+        self.recording: int | None = None
         self._shared = (shared,)  # hidden from the module tree: it stands there once
         self._n_heads = n_heads
 
@@ -193,13 +196,15 @@ def _record(
     keys = prefixes[0].get_parameter("keys")
     size = (n_fits, keys.shape[-2])
     ids = torch.randint(config.get_text_config().vocab_size, size, generator=generator)
-    ids = ids.to(keys.device)
+    start = 0
+    for piece in torch.split(ids.to(keys.device), _PIECE, dim=1):
+        for prefix in prefixes:
+            prefix.recording = start
+        with torch.no_grad():
+            shell(input_ids=piece, attention_mask=torch.ones_like(piece))
+        start += _PIECE
     for prefix in prefixes:
-        prefix.recording = True
-    with torch.no_grad():
-        shell(input_ids=ids, attention_mask=torch.ones_like(ids))
-    for prefix in prefixes:
-        prefix.recording = False
+        prefix.recording = None
 
 
 def _name_attention(shell: nn.Module) -> None:
