@@ -11,7 +11,17 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from methods import DEFAULT, FROZEN, METHODS, RESULTS, SETS, TIMES
+from methods import (
+    CHOICE_SETS,
+    CHOICES,
+    DECIDING_SET,
+    DEFAULT,
+    FROZEN,
+    METHODS,
+    RESULTS,
+    SETS,
+    TIMES,
+)
 
 N_DRAWS = 2000
 #: What is compared with what, and what the paper (or the aim) says of it.
@@ -38,6 +48,19 @@ def load() -> pd.DataFrame:
     runs = pd.DataFrame([json.loads(line) for line in lines])
     # A run of a choice that was made anew stands after that of the old one.
     return runs.drop_duplicates(["method", "set", "seed"], keep="last")
+
+
+def choices() -> pd.DataFrame:
+    """Held-out accuracy in percent, of everything that was tried."""
+    lines = CHOICES.read_text("utf-8").splitlines()
+    tried = pd.DataFrame([json.loads(line) for line in lines])
+    tried = tried.drop_duplicates(["method", "factor", "steps", "set"])
+    wide = 100 * tried.pivot_table(
+        index=["method", "factor", "steps"], columns="set", values="accuracy"
+    )
+    wide = wide[[*CHOICE_SETS, DECIDING_SET]]
+    wide["mean of the first two"] = wide[list(CHOICE_SETS)].mean(axis=1)
+    return wide.reset_index()
 
 
 def by_set(runs: pd.DataFrame) -> pd.DataFrame:

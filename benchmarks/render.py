@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import methods_figures
 import pandas as pd
 from defaults import load, table
 
@@ -81,6 +82,33 @@ def memory() -> str:
     ) + (f"\n{report['classifiers']} classifiers on one backbone, {report['date']}.\n")
 
 
+def methods() -> str:
+    """Accuracy of each tuning method, differences with intervals, and how each began."""
+    runs = methods_figures.load()
+    methods_figures.plot(runs, DOCS / "methods.svg")
+    return "\n".join(
+        [
+            rst(methods_figures.summary(runs).astype(object), missingval=""),
+            ".. figure:: figures/methods.svg",
+            "   :alt: mean accuracy over trained parameters",
+            "",
+            "   Mean test accuracy over trained parameters.",
+            "",
+            "Accuracy on each set, mean of three seeds:",
+            "",
+            rst(methods_figures.by_set(runs), floatfmt=".1f", missingval=""),
+            "Differences, paired by row and seed, mean over the sets:",
+            "",
+            rst(methods_figures.differences(runs), index=False, disable_numparse=True),
+        ]
+    )
+
+
+def methods_choice() -> str:
+    """Held-out accuracy of the learning rates and steps that were tried."""
+    return rst(methods_figures.choices(), floatfmt=".1f", missingval="")
+
+
 def artefacts() -> str:
     """Kilobytes of each form of a classifier, and what many of them cost."""
     report = json.loads((RESULTS / "artefacts.json").read_text("utf-8"))
@@ -113,7 +141,15 @@ def artefacts() -> str:
 def main() -> None:
     """Write one file a table."""
     DOCS.mkdir(exist_ok=True)
-    for figure in (defaults, real_data, peft_trainer, memory, artefacts):
+    for figure in (
+        defaults,
+        real_data,
+        peft_trainer,
+        memory,
+        methods,
+        methods_choice,
+        artefacts,
+    ):
         (DOCS / f"{figure.__name__}.rst").write_text(figure(), "utf-8")
 
 
