@@ -666,7 +666,13 @@ def load(
     params = document.params | {"trust_remote_code": trust_remote_code}
     if backbone is not None or own_backbone is not None:
         params |= {"backbone": backbone or own_backbone, "revision": None}
-    clf = LNTunedTransformerClassifier(**params)
+    try:
+        clf = LNTunedTransformerClassifier(**params)
+    except TypeError as error:
+        raise ValueError(
+            f"{path} has a parameter that this version of sklearn-lntune does not know ({error}); "
+            "upgrade it."
+        ) from error
     return clf._set_state(document.state, document.columns)  # noqa: SLF001 - of this module
 
 

@@ -68,12 +68,17 @@ class SavingMixin(BaseEstimator):
         --------
         >>> clf.save("tickets.zip", metrics={"accuracy": 0.66})  # doctest: +SKIP
         """
-        from sklearn_lntune.persistence.sealed import write_sealed
+        from sklearn_lntune.persistence.sealed import is_zip, write_sealed
 
         target = Path(path)
-        if include_backbone and target.suffix == ".zip":
+        if include_backbone and is_zip(target):
             raise ValueError("include_backbone=True makes a folder; give a path without .zip.")
         document = self._document(metrics, data, drop)
+        if not include_backbone and target.resolve() in Path(self.backbone).resolve().parents:
+            raise ValueError(
+                f"path={str(path)!r} holds the backbone of this classifier, which would be lost; "
+                "pass include_backbone=True, or another path."
+            )
         write_sealed(target, self._files(document, target.name, include_backbone))
 
     def push_to_hub(
@@ -313,14 +318,18 @@ class SavingMixin(BaseEstimator):
         columns: dict[str, Any] = {"n_features_in": int(self.n_features_in_)}
         if hasattr(self, "feature_names_in_"):
             columns["feature_names_in"] = np.asarray(self.feature_names_in_)
-        return Document(params, state, columns, dict(metrics or {}), data)
+        numbers = {name: float(value) for name, value in (metrics or {}).items()}
+        return Document(params, state, columns, numbers, data)
 
     def _files(
         self, document: Document, where: str, include_backbone: bool
     ) -> dict[str, bytes | Path]:
         from sklearn_lntune.persistence.card import card
 
-        files: dict[str, bytes | Path] = {**document.files(), "README.md": card(document, where)}
+        files: dict[str, bytes | Path] = {
+            **document.files(),
+            "README.md": card(document, where, include_backbone),
+        }
         if include_backbone:
             own = self._checked_backbone().source.files()
             files |= {f"{BACKBONE_FOLDER}/{name}": file for name, file in own.items()}

@@ -10,7 +10,7 @@ _TEXT = """# {title}
 
 A text classifier of {n_classes} classes on the frozen backbone {backbone}, trained with
 [sklearn-lntune](https://pypi.org/project/sklearn-lntune/): {tuning} and a classification head.
-These files hold what was learnt, {n_learnt:,} numbers; the backbone is not among them.
+These files hold what was learnt, {n_learnt:,} numbers; the backbone is {among} them.
 
 - Classes: {classes}
 - Backbone: {backbone}, revision {revision}, fingerprint `{fingerprint}`
@@ -37,7 +37,7 @@ fingerprints of the fit before the first prediction.
 """
 
 
-def card(document: Document, where: str) -> bytes:
+def card(document: Document, where: str, with_backbone: bool = False) -> bytes:
     """The card of ``document``, as kept at ``where``."""
     from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
@@ -69,6 +69,7 @@ def card(document: Document, where: str) -> bytes:
     classes = [str(each) for each in state.classes.tolist()]
     text = _TEXT.format(
         title=title,
+        among="among" if with_backbone else "not among",
         n_classes=len(classes),
         classes=", ".join(classes[:50]) + (", ..." if len(classes) > 50 else ""),
         backbone=shown,
@@ -86,4 +87,4 @@ def card(document: Document, where: str) -> bytes:
         or "None were given.",
         where=where,
     )
-    return str(ModelCard(f"---\n{header.to_yaml()}\n---\n\n{text}")).encode()
+    return str(ModelCard(f"---\n{header.to_yaml()}\n---\n\n{text}")).encode("utf-8", "replace")

@@ -77,7 +77,7 @@ class Document:
             "metrics": {name: encode(float(value)) for name, value in self.metrics.items()},
             "data": self.data,
         }
-        text = json.dumps(config, indent=1, ensure_ascii=False, allow_nan=False)
+        text = json.dumps(config, indent=1, allow_nan=False)
         delta = {name: np.ascontiguousarray(value) for name, value in state.delta.items()}
         return {CONFIG: text.encode() + b"\n", DELTA: save(delta)}
 
@@ -97,16 +97,18 @@ class Document:
 
         try:
             config = json.loads(files[CONFIG])
-            version = config["format_version"]
-        except (KeyError, ValueError, TypeError) as error:
+            version, writer = config["format_version"], dict(config["versions"])
+            if type(version) is not int:
+                raise TypeError("format_version")
+        except (KeyError, ValueError, TypeError, RecursionError) as error:
             raise DamagedFileError(
                 f"{where}: {CONFIG} is missing or not that of a saved classifier."
             ) from error
         if version > FORMAT_VERSION:
             raise ValueError(
                 f"{where} was saved in format {version}, by sklearn-lntune "
-                f"{config.get('versions', {}).get('sklearn-lntune')}, and this version reads up "
-                f"to {FORMAT_VERSION}; upgrade sklearn-lntune."
+                f"{writer.get('sklearn-lntune')}, and this version reads up to {FORMAT_VERSION}; "
+                "upgrade sklearn-lntune."
             )
         try:
             training = config["training"]
@@ -132,7 +134,14 @@ class Document:
                 metrics={name: decode(value) for name, value in config["metrics"].items()},
                 data=config["data"],
             )
-        except (KeyError, TypeError, ValueError, AttributeError, SafetensorError) as error:
+        except (
+            KeyError,
+            TypeError,
+            ValueError,
+            AttributeError,
+            RecursionError,
+            SafetensorError,
+        ) as error:
             raise DamagedFileError(
                 f"{where}: {CONFIG} and {DELTA} do not describe a classifier "
                 f"({type(error).__name__}: {error})."

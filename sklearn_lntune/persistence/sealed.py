@@ -7,6 +7,7 @@ comment in its comment.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import os
@@ -40,11 +41,17 @@ def write_sealed(path: Path, files: Mapping[str, Content]) -> None:
     files : mapping of str to bytes or Path
         Contents, or files to copy.
     """
+    path = path.resolve()  # a link stays one, and "." has a name
     path.parent.mkdir(parents=True, exist_ok=True)
-    if path.suffix == ".zip":
+    if is_zip(path):
         _write_zip(path, files)
     else:
         _write_folder(path, files)
+
+
+def is_zip(path: Path) -> bool:
+    """Whether ``path`` is to be one file."""
+    return path.suffix.lower() == ".zip"
 
 
 def read_sealed(path: Path, *, keep: str | None = None) -> dict[str, bytes]:
@@ -64,8 +71,7 @@ def read_sealed(path: Path, *, keep: str | None = None) -> dict[str, bytes]:
     if path.is_file():
         return _read_zip(path)
     listed = _parse(_bytes(path / SUMS, path), path)
-    there = {file.relative_to(path).as_posix() for file in path.rglob("*") if not file.is_dir()}
-    _check_names(listed, there, path)
+    _check_names(listed, _files_in(path), path)
     contents = {}
     for name, digest in listed.items():
         if keep is not None and name.startswith(keep + "/"):
@@ -75,6 +81,10 @@ def read_sealed(path: Path, *, keep: str | None = None) -> dict[str, bytes]:
             found = hashlib.sha256(contents[name]).hexdigest()
         _check_digest(name, digest, found, path)
     return contents
+
+
+def _files_in(path: Path) -> set[str]:
+    return {file.relative_to(path).as_posix() for file in path.rglob("*") if not file.is_dir()}
 
 
 def is_there(path: Path) -> bool:
@@ -162,8 +172,7 @@ def _write_folder(path: Path, files: Mapping[str, Content]) -> None:
     if path.is_file():
         raise ValueError(f"{path} is a file; give a folder, or a name that ends in .zip.")
     _recover(path)
-    if path.is_dir() and any(path.iterdir()) and not (path / SUMS).is_file():
-        raise ValueError(f"{path} is a folder with other things in it; give a new name.")
+    hidden = _check_replaceable(path)
     old, fresh = _previous(path), _beside(path)
     shutil.rmtree(old, ignore_errors=True)  # what is at `path` is newer
     try:
@@ -175,6 +184,10 @@ def _write_folder(path: Path, files: Mapping[str, Content]) -> None:
             else:
                 shutil.copyfile(content, file)
             _to_disk(file)
+        for kept in hidden:  # a repository, for instance
+            copy = shutil.copytree if kept.is_dir() else shutil.copy2
+            copy(kept, fresh / kept.name)
+        _to_disk(fresh)
         if path.exists():
             path.replace(old)
         fresh.replace(path)
@@ -183,7 +196,25 @@ def _write_folder(path: Path, files: Mapping[str, Content]) -> None:
     except BaseException:
         shutil.rmtree(fresh, ignore_errors=True)
         _recover(path)
+        if path.exists():
+            shutil.rmtree(old, ignore_errors=True)
         raise
+
+
+def _check_replaceable(path: Path) -> list[Path]:
+    """What is hidden in the folder, which may hold nothing else but a saved classifier."""
+    if not path.is_dir():
+        return []
+    there = _files_in(path)
+    try:
+        listed = set(_parse((path / SUMS).read_bytes(), path)) if SUMS in there else set()
+    except DamagedFileError:
+        listed = set()
+    if foreign := {name for name in there if is_checked(name)} - listed:
+        raise ValueError(
+            f"{path} is a folder with other things in it ({sorted(foreign)[:3]}); give a new name."
+        )
+    return [entry for entry in path.iterdir() if entry.name.startswith(".")]
 
 
 def _previous(path: Path) -> Path:
@@ -205,7 +236,8 @@ def _to_disk(file: Path) -> None:
     except OSError:
         return
     try:
-        os.fsync(handle)
+        with contextlib.suppress(PermissionError):  # Windows, where it was opened to read
+            os.fsync(handle)
     finally:
         os.close(handle)
 
@@ -252,12 +284,17 @@ def _read_zip(path: Path) -> dict[str, bytes]:
         with zipfile.ZipFile(io.BytesIO(whole)) as archive:
             if any(each.compress_type != zipfile.ZIP_STORED for each in archive.infolist()):
                 raise zipfile.BadZipFile("compressed")
-            contents = {name: archive.read(name) for name in archive.namelist()}
+            names = archive.namelist()
+            if len(set(names)) < len(names):
+                raise zipfile.BadZipFile("a name twice")
+            contents = {name: archive.read(name) for name in names}
         listed = _parse(contents.pop(SUMS, b""), path)
         _check_names(listed, set(contents), path)
         for name, digest in listed.items():
             _check_digest(name, digest, hashlib.sha256(contents[name]).hexdigest(), path)
-    except (zipfile.BadZipFile, NotImplementedError, OSError, EOFError, RuntimeError) as error:
+    except DamagedFileError:
+        raise
+    except (zipfile.BadZipFile, ValueError, OSError, EOFError, RuntimeError) as error:
         raise DamagedFileError(f"{path} is damaged: its directory cannot be read.") from error
     if not intact:
         raise DamagedFileError(

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from sklearn_lntune.tuning.base import TuningMethod, TuningSum
-from sklearn_lntune.tuning.names import as_plain, from_plain
+from sklearn_lntune.tuning.names import from_plain
 
 
 def encode(value: Any) -> Any:
@@ -71,6 +71,8 @@ def decode(value: Any) -> Any:
 def encode_array(array: np.ndarray) -> dict[str, Any]:
     """A 1-D array of labels or names, with its type."""
     kind = "object" if array.dtype == object else array.dtype.str
+    if array.dtype.kind == "M":  # dates
+        array = array.astype(str)
     return {"dtype": kind, "values": [encode(value) for value in array.tolist()]}
 
 
@@ -81,8 +83,11 @@ def decode_array(held: dict[str, Any]) -> np.ndarray:
 
 def _methods(methods: tuple[TuningMethod, ...]) -> list[dict[str, Any]]:
     return [
-        {"name": entry.pop("method"), "params": {key: encode(each) for key, each in entry.items()}}
-        for entry in as_plain(methods)
+        {
+            "name": method.name,
+            "params": {key: encode(own) for key, own in method.get_params(deep=False).items()},
+        }
+        for method in methods
     ]
 
 

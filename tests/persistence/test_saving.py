@@ -1,0 +1,629 @@
+"""What is saved comes back: bit for bit, type for type, from a folder and from a zip."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import json
+import pickle
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import save_backbone
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+
+from sklearn_lntune import BackboneMismatchError, LNTunedTransformerClassifier, load
+from sklearn_lntune.persistence import FittedState
+from sklearn_lntune.persistence.sealed import write_sealed
+from sklearn_lntune.tuning import (
+    AdapterTuning,
+    BiasTuning,
+    LayerNormTuning,
+    LoraTuning,
+    PrefixTuning,
+    TuningSum,
+)
+
+Clf = Callable[..., LNTunedTransformerClassifier]
+KINDS = pytest.mark.parametrize("name", ["saved", "saved.zip"])
+
+
+@pytest.fixture(scope="module")
+def fitted(
+    tiny_backbone: Callable[..., Path], texts: list[str], labels: list[str]
+) -> LNTunedTransformerClassifier:
+    clf = LNTunedTransformerClassifier(
+        tiny_backbone(), max_epochs=2, min_steps=0, precision="float64", device="cpu"
+    )
+    return clf.set_params(batch_size=8, random_state=0).fit(texts, labels)
+
+
+@pytest.fixture
+def clf(fitted: LNTunedTransformerClassifier) -> LNTunedTransformerClassifier:
+    """A copy, free to change."""
+    return copy.deepcopy(fitted)
+
+
+def exact(params: dict[str, Any]) -> dict[str, tuple[type, str]]:
+    """Parameters in a form that tells a list from a range, and 1 from True."""
+    return {name: (type(value), repr(value)) for name, value in params.items()}
+
+
+def assert_same(back: LNTunedTransformerClassifier, clf: LNTunedTransformerClassifier) -> None:
+    assert exact(back.get_params()) == exact(clf.get_params())
+    found, expected = (FittedState.from_attributes(vars(each)) for each in (back, clf))
+    assert found.classes.dtype == expected.classes.dtype
+    assert found.classes.tolist() == expected.classes.tolist()
+    assert list(map(type, found.classes.tolist())) == list(map(type, expected.classes.tolist()))
+    assert set(found.delta) == set(expected.delta)
+    for name, value in expected.delta.items():
+        assert found.delta[name].dtype == value.dtype
+        assert found.delta[name].shape == value.shape
+        assert found.delta[name].tobytes() == value.tobytes()
+    for field in ("backbone", "tuning", "pooling", "max_length", "embedding_size", "log"):
+        assert getattr(found, field) == getattr(expected, field)
+    assert (found.n_steps, found.n_epochs) == (expected.n_steps, expected.n_epochs)
+    assert back.n_features_in_ == clf.n_features_in_
+    pd.testing.assert_frame_equal(back.history_, clf.history_)
+
+
+def there(folder: Path) -> dict[str, bytes | None]:
+    """Everything in a folder, dot files included."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes() if path.is_file() else None
+        for path in sorted(folder.rglob("*"))
+    }
+
+
+def config_of(folder: Path) -> dict[str, Any]:
+    config: dict[str, Any] = json.loads((folder / "config.json").read_text("utf-8"))
+    return config
+
+
+# -- round trips -----------------------------------------------------------------------
+
+
+@KINDS
+def test_a_saved_one_predicts_bit_for_bit_the_same(
+    clf: LNTunedTransformerClassifier, texts: list[str], name: str, tmp_path: Path
+) -> None:
+    clf.save(tmp_path / name)
+    back = load(tmp_path / name)
+    assert_same(back, clf)
+    assert (back.predict_proba(texts) == clf.predict_proba(texts)).all()
+    assert (back.predict(texts) == clf.predict(texts)).all()
+    assert (back.embed(texts) == clf.embed(texts)).all()
+
+
+LABELS: dict[str, Callable[[int], Any]] = {
+    "str": lambda i: ["no", "yes", "größer"][i % 3],
+    "int64": lambda i: [-5, 0, 2**40][i % 3],
+    "bool": lambda i: i % 2 == 0,
+    "object": lambda i: ["a", "longer", ""][i % 3],
+    "float64": lambda i: [0.0, 1.0, -2.0][i % 3],
+}
+
+
+@KINDS
+@pytest.mark.parametrize("kind", LABELS)
+def test_classes_keep_their_type(
+    tiny_clf: Clf, texts: list[str], kind: str, name: str, tmp_path: Path
+) -> None:
+    y = np.array([LABELS[kind](i) for i in range(len(texts))], dtype=kind)
+    clf = tiny_clf(max_epochs=1).fit(texts, y)
+    clf.save(tmp_path / name)
+    back = load(tmp_path / name)
+    assert_same(back, clf)
+    assert back.classes_.dtype == y.dtype
+    assert back.predict(texts).dtype == y.dtype
+    assert (back.predict(texts) == clf.predict(texts)).all()
+
+
+@KINDS
+def test_sentence_pairs(
+    tiny_clf: Clf, texts: list[str], labels: list[str], name: str, tmp_path: Path
+) -> None:
+    X = list(zip(texts, reversed(texts), strict=True))
+    clf = tiny_clf(max_epochs=1).fit(X, labels)
+    clf.save(tmp_path / name)
+    back = load(tmp_path / name)
+    assert_same(back, clf)
+    assert back.n_features_in_ == 2
+    assert not hasattr(back, "feature_names_in_")
+    assert (back.predict_proba(X) == clf.predict_proba(X)).all()
+    with pytest.raises(ValueError, match="expecting 2 features"):
+        back.predict(texts)
+
+
+@KINDS
+def test_column_names(
+    tiny_clf: Clf, texts: list[str], labels: list[str], name: str, tmp_path: Path
+) -> None:
+    X = pd.DataFrame({"subject": texts, "body": texts[::-1]})
+    clf = tiny_clf(max_epochs=1).fit(X, labels)
+    clf.save(tmp_path / name)
+    back = load(tmp_path / name)
+    assert_same(back, clf)
+    assert back.feature_names_in_.dtype == object
+    assert back.feature_names_in_.tolist() == ["subject", "body"]
+    assert (back.predict_proba(X) == clf.predict_proba(X)).all()
+    with pytest.raises(ValueError, match="feature names"):
+        back.predict(X.rename(columns={"body": "text"}))
+
+
+SUM = LayerNormTuning(terms="gain", layers=range(1, 2)) + PrefixTuning(4, layers=1)
+PARAMS: dict[str, dict[str, Any]] = {
+    "name": {"tuning": "layernorm+bias"},
+    "method": {"tuning": LayerNormTuning(sites=("attention", "ffn"), layers=[0, -1])},
+    "range": {"tuning": BiasTuning(sites="ffn", layers=range(2), norms=False)},
+    "tuple": {"tuning": LoraTuning(4, alpha=0.5, targets=("query",), layers=(0, 1))},
+    "float": {"tuning": AdapterTuning(8, scale=0.1, activation="relu")},
+    "sum": {"tuning": SUM},
+    "empty sum": {"tuning": TuningSum()},
+    "dict of lr": {"lr": {"layernorm": 5e-3, "prefix": "auto"}},
+    "integer keys": {"class_weight": {0: 0.5, 1: 2}},
+    "string keys": {"class_weight": {"blue": 1.0, "red": 1e-300}},
+    "bool keys": {"class_weight": {True: 0.1 + 0.2, False: 1}},
+    "none": {"max_grad_norm": None, "random_state": None, "class_weight": None},
+    "numbers": {"lr": 0.1, "warmup": 0, "batch_size": 3, "weight_decay": 5e-324},
+    "flags": {"early_stopping": True, "warm_start": True, "scoring": "accuracy"},
+    "text": {"revision": "Größe \u2028 '\"\\ \n", "device": ""},
+    "string": {"backbone": "some/where", "max_length": 12},
+    "path": {"backbone": Path("some") / "where"},
+}
+
+
+@pytest.mark.parametrize("params", PARAMS.values(), ids=PARAMS)
+def test_parameters_come_back_as_they_were(
+    clf: LNTunedTransformerClassifier, params: dict[str, Any], tmp_path: Path
+) -> None:
+    clf.set_params(**params).save(tmp_path / "saved.zip")
+    back = load(tmp_path / "saved.zip")
+    assert exact(back.get_params(deep=False)) == exact(clf.get_params(deep=False))
+
+
+def test_numpy_scalars_come_back_as_plain_numbers(
+    clf: LNTunedTransformerClassifier, tmp_path: Path
+) -> None:
+    scalars: dict[str, Any] = {
+        "lr": np.float64(0.5),
+        "dropout": np.float32(0.1),
+        "batch_size": np.int64(4),
+    }
+    scalars |= {"warm_start": np.bool_(True), "pooling": np.str_("mean")}
+    clf.set_params(**scalars, tuning=LayerNormTuning(layers=np.int64(1)))
+    clf.save(tmp_path / "saved.zip")
+    back = load(tmp_path / "saved.zip")
+    for name, value in scalars.items():
+        assert getattr(back, name) == value
+        assert type(getattr(back, name)) is type(value.item())
+    assert repr(back.tuning) == "LayerNormTuning(layers=1)"
+
+
+@pytest.mark.parametrize("tuning", [SUM, "full", "head"], ids=["sum", "full", "head"])
+def test_every_array_of_a_delta_comes_back(
+    tiny_clf: Clf, texts: list[str], labels: list[str], tuning: Any, tmp_path: Path
+) -> None:
+    clf = tiny_clf(tuning=tuning, pooling="native", max_epochs=1).fit(texts, labels)
+    clf.save(tmp_path / "saved")
+    back = load(tmp_path / "saved")
+    assert (back.predict_proba(texts) == clf.predict_proba(texts)).all()
+    assert {k: v.tobytes() for k, v in back.delta_.items()} == {
+        k: v.tobytes() for k, v in clf.delta_.items()
+    }
+
+
+# -- what is written -------------------------------------------------------------------
+
+
+def test_the_folder_holds_four_files_and_no_pickle(
+    clf: LNTunedTransformerClassifier, tmp_path: Path
+) -> None:
+    clf.save(tmp_path / "saved")
+    files = there(tmp_path / "saved")
+    assert set(files) == {"README.md", "SHA256SUMS", "config.json", "delta.safetensors"}
+    assert sum(len(content or b"") for content in files.values()) < 10_000
+
+
+def test_config_says_what_the_classifier_is(
+    clf: LNTunedTransformerClassifier, tmp_path: Path
+) -> None:
+    clf.set_params(tuning=SUM).save(tmp_path / "saved", metrics={"accuracy": 0.75}, data="a line")
+    config = config_of(tmp_path / "saved")
+    assert config["format_version"] == 1
+    packages = {"sklearn-lntune", "torch", "transformers", "scikit-learn", "skorch", "numpy"}
+    assert set(config["versions"]) == {*packages, "python"}
+    assert set(config["params"]) == set(clf.get_params(deep=False))
+    assert config["params"]["tuning"] == {
+        "sum": [
+            {
+                "name": "layernorm",
+                "params": {"terms": "gain", "sites": "all", "layers": {"range": [1, 2, 1]}},
+            },
+            {
+                "name": "prefix",
+                "params": {"length": 4, "layers": 1, "projection": None, "init": "vocabulary"},
+            },
+        ]
+    }
+    assert config["classes"] == {"dtype": "<U5", "values": ["blue", "green", "red"]}
+    assert config["backbone"] == clf.backbone_
+    assert set(config["backbone"]) == {"name", "revision", "fingerprint", "tokenizer"}
+    assert (config["pooling"], config["max_length"]) == ("mean", 64)
+    assert config["training"] == {"n_steps": 10, "n_epochs": 2, "log": clf.log_}
+    assert config["metrics"] == {"accuracy": 0.75}
+    assert config["data"] == "a line"
+    assert config["columns"] == {"n_features_in": 1}
+
+
+@pytest.mark.parametrize(
+    "number",
+    [0.75, 1, np.float64(0.75), np.float32(0.75), float("nan")],
+    ids=["float", "int", "float64", "float32", "nan"],
+)
+def test_metrics_of_any_number_type(
+    clf: LNTunedTransformerClassifier, number: Any, tmp_path: Path
+) -> None:
+    clf.save(tmp_path / "saved", metrics={"score": number})
+    found = config_of(tmp_path / "saved")["metrics"]["score"]
+    assert found == ({"float": "nan"} if np.isnan(number) else float(number))
+    assert f"score: {float(number):.4g}" in (tmp_path / "saved" / "README.md").read_text("utf-8")
+
+
+def test_without_metrics(clf: LNTunedTransformerClassifier, tmp_path: Path) -> None:
+    clf.save(tmp_path / "saved")
+    assert config_of(tmp_path / "saved")["metrics"] == {}
+
+
+@KINDS
+def test_the_same_content_is_the_same_bytes(
+    clf: LNTunedTransformerClassifier, name: str, tmp_path: Path
+) -> None:
+    for folder in ("one", "two", "three"):
+        clf.save(tmp_path / folder / name, metrics={"accuracy": 0.5}, data="a line")
+        clf = load(tmp_path / folder / name)
+    one, two, three = (there(tmp_path / folder) for folder in ("one", "two", "three"))
+    assert one == two == three
+
+
+# -- replacing -------------------------------------------------------------------------
+
+
+@KINDS
+def test_saving_again_replaces_what_was_there(
+    clf: LNTunedTransformerClassifier, name: str, tmp_path: Path
+) -> None:
+    clf.save(tmp_path / name)
+    first = clf.delta_
+    for factor in (2, 3):
+        clf.delta_ = {key: factor * value for key, value in first.items()}
+        clf.save(tmp_path / name)
+        assert_same(load(tmp_path / name), clf)
+        assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_a_link_to_a_folder_can_be_saved_to_again(
+    clf: LNTunedTransformerClassifier, tmp_path: Path
+) -> None:
+    clf.save(tmp_path / "saved")
+    (tmp_path / "link").symlink_to(tmp_path / "saved", target_is_directory=True)
+    for lr in (0.25, 0.5):
+        clf.set_params(lr=lr).save(tmp_path / "link")
+        assert load(tmp_path / "link").lr == lr
+
+
+def test_folders_on_the_way_are_made_and_an_empty_one_is_used(
+    clf: LNTunedTransformerClassifier, tmp_path: Path
+) -> None:
+    (tmp_path / "empty").mkdir()
+    clf.save(tmp_path / "empty")
+    clf.save(tmp_path / "a" / "b" / "saved.zip")
+    assert_same(load(tmp_path / "empty"), clf)
+    assert_same(load(str(tmp_path / "a" / "b" / "saved.zip")), clf)
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ("things", "other things in it"),
+        ("sums", "other things in it"),
+        ("file", "is a file"),
+        ("folder.zip", "is a folder"),
+    ],
+)
+def test_what_is_no_saved_classifier_is_left_alone(
+    clf: LNTunedTransformerClassifier, target: str, message: str, tmp_path: Path
+) -> None:
+    for folder, file in (("things", "a"), ("sums", "SHA256SUMS"), ("folder.zip", "a")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / file).write_text("")
+        (tmp_path / folder / "thesis.txt").write_text("mine")
+    (tmp_path / "file").write_text("mine")
+    before = there(tmp_path)
+    with pytest.raises(ValueError, match=message) as caught:
+        clf.save(tmp_path / target)
+    assert str(tmp_path / target) in str(caught.value)
+    assert there(tmp_path) == before
+
+
+# -- parameters that cannot be written ---------------------------------------------------
+
+
+@KINDS
+def test_parameters_without_a_form_in_json_are_named(
+    clf: LNTunedTransformerClassifier, name: str, tmp_path: Path
+) -> None:
+    clf.set_params(callbacks=[object()], scoring=len, random_state=np.random.RandomState(0))
+    with pytest.raises(ValueError, match="JSON") as caught:
+        clf.save(tmp_path / name)
+    for param in ("callbacks", "scoring", "random_state"):
+        assert param in str(caught.value)
+    assert "drop=" in str(caught.value)
+    with pytest.raises(ValueError, match=re.escape("['scoring']")) as caught:
+        clf.save(tmp_path / name, drop=["callbacks", "random_state"])
+    assert "callbacks" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+@KINDS
+def test_dropped_parameters_are_the_defaults(
+    clf: LNTunedTransformerClassifier, texts: list[str], name: str, tmp_path: Path
+) -> None:
+    clf.set_params(callbacks=[object()], scoring=len, lr=0.5)
+    clf.save(tmp_path / name, drop=("callbacks", "scoring", "lr"))
+    back = load(tmp_path / name)
+    assert (back.callbacks, back.scoring, back.lr) == (None, "loss", "auto")
+    assert (back.predict_proba(texts) == clf.predict_proba(texts)).all()
+    assert clf.scoring is len
+
+
+def test_drop_takes_one_name_and_refuses_unknown_ones(
+    clf: LNTunedTransformerClassifier, tmp_path: Path
+) -> None:
+    clf.set_params(callbacks=[object()]).save(tmp_path / "saved", drop="callbacks")
+    assert load(tmp_path / "saved").callbacks is None
+    with pytest.raises(ValueError, match=re.escape("['callback', 'tuning__terms']")):
+        clf.save(tmp_path / "saved", drop=["tuning__terms", "callback", "callbacks"])
+
+
+def test_an_unfitted_one_has_nothing_to_save(tiny_clf: Clf, tmp_path: Path) -> None:
+    with pytest.raises(NotFittedError):
+        tiny_clf().save(tmp_path / "saved")
+    assert list(tmp_path.iterdir()) == []
+
+
+# -- the backbone ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def own(clf: LNTunedTransformerClassifier, tmp_path: Path) -> LNTunedTransformerClassifier:
+    """One whose backbone may be moved about."""
+    return clf.set_params(backbone=save_backbone(tmp_path / "original"))
+
+
+def test_a_folder_with_its_backbone_needs_nothing_else(
+    own: LNTunedTransformerClassifier, texts: list[str], tmp_path: Path
+) -> None:
+    np.save(tmp_path / "expected.npy", own.predict_proba(texts))
+    (tmp_path / "texts.json").write_text(json.dumps(texts))
+    own.save(tmp_path / "saved", include_backbone=True)
+    assert (tmp_path / "saved" / "backbone" / "model.safetensors").is_file()
+    assert "  backbone/model.safetensors\n" in (tmp_path / "saved" / "SHA256SUMS").read_text()
+    shutil.rmtree(tmp_path / "original")
+    shutil.move(tmp_path / "saved", tmp_path / "moved")
+    # In a fresh process, where unpickling anything while loading would end it.
+    program = (
+        "import json, sys; from pathlib import Path\n"
+        "import numpy as np, sklearn_lntune\n"
+        "def hook(event, arguments):\n"
+        "    if event == 'pickle.find_class' and loading: sys.exit(3)\n"
+        "sys.addaudithook(hook)\n"
+        "folder = Path(sys.argv[1])\n"
+        "loading = True; clf = sklearn_lntune.load(folder / 'moved'); loading = False\n"
+        "assert 'torch' not in sys.modules, 'loading touched torch'\n"
+        "import torch; torch.set_num_threads(1)\n"
+        "found = clf.predict_proba(json.loads((folder / 'texts.json').read_text()))\n"
+        "sys.exit(not np.array_equal(found, np.load(folder / 'expected.npy')))"
+    )
+    subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=True)
+
+
+def test_the_loaded_one_takes_the_backbone_beside_it(
+    own: LNTunedTransformerClassifier, texts: list[str], tmp_path: Path
+) -> None:
+    own.set_params(revision="main").save(tmp_path / "saved", include_backbone=True)
+    back = load(tmp_path / "saved")
+    assert back.backbone == tmp_path / "saved" / "backbone"
+    assert back.revision is None
+    other = load(tmp_path / "saved", backbone=tmp_path / "original")
+    assert other.backbone == tmp_path / "original"
+    assert (back.predict_proba(texts) == own.predict_proba(texts)).all()
+
+
+def test_a_backbone_goes_into_no_zip(own: LNTunedTransformerClassifier, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="include_backbone"):
+        own.save(tmp_path / "saved.zip", include_backbone=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["original"]
+
+
+def test_a_folder_with_its_backbone_can_be_saved_onto_itself(
+    own: LNTunedTransformerClassifier, texts: list[str], tmp_path: Path
+) -> None:
+    expected = own.predict_proba(texts)
+    own.save(tmp_path / "saved", include_backbone=True)
+    before = there(tmp_path / "saved")
+    shutil.rmtree(tmp_path / "original")
+    back = load(tmp_path / "saved")
+    back.save(tmp_path / "saved", include_backbone=True)
+    assert set(there(tmp_path / "saved")) == set(before)
+    assert (load(tmp_path / "saved").predict_proba(texts) == expected).all()
+
+
+def test_the_only_copy_of_a_backbone_is_not_lost_by_saving(
+    own: LNTunedTransformerClassifier, texts: list[str], tmp_path: Path
+) -> None:
+    expected = own.predict_proba(texts)
+    own.save(tmp_path / "saved", include_backbone=True)
+    shutil.rmtree(tmp_path / "original")
+    back = load(tmp_path / "saved")
+    with contextlib.suppress(ValueError):  # to refuse is as good as to keep
+        back.save(tmp_path / "saved", metrics={"accuracy": 0.5})
+    assert (load(tmp_path / "saved").predict_proba(texts) == expected).all()
+
+
+@KINDS
+def test_a_moved_backbone_is_pointed_to(
+    own: LNTunedTransformerClassifier, texts: list[str], name: str, tmp_path: Path
+) -> None:
+    expected = own.predict_proba(texts)
+    own.set_params(revision="main").save(tmp_path / name)
+    shutil.move(tmp_path / "original", tmp_path / "elsewhere")
+    with pytest.raises(ValueError, match="original"):
+        load(tmp_path / name).predict(texts)
+    back = load(tmp_path / name, backbone=tmp_path / "elsewhere")
+    assert back.get_params()["backbone"] == tmp_path / "elsewhere"
+    assert back.revision is None
+    assert (back.predict_proba(texts) == expected).all()
+
+
+def test_another_backbone_is_refused_at_the_first_prediction(
+    clf: LNTunedTransformerClassifier, texts: list[str], tmp_path: Path
+) -> None:
+    clf.save(tmp_path / "saved")
+    other = save_backbone(tmp_path / "other", initializer_range=0.5)
+    back = load(tmp_path / "saved", backbone=other)
+    with pytest.raises(BackboneMismatchError, match="another model"):
+        back.predict(texts)
+    with pytest.raises(BackboneMismatchError, match="another model"):
+        back.save(tmp_path / "again", include_backbone=True)
+
+
+def test_trust_is_never_taken_from_a_file(
+    clf: LNTunedTransformerClassifier, tmp_path: Path
+) -> None:
+    clf.set_params(trust_remote_code=True).save(tmp_path / "saved")
+    assert load(tmp_path / "saved").trust_remote_code is False
+    assert load(tmp_path / "saved", trust_remote_code=True).trust_remote_code is True
+
+
+# -- what a loaded one can do ------------------------------------------------------------
+
+
+def test_what_partial_fit_learnt_is_saved_and_can_go_on(
+    tiny_clf: Clf, texts: list[str], labels: list[str], tmp_path: Path
+) -> None:
+    clf = tiny_clf(lr=0.02)
+    for _ in range(2):
+        clf.partial_fit(texts, labels, classes=["blue", "green", "red", "rare"])
+    clf.save(tmp_path / "saved")
+    back = load(tmp_path / "saved")
+    assert_same(back, clf)
+    assert not hasattr(back, "moments_")
+    assert (back.predict_proba(texts) == clf.predict_proba(texts)).all()
+    back.partial_fit(texts, labels)
+    assert back.n_epochs_ == len(back.history_) == 3
+    assert back.n_steps_ == 15
+
+
+def test_a_loaded_one_can_be_cloned_fitted_pickled_and_inspected(
+    clf: LNTunedTransformerClassifier, texts: list[str], labels: list[str], tmp_path: Path
+) -> None:
+    clf.save(tmp_path / "saved.zip")
+    back = load(tmp_path / "saved.zip")
+    assert_same(pickle.loads(pickle.dumps(back)), clf)
+    assert len(back.net_.history) == back.n_epochs_ == 2
+    again = clone(back)
+    assert not hasattr(again, "delta_")
+    again.fit(texts, labels)
+    assert (again.predict_proba(texts) == clf.predict_proba(texts)).all()
+    assert (back.fit(texts, labels).predict_proba(texts) == clf.predict_proba(texts)).all()
+
+
+# -- what is no saved classifier -----------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["nothing", "nothing.zip", "no/where", "a/b/c"])
+def test_a_path_with_nothing_there(name: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no folder") as caught:
+        load(tmp_path / name)
+    assert name in str(caught.value)
+    with pytest.raises(ValueError, match=f"{name}' is no folder"):
+        load(name)
+
+
+def test_something_else_is_no_saved_classifier(
+    tiny_backbone: Callable[..., Path], tmp_path: Path
+) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").write_text("some text")
+    (tmp_path / "none.zip").write_bytes(b"")
+    for path in (tmp_path / "empty", tmp_path / "file", tmp_path / "none.zip", tiny_backbone()):
+        with pytest.raises(ValueError, match="saved classifier") as caught:
+            load(path)
+        assert str(path) in str(caught.value)
+
+
+def changed_config(folder: Path, **changes: Any) -> Path:
+    """A folder like ``folder``, digests and all, with other entries in its config."""
+    config = config_of(folder) | changes
+    files: dict[str, bytes | Path] = {
+        "config.json": json.dumps(config).encode(),
+        "delta.safetensors": folder / "delta.safetensors",
+    }
+    write_sealed(folder.parent / "changed", files)
+    return folder.parent / "changed"
+
+
+def test_a_later_format_is_refused(clf: LNTunedTransformerClassifier, tmp_path: Path) -> None:
+    clf.save(tmp_path / "saved")
+    later = changed_config(
+        tmp_path / "saved", format_version=2, versions={"sklearn-lntune": "9.9"}, params="other"
+    )
+    message = r"saved in format 2, by sklearn-lntune 9\.9, .* reads up to 1; upgrade"
+    with pytest.raises(ValueError, match=message):
+        load(later)
+
+
+ODD: dict[str, dict[str, Any]] = {
+    "format is text": {"format_version": "1"},
+    "format is null": {"format_version": None},
+    "later, versions a list": {"format_version": 2, "versions": []},
+    "params a list": {"params": []},
+    "unknown parameter": {"params": {"no_such_parameter": 1}},
+    "unknown kind of value": {"params": {"lr": {"pickle": "gASV"}}},
+    "unknown method": {"params": {"tuning": {"method": {"name": "shell", "params": {}}}}},
+    "unknown argument": {"params": {"tuning": {"method": {"name": "bias", "params": {"x": 1}}}}},
+    "classes a list": {"classes": ["a", "b"]},
+    "unknown type of classes": {"classes": {"dtype": "no such", "values": []}},
+    "training missing": {"training": None},
+    "tuning a number": {"tuning": 3},
+}
+
+
+@pytest.mark.parametrize("changes", ODD.values(), ids=ODD)
+def test_a_config_that_makes_no_sense_is_a_value_error(
+    clf: LNTunedTransformerClassifier, changes: dict[str, Any], tmp_path: Path
+) -> None:
+    clf.save(tmp_path / "saved")
+    with pytest.raises(ValueError, match="changed"):
+        load(changed_config(tmp_path / "saved", **changes))
+
+
+@pytest.mark.parametrize(
+    "config",
+    ["", "[]", "3", "{}", "[" * 100_000],
+    ids=["nothing", "list", "number", "empty", "deep"],
+)
+def test_a_config_that_is_no_object_is_a_value_error(config: str, tmp_path: Path) -> None:
+    write_sealed(tmp_path / "odd", {"config.json": config.encode(), "delta.safetensors": b""})
+    with pytest.raises(ValueError, match="config.json"):
+        load(tmp_path / "odd")
