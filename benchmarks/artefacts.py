@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 import psutil
 import torch
+from sklearn.model_selection import train_test_split
 
 import sklearn_lntune
 from sklearn_lntune import LNTunedTransformerClassifier
@@ -42,7 +43,8 @@ def fit(pooling: str) -> LNTunedTransformerClassifier:
     clf = LNTunedTransformerClassifier(
         pooling=pooling, max_epochs=1, min_steps=0, random_state=0, max_length=64
     )
-    return clf.fit(X[:3000], y[:3000])
+    X, _, y, _ = train_test_split(X, y, train_size=3000, random_state=0, stratify=y)
+    return clf.fit(X, y)
 
 
 def varied(clf: LNTunedTransformerClassifier, number: int) -> LNTunedTransformerClassifier:

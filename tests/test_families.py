@@ -12,7 +12,7 @@ import torch
 from conftest import save_backbone
 from families import HIDDEN, LAYERS, known_families
 
-from sklearn_lntune.backbone.anatomy import anatomy_of
+from sklearn_lntune.backbone.dissect import anatomy_of
 from sklearn_lntune.backbone.loading import skeleton
 from sklearn_lntune.backbone.pool import get_backbone
 from sklearn_lntune.network import Network
@@ -201,7 +201,7 @@ def test_counts_of_the_paper(name: str, width: int, layers: int, count: int, sha
         num_attention_heads=width // 64,
         intermediate_size=4 * width,
     )
-    anatomy = anatomy_of(skeleton(config), layers)
+    anatomy = anatomy_of(skeleton(config))
     assert LayerNormTuning().count(anatomy) == count
     assert round(100 * count / anatomy.n_parameters, 3) == pytest.approx(share)
 
@@ -217,7 +217,7 @@ def test_the_no_norm_of_mobilebert_is_a_norm() -> None:
     from transformers import MobileBertConfig
 
     config = MobileBertConfig(num_hidden_layers=2, vocab_size=120)
-    anatomy = anatomy_of(skeleton(config), 2)
+    anatomy = anatomy_of(skeleton(config))
     assert {norm.site for norm in anatomy.norms} >= {"embedding", "attention", "ffn"}
     network = skeleton(config).to_empty(device="cpu").double().eval()
     with torch.no_grad():
@@ -228,7 +228,8 @@ def test_the_no_norm_of_mobilebert_is_a_norm() -> None:
     from sklearn_lntune.backbone.pool import shell_of
 
     shell = shell_of(network)
-    LayerNormTuning().attach(shell, anatomy, 1)
+    arrays = LayerNormTuning().arrays(anatomy)
+    LayerNormTuning().attach(shell, anatomy, arrays, 1, torch.Generator())
     inputs = batch()
     torch.testing.assert_close(
         shell(**inputs).last_hidden_state, network(**inputs).last_hidden_state, rtol=0, atol=1e-9

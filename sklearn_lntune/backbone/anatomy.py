@@ -6,7 +6,8 @@ The records that tuning methods choose from. `backbone.dissect` reads them off a
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import numbers
+from collections.abc import Iterable, Sequence, Sized
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
@@ -220,6 +221,8 @@ class Anatomy:
 
 
 def _as_sites(sites: Any) -> tuple[str, ...]:
+    if not isinstance(sites, Iterable):
+        raise ValueError(f"sites must be 'all' or some of {SITES}; got {sites!r}.")
     chosen = (sites,) if isinstance(sites, str) else tuple(sites)
     unknown = [site for site in chosen if site not in SITES]
     if unknown or not chosen:
@@ -228,11 +231,8 @@ def _as_sites(sites: Any) -> tuple[str, ...]:
 
 
 def _is_int(value: Any) -> bool:
-    return hasattr(value, "__index__") and not isinstance(value, bool)
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 
 def _are_ints(values: Any) -> bool:
-    try:
-        return all(_is_int(value) for value in values)
-    except TypeError:
-        return False
+    return isinstance(values, Sized) and all(_is_int(value) for value in values)  # type: ignore[attr-defined]

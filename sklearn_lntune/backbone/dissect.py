@@ -19,6 +19,7 @@ from sklearn_lntune.backbone.anatomy import Anatomy, Attention, Linear, Norm, We
 
 _QUERY_KEY = re.compile(r"(^|_)(q|k|query|key)_?(layer)?_?norm", re.I)
 _FFN_WORDS = re.compile(r"ffn|mlp|feed_?forward|full_layer|(^|_)ff(_|$)", re.I)
+_ROTARY = re.compile(r"rotary|roformer", re.I)
 _ATTENTION_WORDS = re.compile(r"attn|attention", re.I)
 _EMBEDDING_WORDS = re.compile(r"emb|wte|wpe", re.I)
 _FINAL_WORDS = re.compile(r"final|after|_f$", re.I)
@@ -29,6 +30,7 @@ _ROLES = (
     ("query", re.compile(r"^q(uery)?(_|$)", re.I)),
     ("key", re.compile(r"^k(ey)?(_|$)", re.I)),
     ("value", re.compile(r"^v(alue)?(_|$)", re.I)),
+    ("position key", re.compile(r"^pos_k(ey)?(_|$)", re.I)),  # DeBERTa's
 )
 # GPT-NeoX, BLOOM and Falcon hold query, key and value of the first head, then the next.
 _BY_HEAD = "query_key_value"
@@ -162,7 +164,7 @@ def _attentions(modules: dict[str, nn.Module], linears: list[Linear], text: Any)
         return []
     n_heads = int(text.num_attention_heads)
     n_key_heads = int(getattr(text, "num_key_value_heads", None) or n_heads)
-    rotary = any("rotary" in type(module).__name__.lower() for module in modules.values())
+    rotary = any(_ROTARY.search(type(module).__name__) for module in modules.values())
     attentions = []
     for linear in linears:
         if linear.role not in ("value", "qkv"):
@@ -172,7 +174,9 @@ def _attentions(modules: dict[str, nn.Module], linears: list[Linear], text: Any)
         head_size = linear.n_out // (n_heads + 2 * n_key_heads if fused else n_key_heads)
         turned = int(head_size * _turned_share(text)) if rotary else 0
         if getattr(text, "relative_attention", False):
-            turned = head_size
+            turned = head_size if "p2c" in (text.pos_att_type or ()) else 0
+        if linear.n_out != head_size * (n_heads + 2 * n_key_heads if fused else n_key_heads):
+            continue  # a layout that is not known (Falcon's with one key head)
         forward = inspect.unwrap(type(modules[owner]).forward)
         attentions.append(
             Attention(

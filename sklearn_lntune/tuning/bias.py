@@ -70,7 +70,10 @@ default="all"
             if linear.has_bias and (n_felt := int(felt(linear, anatomy).sum())):
                 sizes[linear] = n_felt
         if not sizes:
-            raise ValueError(f"{anatomy.model} has no biases to learn; use 'layernorm' or 'lora'.")
+            which = "" if self.norms else " outside its norms (norms=False)"
+            raise ValueError(
+                f"{anatomy.model} has no biases to learn{which}; use 'layernorm' or 'lora'."
+            )
         chosen = anatomy.select(tuple(sizes), self.layers, self.sites, "layer with a bias")
         return tuple(
             Array(place.path, "bias", place.site, place.block, (sizes[place],)) for place in chosen
@@ -126,10 +129,12 @@ def felt(linear: Linear, anatomy: Anatomy) -> np.ndarray:
     turn the key first.
     """
     everything = np.ones(linear.n_out, dtype=bool)
-    if linear.role not in ("key", "qkv"):
-        return everything
+    if linear.role == "position key":  # what a position adds to its score is for all keys alike
+        return ~everything
     owner = linear.path.rpartition(".")[0]
-    attention = next(each for each in anatomy.attentions if each.path == owner)
+    attention = next((each for each in anatomy.attentions if each.path == owner), None)
+    if linear.role not in ("key", "qkv") or attention is None:
+        return everything
     key = np.tile(np.arange(attention.head_size) < attention.n_turned, attention.n_key_heads)
     if linear.role == "key":
         return key

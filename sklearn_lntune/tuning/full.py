@@ -38,6 +38,7 @@ class FullTuning(TuningMethod):
         return tuple(
             Array(weight.path, weight.name, weight.site, weight.block, weight.shape)
             for weight in anatomy.weights
+            if not weight.path.startswith("contact_head")  # ESM's, for another purpose
         )
 
     def attach(

@@ -6,7 +6,7 @@ Large Language Models", arXiv 2106.09685, section 4.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from sklearn_lntune.checks import check_choice, check_number
@@ -72,7 +72,8 @@ class LoraTuning(TuningMethod):
         """A and B of each chosen linear layer."""
         rank = check_number("rank", self.rank, integer=True, low=1)
         check_number("alpha", self.alpha, open_low=True)
-        targets = (self.targets,) if isinstance(self.targets, str) else tuple(self.targets)
+        one = isinstance(self.targets, str) or not isinstance(self.targets, Iterable)
+        targets = (self.targets,) if one else tuple(self.targets)
         for target in targets:
             check_choice("targets", target, tuple(TARGETS))
         wanted = {place for target in targets for place in TARGETS[target]}

@@ -70,5 +70,5 @@ def warn_of_bad_sums(methods: tuple[TuningMethod, ...]) -> None:
             "arXiv:2211.08682, section 5) found that this sum does worse than the adapters alone; "
             "AdapterTuning(sites='attention') is the one that gains.",
             UserWarning,
-            stacklevel=2,
+            stacklevel=5,  # the line that calls fit
         )

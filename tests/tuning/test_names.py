@@ -5,10 +5,20 @@ from typing import Any
 import pytest
 from sklearn.base import clone
 
-from sklearn_lntune.tuning import FullTuning, LayerNormTuning, TuningMethod, TuningSum
+from sklearn_lntune.tuning import (
+    AdapterTuning,
+    BiasTuning,
+    FullTuning,
+    LayerNormTuning,
+    LoraTuning,
+    PrefixTuning,
+    TuningMethod,
+    TuningSum,
+)
 from sklearn_lntune.tuning.names import (
     HEAD,
     METHODS,
+    PRESETS,
     as_plain,
     from_plain,
     methods_of,
@@ -51,6 +61,10 @@ def described(methods: Any) -> list[tuple[str, dict[str, Any]]]:
         ("layernorm+other", ["layernorm", "other"]),
         (" other + layernorm ", ["other", "layernorm"]),
         ("head+layernorm", ["layernorm"]),
+        ("bias+lora", ["bias", "lora"]),
+        ("adapter+prefix+layernorm", ["adapter", "prefix", "layernorm"]),
+        ("houlsby", ["layernorm", "adapter"]),
+        ("mam-adapter", ["prefix", "adapter"]),
         (LayerNormTuning(), ["layernorm"]),
         (TuningSum(), []),
         (LayerNormTuning() + Other(), ["layernorm", "other"]),
@@ -77,8 +91,14 @@ def test_an_unknown_name_is_an_error_that_lists_the_valid_ones(tuning: str) -> N
     with pytest.raises(ValueError, match="'layernrom' is no tuning method") as error:
         methods_of(tuning)
     assert f"tuning={tuning!r}" in str(error.value)
-    for name in ("head", "layernorm", "full", "other"):
+    for name in (HEAD, *METHODS, *PRESETS):
         assert repr(name) in str(error.value)
+
+
+def test_every_name_stands_for_its_method() -> None:
+    for name, method in METHODS.items():
+        assert [type(found) for found in methods_of(name)] == [method]
+        assert method.name == name
 
 
 @pytest.mark.parametrize("tuning", ["", "layernorm+", "+"])
@@ -95,7 +115,10 @@ def test_the_same_method_twice_is_an_error(tuning: Any) -> None:
         methods_of(tuning)
 
 
-@pytest.mark.parametrize("tuning", ["full+layernorm", TuningSum((LayerNormTuning(), FullTuning()))])
+@pytest.mark.parametrize(
+    "tuning",
+    ["full+layernorm", "lora+full", TuningSum((LayerNormTuning(), FullTuning()))],
+)
 def test_nothing_adds_to_full_tuning(tuning: Any) -> None:
     with pytest.raises(ValueError, match="'full' trains every weight already"):
         methods_of(tuning)
@@ -150,6 +173,11 @@ def test_adding_something_else_is_an_error(one: Any, other: Any) -> None:
             LayerNormTuning(sites=("ffn",)) + Other(size=4),
             "LayerNormTuning(sites=('ffn',)) + Other(size=4)",
         ),
+        (
+            LoraTuning(4, targets="value") + PrefixTuning(8) + AdapterTuning(scale=2.0),
+            "LoraTuning(rank=4, targets='value') + PrefixTuning(length=8) + "
+            "AdapterTuning(scale=2.0)",
+        ),
         (TuningSum(), "TuningSum()"),
     ],
 )
@@ -163,6 +191,7 @@ def test_repr_is_how_it_was_written(tuning: Any, shown: str) -> None:
     [
         LayerNormTuning(terms="gain", sites=("ffn", "final"), layers=range(1, 3)),
         LayerNormTuning(layers=[0, -1]) + Other(size=3),
+        BiasTuning(norms=False) + LoraTuning(2, alpha=1) + AdapterTuning(4, sites="ffn"),
         TuningSum(),
     ],
 )
@@ -187,6 +216,21 @@ LAYERNORM_KEYS = {
         (LayerNormTuning(terms="bias"), LAYERNORM_KEYS | {"layernorm__terms": "bias"}),
         ("layernorm+other", LAYERNORM_KEYS | {"other__size": 8}),
         (Other(size=2) + LayerNormTuning(), {"other__size": 2} | LAYERNORM_KEYS),
+        (
+            "mam-adapter",
+            {
+                "prefix__length": 30,
+                "prefix__layers": "all",
+                "prefix__projection": None,
+                "prefix__init": "vocabulary",
+                "adapter__size": 64,
+                "adapter__sites": "ffn",
+                "adapter__insertion": "parallel",
+                "adapter__scale": 4.0,
+                "adapter__activation": "relu",
+                "adapter__layers": "all",
+            },
+        ),
         ("full", {}),
         (HEAD, {}),
         ("unknown", {}),
@@ -266,6 +310,8 @@ def test_a_key_of_no_method_is_an_error_that_lists_the_valid_ones(tuning: Any, k
         (FullTuning(),),
         (LayerNormTuning(terms="bias", sites=("ffn", "qk"), layers=range(2, 4)), Other(size=5)),
         (LayerNormTuning(sites="attention", layers=[0, -1]),),
+        (BiasTuning(norms=False, sites=("attention", "ffn")), LoraTuning(4, alpha=1.5, layers=2)),
+        (PrefixTuning(8, projection=3, layers=range(2)), AdapterTuning(4, insertion="parallel")),
     ],
 )
 def test_plain_methods_come_back(methods: tuple[TuningMethod, ...]) -> None:
