@@ -129,6 +129,8 @@ class SavingMixin(BaseEstimator):
             folder = Path(parent, "classifier")
             write_sealed(folder, self._files(document, repo, include_backbone))
             api.create_repo(repo, private=private, exist_ok=True)
+            if revision is not None:
+                api.create_branch(repo, branch=revision, exist_ok=True)
             commit = api.upload_folder(
                 repo_id=repo,
                 folder_path=folder,
@@ -189,10 +191,10 @@ class SavingMixin(BaseEstimator):
     def export_onnx(self, file: str | os.PathLike[str]) -> None:
         """Write one ONNX file, for any tuning and any pooling.
 
-        Its inputs are what the tokenizer gives (``input_ids``, ``attention_mask``, and
-        ``token_type_ids`` where the backbone has them), of any number of rows and tokens;
-        its output is ``logits``. The classes stand in its metadata. The tokenizer is not
-        in it: ``transformers.AutoTokenizer`` loads that of the backbone.
+        Its inputs are ``input_ids``, ``attention_mask`` and, for a classifier of sentence
+        pairs whose tokenizer tells them apart, ``token_type_ids``, of any number of rows
+        and tokens; its output is ``logits``. The classes stand in its metadata. The
+        tokenizer is not in it: ``transformers.AutoTokenizer`` loads that of the backbone.
 
         Parameters
         ----------
@@ -269,6 +271,8 @@ class SavingMixin(BaseEstimator):
         from sklearn_lntune.tuning.base import TuningSum
 
         config = read_config(Path(folder))
+        if backbone is None and not config.get("base_model_name_or_path"):
+            raise ValueError(f"{folder} does not name its base model; pass backbone=.")
         estimator = cls().set_params(
             backbone=backbone or config["base_model_name_or_path"],
             **{"revision": None if backbone else config.get("revision"), **params},

@@ -97,6 +97,11 @@ def tokenizer_files(folder: Path) -> list[Path]:
     return [folder / name for name in _TOKENIZER_FILES if (folder / name).is_file()]
 
 
+def stored_names(files: list[Path]) -> list[str]:
+    """Names of the tensors in safetensors ``files``."""
+    return [tensor.name for file in files for tensor in _stored_tensors(file)]
+
+
 def _json_bytes(file: Path, incidental: tuple[str, ...]) -> bytes:
     """A JSON object in one form, without private and ``incidental`` keys."""
     kept = {

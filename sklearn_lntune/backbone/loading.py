@@ -23,7 +23,10 @@ _loading = threading.Lock()
 
 def load_config(source: Source, trust_remote_code: bool) -> Any:
     """The configuration in ``source``."""
-    return AutoConfig.from_pretrained(source.folder, trust_remote_code=trust_remote_code)
+    config = AutoConfig.from_pretrained(source.folder, trust_remote_code=trust_remote_code)
+    # A file must not choose code: the name of an attention kernel may be one on the hub.
+    config._attn_implementation = "eager"  # noqa: SLF001
+    return config
 
 
 def load_tokenizer(source: Source, trust_remote_code: bool) -> Any:

@@ -24,6 +24,7 @@ from sklearn_lntune.backbone.anatomy import Anatomy
 from sklearn_lntune.backbone.dissect import anatomy_of
 from sklearn_lntune.backbone.fingerprint import (
     backbone_fingerprint,
+    stored_names,
     tokenizer_digest,
     tokenizer_files,
 )
@@ -86,13 +87,14 @@ class Backbone:
         return load_tokenizer(self.source, self.trust_remote_code)
 
     @property
-    def identity(self) -> dict[str, str | None]:
+    def identity(self) -> dict[str, Any]:
         """What a delta learnt on this backbone is tied to."""
         return {
             "name": self.source.name,
             "revision": self.source.revision,
             "fingerprint": self.fingerprint,
             "tokenizer": self.tokenizer_fingerprint,
+            "parameters": self.anatomy.n_parameters,
         }
 
     @property
@@ -112,6 +114,11 @@ class Backbone:
     def anatomy(self) -> Anatomy:
         """What it consists of; needs no weights."""
         return anatomy_of(skeleton(self.config, self.trust_remote_code))
+
+    @cached_property
+    def stored_names(self) -> frozenset[str]:
+        """Names of the tensors in the files."""
+        return frozenset(stored_names(self.source.weight_files))
 
     @cached_property
     def stored_type(self) -> torch.dtype:

@@ -101,6 +101,11 @@ def resolve(
             f"backbone {name!r}: {source.folder} has no config.json; it must be a folder written "
             "by transformers' save_pretrained."
         )
+    if (source.folder / "adapter_config.json").is_file():
+        raise ValueError(
+            f"backbone {name!r}: {source.folder} holds an adapter of peft's, not a model. "
+            "LNTunedTransformerClassifier.from_peft reads adapters."
+        )
     if weights and not source.weight_files:
         raise ValueError(
             f"backbone {name!r}: {source.folder} holds no model.safetensors. Other weight "

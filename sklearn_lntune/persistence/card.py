@@ -14,7 +14,7 @@ These files hold what was learnt, {n_learnt:,} numbers; the backbone is {among} 
 
 - Classes: {classes}
 - Backbone: {backbone}, revision {revision}, fingerprint `{fingerprint}`
-- Trained beside the head: {n_tuned:,} numbers
+- Trained beside the head: {n_tuned:,} numbers{share}
 - Pooling: {pooling}; longest input: {max_length} tokens
 - Training: {n_steps} steps in {n_epochs} epochs
 - Data: {data}
@@ -67,6 +67,8 @@ def card(document: Document, where: str, with_backbone: bool = False) -> bytes:
     )
     learnt = {key: value.size for key, value in state.delta.items()}
     classes = [str(each) for each in state.classes.tolist()]
+    n_tuned = sum(size for key, size in learnt.items() if not key.startswith("head/"))
+    n_frozen = state.backbone.get("parameters")
     text = _TEXT.format(
         title=title,
         among="among" if with_backbone else "not among",
@@ -77,7 +79,8 @@ def card(document: Document, where: str, with_backbone: bool = False) -> bytes:
         fingerprint=str(state.backbone["fingerprint"])[:16],
         tuning=" + ".join(str(entry["method"]) for entry in state.tuning) or "nothing else",
         n_learnt=sum(learnt.values()),
-        n_tuned=sum(size for key, size in learnt.items() if not key.startswith("head/")),
+        n_tuned=n_tuned,
+        share=f", {100 * n_tuned / n_frozen:.3g} % of the backbone's" if n_frozen else "",
         pooling=state.pooling,
         max_length=state.max_length,
         n_steps=state.n_steps,

@@ -15,7 +15,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICA
 from sklearn_lntune.backbone.anatomy import Place
 from sklearn_lntune.backbone.pool import Backbone, get_backbone
 from sklearn_lntune.backbone.usage import resolve_max_length
-from sklearn_lntune.network import build_network
+from sklearn_lntune.network import Network, build_network
 from sklearn_lntune.persistence.native_model import check_native, learnt_by
 from sklearn_lntune.persistence.peft_prefix import peft_prefix
 from sklearn_lntune.persistence.state import FittedState
@@ -61,8 +61,11 @@ def write_peft(folder: Path, backbone: Backbone, state: FittedState) -> None:
         assert isinstance(lora, LoraTuning)
         weights, config = _lora_with_norms(backbone, state, lora)
     # The head's modules, and with LoRA the norms beside it.
-    saved = {path.partition("/")[0].partition(".")[0] for path in learnt_by(state, "head")}
-    config["modules_to_save"] = [*sorted(saved), *config.get("modules_to_save", [])]
+    weights |= _pooler(backbone, state, "base_model." if kinds == {"prefix"} else _ROOT)
+    saved = {_saved_module(path, base_prefix(backbone)) for path in learnt_by(state, "head")}
+    if _lacks_pooler(backbone, state):
+        saved.add(base_prefix(backbone) + "pooler")
+    config["modules_to_save"] = sorted({*saved, *config.get("modules_to_save", [])})
     config |= {
         "task_type": "SEQ_CLS",
         "base_model_name_or_path": str(state.backbone["name"]),
@@ -79,6 +82,29 @@ def write_peft(folder: Path, backbone: Backbone, state: FittedState) -> None:
 def _head(state: FittedState, root: str) -> dict[str, np.ndarray]:
     """The head's arrays by their names in an adapter."""
     return {root + key.replace("/", "."): value for key, value in learnt_by(state, "head").items()}
+
+
+def _saved_module(path: str, prefix: str) -> str:
+    """The module that peft keeps whole for the head's array ``path``."""
+    module = path.partition("/")[0]
+    return module if module.startswith(prefix) else module.partition(".")[0]
+
+
+def _lacks_pooler(backbone: Backbone, state: FittedState) -> bool:
+    """Whether the backbone's pooler is not in its files: peft would draw one of its own."""
+    frozen = backbone.model(torch.float32, torch.device("cpu"))
+    own = any(".pooler" in path for path in learnt_by(state, "head"))
+    there = getattr(frozen, "pooler", None) is not None
+    return there and not own and not any("pooler" in name for name in backbone.stored_names)
+
+
+def _pooler(backbone: Backbone, state: FittedState, root: str) -> dict[str, np.ndarray]:
+    """The frozen pooler, where it is not in the backbone's files."""
+    if not _lacks_pooler(backbone, state):
+        return {}
+    pooler = backbone.model(torch.float32, torch.device("cpu")).get_submodule("pooler")
+    start = f"{root}{base_prefix(backbone)}pooler."
+    return {start + name: weight.numpy() for name, weight in pooler.named_parameters()}
 
 
 def _ln_tuning(
@@ -158,24 +184,13 @@ def read_peft(
     heads = [value for key, value in delta.items() if key.startswith("head/") and value.ndim == 2]
     if not heads:
         raise ValueError(f"{folder} has no classification head; it is no classifier's adapter.")
-    n_outputs = min(len(value) for value in heads)
+    network, n_outputs = _fitting_network(backbone, methods, delta, {len(v) for v in heads})
     labels = np.arange(n_outputs) if classes is None else check_labels(classes, "classes")
     if len(labels) != n_outputs or len(set(labels.tolist())) != n_outputs:
         raise ValueError(
             f"classes must name the {n_outputs} outputs of the adapter's head, each once; got "
             f"{labels.tolist()[:20]}."
         )
-    network = build_network(
-        backbone,
-        methods,
-        "native",
-        n_outputs,
-        dtype=torch.float32,
-        device=torch.device("cpu"),
-        attention="eager",
-        generator=torch.Generator(),
-    )
-    network.load_delta(delta)  # raises where names or shapes do not fit
     # The labels of a classifier are sorted: the rows of its last layer are turned to match.
     order = np.argsort(labels)
     last = {id(weight) for weight in network.head.parameters()}
@@ -196,16 +211,48 @@ def read_peft(
     )
 
 
+def _fitting_network(
+    backbone: Backbone,
+    methods: tuple[TuningMethod, ...],
+    delta: Mapping[str, np.ndarray],
+    sizes: set[int],
+) -> tuple[Network, int]:
+    """The network with ``delta``, and its number of outputs: one of ``sizes``."""
+    errors = []
+    for n_outputs in sorted(sizes - {1}):
+        network = build_network(
+            backbone,
+            methods,
+            "native",
+            n_outputs,
+            dtype=torch.float32,
+            device=torch.device("cpu"),
+            attention="eager",
+            generator=torch.Generator(),
+        )
+        try:
+            network.load_delta(delta)
+        except ValueError as error:
+            errors.append(str(error))
+        else:
+            return network, n_outputs
+    why = errors[0] if errors else "its head has one output, and a classifier needs two"
+    raise ValueError(f"the adapter does not fit {backbone.source.name!r}: {why}")
+
+
 def _read_delta(
     folder: Path, backbone: Backbone
 ) -> tuple[tuple[TuningMethod, ...], dict[str, np.ndarray]]:
-    from safetensors.numpy import load_file
+    from safetensors.torch import load_file  # NumPy knows no bfloat16
 
     config = read_config(folder)
     prefix = base_prefix(backbone)
     weights = {
-        key.removeprefix(_ROOT).removeprefix(prefix): (key.startswith(_ROOT + prefix), value)
-        for key, value in load_file(folder / WEIGHTS).items()
+        key.removeprefix(_ROOT).removeprefix(prefix): (
+            key.startswith(_ROOT + prefix),
+            tensor.float().numpy(),
+        )
+        for key, tensor in load_file(folder / WEIGHTS).items()
     }
     norm_paths = {norm.path for norm in backbone.anatomy.norms}
     delta: dict[str, np.ndarray] = {}
@@ -219,6 +266,8 @@ def _read_delta(
             delta[f"layernorm/{norm}/{term}"] = value
         elif path.endswith((".lora_A", ".lora_B")):
             delta[f"lora/{path[:-7]}/{path[-1]}"] = value
+        elif path.partition(".")[0] == "pooler":
+            delta |= _read_pooler(backbone, prefix, path, name, value)
         else:
             raise ValueError(f"{folder}: {key!r} is nothing that a tuning method here can hold.")
     methods: list[TuningMethod] = []
@@ -227,7 +276,20 @@ def _read_delta(
         methods.append(_layernorm(backbone, delta))
     if "lora" in kinds:
         methods.append(_lora(backbone, delta, config))
-    return tuple(methods), {name: np.array(value, np.float32) for name, value in delta.items()}
+    return tuple(methods), delta
+
+
+def _read_pooler(
+    backbone: Backbone, prefix: str, path: str, name: str, value: np.ndarray
+) -> dict[str, np.ndarray]:
+    """A pooler that the adapter holds: part of the head, or the frozen one over again."""
+    frozen = backbone.model(torch.float32, torch.device("cpu"))
+    if getattr(frozen, "pooler", None) is None:
+        return {f"head/{prefix}{path}/{name}": value}
+    own = frozen.get_submodule(path).get_parameter(name).numpy()
+    if not np.array_equal(own, value.astype(np.float32)):
+        raise ValueError(f"the adapter trains {path!r}, which no tuning method here can hold.")
+    return {}
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -236,8 +298,15 @@ def read_config(folder: Path) -> dict[str, Any]:
     if not file.is_file():
         raise ValueError(f"{folder} holds no {CONFIG}: it is no adapter written by peft.")
     config: dict[str, Any] = json.loads(file.read_text("utf-8"))
+    if not (folder / WEIGHTS).is_file():
+        raise ValueError(
+            f"{folder} holds no {WEIGHTS}. Other weight formats can run code when they are opened "
+            "and are not read; save the adapter again with safetensors."
+        )
     kind = config.get("peft_type")
     odd = [name for name in _UNREADABLE if config.get(name) not in (None, False, {}, [], "none")]
+    if config.get("init_lora_weights", True) not in _PLAIN_STARTS:
+        odd.append(f"init_lora_weights={config['init_lora_weights']!r}")
     if kind not in ("LN_TUNING", "LORA") or odd:
         raise ValueError(
             f"{folder}: a {kind} adapter{f' with {odd}' if odd else ''} cannot be read; plain "
@@ -259,6 +328,10 @@ _UNREADABLE = (
     "target_parameters",
     "alora_invocation_tokens",
 )
+
+
+#: How LoRA may have begun; others change the frozen matrices as well.
+_PLAIN_STARTS = (True, False, None, "gaussian", "orthogonal", "eva")
 
 
 def _layernorm(backbone: Backbone, delta: Mapping[str, np.ndarray]) -> LayerNormTuning:

@@ -42,8 +42,10 @@ def peft_prefix(backbone: Backbone, state: FittedState) -> tuple[np.ndarray, dic
     values = torch.stack([torch.from_numpy(learnt[f"{each.path}/values"]) for each in attentions])
     try:
         keys = _turned(body, attentions[0].path, keys)
-        theirs, ours = _logits(model, keys, values, backbone), _own_logits(backbone, state)
-    except (TypeError, KeyError, ValueError, RuntimeError, AttributeError) as error:
+        example = _example(backbone, state.max_length)
+        theirs = _logits(model, keys, values, example)
+        ours = _own_logits(backbone, state, example)
+    except (TypeError, LookupError, ValueError, RuntimeError, AttributeError) as error:
         raise _no_form(backbone, f"the model takes no past keys ({error})") from error
     if not torch.allclose(theirs, ours, rtol=1e-4, atol=1e-5):
         raise _no_form(backbone, "peft shifts the positions of the tokens, which changes the rest")
@@ -78,32 +80,34 @@ def _turned(body: Any, path: str, keys: torch.Tensor) -> torch.Tensor:
     return turned
 
 
-def _example(backbone: Backbone) -> dict[str, torch.Tensor]:
-    """Two rows of tokens, one of them shorter."""
+def _example(backbone: Backbone, length: int) -> dict[str, torch.Tensor]:
+    """Two rows of tokens, one of them shorter; long, so that sliding windows bite."""
     generator = torch.Generator().manual_seed(0)
     size = backbone.config.get_text_config().vocab_size
-    ids = torch.randint(1, size, (2, 6), generator=generator)
+    ids = torch.randint(1, size, (2, length), generator=generator)
     mask = torch.ones_like(ids)
-    ids[1, 4:], mask[1, 4:] = backbone.pad_id, 0
+    ids[1, length // 2 :], mask[1, length // 2 :] = backbone.pad_id, 0
     return {"input_ids": ids, "attention_mask": mask}
 
 
 def _logits(
-    model: Any, keys: torch.Tensor, values: torch.Tensor, backbone: Backbone
+    model: Any, keys: torch.Tensor, values: torch.Tensor, example: dict[str, torch.Tensor]
 ) -> torch.Tensor:
     """What peft computes."""
-    inputs = _example(backbone)
-    mask = inputs["attention_mask"]
+    mask = example["attention_mask"]
     cache = DynamicCache(config=model.config)
     for layer, (key, value) in enumerate(zip(keys, values, strict=True)):
         cache.update(*(each.expand(len(mask), -1, -1, -1) for each in (key, value)), layer)
     before = mask.new_ones(len(mask), keys.shape[2])
-    inputs["attention_mask"] = torch.cat([before, mask], dim=1)
+    inputs = example | {"attention_mask": torch.cat([before, mask], dim=1)}
     with torch.no_grad():
-        return model(**inputs, past_key_values=cache).logits
+        logits: torch.Tensor = model(**inputs, past_key_values=cache).logits
+    return logits
 
 
-def _own_logits(backbone: Backbone, state: FittedState) -> torch.Tensor:
+def _own_logits(
+    backbone: Backbone, state: FittedState, example: dict[str, torch.Tensor]
+) -> torch.Tensor:
     network = build_network(
         backbone,
         tuple(method.settled() for method in from_plain(state.tuning)),
@@ -116,4 +120,5 @@ def _own_logits(backbone: Backbone, state: FittedState) -> torch.Tensor:
     )
     network.load_delta(state.delta)
     with torch.no_grad():
-        return network(**_example(backbone))
+        logits: torch.Tensor = network(**example)
+    return logits

@@ -22,7 +22,8 @@ class FittedState:
     Attributes
     ----------
     backbone : dict
-        ``name``, ``revision``, ``fingerprint`` and ``tokenizer`` (its fingerprint).
+        ``name``, ``revision``, ``fingerprint``, ``tokenizer`` (its fingerprint) and
+        ``parameters`` (their number; not in the oldest files).
     tuning : list of dict
         Name and parameters of each tuning method.
     pooling : str

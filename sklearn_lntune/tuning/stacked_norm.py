@@ -44,7 +44,8 @@ class StackedNorm(nn.Module):
         super().__init__()
         for term, name in (("gain", "weight"), ("bias", "bias")):
             frozen = norm._parameters.get(name)  # noqa: SLF001 - a Parameter or None, for sure
-            self.register_buffer(term, frozen, persistent=False)
+            fixed = None if frozen is None else frozen.detach()
+            self.register_buffer(term, fixed, persistent=False)
         self.epsilon = norm.eps if type(norm) is nn.LayerNorm else None
         self._lent_type = self.gain.dtype
         # Without its weights, and hidden from the module tree: only its forward is used.
