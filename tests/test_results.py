@@ -11,7 +11,18 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 
-@pytest.mark.parametrize("figure", ["defaults", "real_data", "peft_trainer", "memory"])
+FIGURES = [
+    "defaults",
+    "real_data",
+    "peft_trainer",
+    "memory",
+    "methods",
+    "methods_choice",
+    "artefacts",
+]
+
+
+@pytest.mark.parametrize("figure", FIGURES)
 def test_tables_are_those_of_the_committed_results(
     figure: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
