@@ -11,15 +11,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 
-FIGURES = [
-    "defaults",
-    "real_data",
-    "peft_trainer",
-    "memory",
-    "methods",
-    "methods_choice",
-    "artefacts",
-]
+FIGURES = ["defaults", "real_data", "peft_trainer", "memory", "artefacts"]
 
 
 @pytest.mark.parametrize("figure", FIGURES)
