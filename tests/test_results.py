@@ -11,7 +11,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 
-FIGURES = ["defaults", "real_data", "peft_trainer", "memory", "artefacts"]
+FIGURES = ["defaults", "real_data", "peft_trainer", "memory", "methods", "methods_choice"]
+FIGURES += ["artefacts"]
 
 
 @pytest.mark.parametrize("figure", FIGURES)
