@@ -85,7 +85,6 @@ def memory() -> str:
 def methods() -> str:
     """Accuracy of each tuning method, differences with intervals, and how each began."""
     runs = methods_figures.load()
-    methods_figures.plot(runs, DOCS / "methods.svg")
     return "\n".join(
         [
             rst(methods_figures.summary(runs).astype(object), missingval=""),
@@ -151,6 +150,7 @@ def main() -> None:
         artefacts,
     ):
         (DOCS / f"{figure.__name__}.rst").write_text(figure(), "utf-8")
+    methods_figures.plot(methods_figures.load(), DOCS / "methods.svg")
 
 
 if __name__ == "__main__":
