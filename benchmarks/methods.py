@@ -107,7 +107,7 @@ def classifier(method: str, factor: float, steps: int, seed: int, length: int) -
     rates = {part.name: RATES[part.name] * factor for part in parts}
     if method in SUMS:  # a sum begins at what its parts chose for themselves
         for single, part in SINGLE.items():
-            if any(part is each or repr(part) == repr(each) for each in parts):
+            if repr(part) in map(repr, parts):
                 rates[part.name] *= choose(single)[0]
     return LNTunedTransformerClassifier(
         tuning=tuning,

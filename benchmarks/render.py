@@ -87,7 +87,7 @@ def methods() -> str:
     runs = methods_figures.load()
     return "\n".join(
         [
-            rst(methods_figures.summary(runs).astype(object), missingval=""),
+            rst(methods_figures.summary(runs).astype(object).fillna("")),
             ".. figure:: figures/methods.svg",
             "   :alt: mean accuracy over trained parameters",
             "",

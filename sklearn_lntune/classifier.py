@@ -365,7 +365,7 @@ class LNTunedTransformerClassifier(
         outcome = run(job)
         state = FittedState(
             backbone=job.backbone.identity,
-            tuning=as_plain(methods_of(params["tuning"])),
+            tuning=as_plain(job.methods),
             pooling=job.pooling,
             max_length=job.max_length,
             classes=task.classes,

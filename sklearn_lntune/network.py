@@ -17,7 +17,7 @@ from sklearn_lntune.backbone.pool import Backbone
 from sklearn_lntune.backbone.trunk import Inlet, Trunk
 from sklearn_lntune.text.batches import ordered_batches, tensors
 from sklearn_lntune.text.tokens import TokenTable
-from sklearn_lntune.tuning.base import TuningMethod
+from sklearn_lntune.tuning.base import Ground, TuningMethod
 from sklearn_lntune.tuning.plan import plan
 
 #: Tokens, padding included, in one batch of a prediction.
@@ -84,8 +84,9 @@ class Network(nn.Module):
         self.unstacked: set[str] = set()
         #: What each method learns.
         self.planned = plan(methods, backbone.anatomy, with_pooler=self.reads_pooler)
+        ground = Ground(body, backbone.anatomy, n_fits, generator)
         for method, arrays in self.planned.items():
-            attached = method.attach(body, backbone.anatomy, arrays, n_fits, generator)
+            attached = method.attach(ground, arrays)
             self._learn(method.name, attached, stacked=not method.private)
         # Hidden from the module tree, where it stands as `body` or inside it.
         self._shell = (body, backbone.anatomy)
@@ -257,11 +258,20 @@ def build_network(
     methods: tuple[TuningMethod, ...],
     pooling: str,
     n_outputs: int,
+    delta: Mapping[str, np.ndarray] | None = None,
     **options: Any,
 ) -> Network:
-    """The network for ``pooling``; ``options`` are those of `Network`."""
+    """The network for ``pooling``; ``options`` are those of `Network`.
+
+    With ``delta`` it holds those values, and methods are settled.
+    """
     kind = NativeNetwork if pooling == "native" else Network
-    return kind(backbone, methods, pooling, n_outputs, **options)
+    if delta is None:
+        return kind(backbone, methods, pooling, n_outputs, **options)
+    settled = tuple(method.settled() for method in methods)
+    network = kind(backbone, settled, pooling, n_outputs, **options)
+    network.load_delta(delta)
+    return network
 
 
 class StackedHead(nn.Module):

@@ -72,15 +72,15 @@ def predictor_for(
     if predictor is None or predictor.state.delta is not state.delta:
         network = build_network(
             loaded,
-            tuple(method.settled() for method in from_plain(state.tuning)),
+            from_plain(state.tuning),
             state.pooling,
             len(state.classes),
+            state.delta,
             dtype=placement.predict_type,
             device=placement.device,
             attention=placement.attention(training=False),
             generator=torch.Generator().manual_seed(0),
         )
-        network.load_delta(state.delta)
         network.requires_grad_(False)
         predictor = kept[key] = Predictor(state, network, loaded.tokens, loaded.pad_id)
     return predictor

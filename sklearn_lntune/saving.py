@@ -74,7 +74,8 @@ class SavingMixin(BaseEstimator):
         if include_backbone and is_zip(target):
             raise ValueError("include_backbone=True makes a folder; give a path without .zip.")
         document = self._document(metrics, data, drop)
-        if not include_backbone and target.resolve() in Path(self.backbone).resolve().parents:
+        own = Path(self.backbone)  # a folder, or a name that looks like one
+        if not include_backbone and own.is_dir() and target.resolve() in own.resolve().parents:
             raise ValueError(
                 f"path={str(path)!r} holds the backbone of this classifier, which would be lost; "
                 "pass include_backbone=True, or another path."
@@ -176,14 +177,15 @@ class SavingMixin(BaseEstimator):
         Raises
         ------
         ValueError
-            If ``pooling`` was not ``"native"``, or the tuning is another than
-            ``"layernorm"``, ``"lora"`` or their sum.
+            If ``pooling`` was not ``"native"``; or the tuning is another than
+            ``"layernorm"``, ``"lora"``, their sum, or ``"prefix"`` on an architecture
+            where peft computes the same.
 
         Examples
         --------
         >>> clf.export_peft("tickets-adapter")  # doctest: +SKIP
         """
-        from sklearn_lntune.persistence.peft import write_peft
+        from sklearn_lntune.persistence.peft_writing import write_peft
 
         state = self._state()
         write_peft(Path(folder), self._checked_backbone(), state)
@@ -267,7 +269,7 @@ class SavingMixin(BaseEstimator):
         >>> clf = LNTunedTransformerClassifier.from_peft(
         ...     "tickets-adapter", ["billing", "bug"])  # doctest: +SKIP
         """
-        from sklearn_lntune.persistence.peft import read_config, read_peft
+        from sklearn_lntune.persistence.peft_reading import read_config, read_peft
         from sklearn_lntune.tuning.base import TuningSum
 
         config = read_config(Path(folder))

@@ -10,6 +10,7 @@ from typing import Any
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
+import numpy as np
 import pytest
 import torch
 from families import VOCABULARY, tiny_config
@@ -71,6 +72,30 @@ def save_backbone(folder: Path, family: str = "bert", **overrides: Any) -> Path:
     model.save_pretrained(folder)
     save_tokenizer(folder)
     return folder
+
+
+def moved(clf: LNTunedTransformerClassifier) -> LNTunedTransformerClassifier:
+    """``clf`` with its delta far from where training starts, where short fits leave it."""
+    random = np.random.default_rng(0)
+    clf.delta_ = {
+        name: (value + 0.2 * random.standard_normal(value.shape)).astype(value.dtype)
+        for name, value in clf.delta_.items()
+    }
+    return clf
+
+
+@pytest.fixture(scope="session")
+def lively_backbone(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """As ``tiny_backbone``, with weights so large that texts differ much in their logits."""
+    made: dict[str, Path] = {}
+
+    def make(family: str = "bert") -> Path:
+        if family not in made:
+            folder = tmp_path_factory.mktemp(family)
+            made[family] = save_backbone(folder, family, initializer_range=0.2)
+        return made[family]
+
+    return make
 
 
 @pytest.fixture(scope="session")

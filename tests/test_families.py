@@ -12,11 +12,19 @@ import torch
 from conftest import save_backbone
 from families import HIDDEN, LAYERS, known_families
 
+from sklearn_lntune import LNTunedTransformerClassifier
 from sklearn_lntune.backbone.dissect import anatomy_of
 from sklearn_lntune.backbone.loading import skeleton
 from sklearn_lntune.backbone.pool import get_backbone
 from sklearn_lntune.network import Network
-from sklearn_lntune.tuning import LayerNormTuning, methods_of
+from sklearn_lntune.tuning import (
+    AdapterTuning,
+    BiasTuning,
+    LayerNormTuning,
+    PrefixTuning,
+    methods_of,
+)
+from sklearn_lntune.tuning.base import Ground
 
 # family -> site -> norms; biases, and the learnt values of both terms
 POST_NORM = {"embedding": 1, "attention": LAYERS, "ffn": LAYERS}
@@ -206,6 +214,30 @@ def test_counts_of_the_paper(name: str, width: int, layers: int, count: int, sha
     assert round(100 * count / anatomy.n_parameters, 3) == pytest.approx(share)
 
 
+@pytest.mark.parametrize(
+    ("tuning", "count", "share"),
+    [
+        (BiasTuning(), 246_784, 0.074),
+        (PrefixTuning(22), 1_081_344, 0.323),
+        (AdapterTuning(22), 1_106_448, 0.330),
+    ],
+    ids=["bias", "prefix", "adapter"],
+)
+def test_counts_on_bert_large(tuning: Any, count: int, share: float) -> None:
+    from transformers import BertConfig
+
+    from sklearn_lntune.inspection import parameter_report
+
+    large = BertConfig(
+        hidden_size=1024, num_hidden_layers=24, num_attention_heads=16, intermediate_size=4096
+    )
+    report = parameter_report(LNTunedTransformerClassifier(tuning=tuning), config=large)
+    total = report.iloc[-1]
+    assert total["parameters"] == count
+    assert total["bytes"] == 4 * count
+    assert round(total["share"], 3) == pytest.approx(share)
+
+
 def test_rms_norms_have_no_bias_to_tune(
     tiny_clf: Callable[..., Any], texts: list[str], labels: list[str]
 ) -> None:
@@ -229,7 +261,7 @@ def test_the_no_norm_of_mobilebert_is_a_norm() -> None:
 
     shell = shell_of(network)
     arrays = LayerNormTuning().arrays(anatomy)
-    LayerNormTuning().attach(shell, anatomy, arrays, 1, torch.Generator())
+    LayerNormTuning().attach(Ground(shell, anatomy, 1, torch.Generator()), arrays)
     inputs = batch()
     torch.testing.assert_close(
         shell(**inputs).last_hidden_state, network(**inputs).last_hidden_state, rtol=0, atol=1e-9

@@ -63,10 +63,9 @@ class Source:
 
     def files(self) -> dict[str, Path]:
         """Everything that makes up the backbone, by path in its folder."""
-        wanted = [*(self.folder.glob(pattern) for pattern in _COPIED)]
-        found = {file for files in wanted for file in files if file.is_file()}
-        whole = {*found, *self.weight_files}
-        return {file.relative_to(self.folder).as_posix(): file for file in sorted(whole)}
+        beside = {file for pattern in _COPIED for file in self.folder.glob(pattern)}
+        whole = sorted({*beside, *self.weight_files})
+        return {file.relative_to(self.folder).as_posix(): file for file in whole if file.is_file()}
 
 
 def resolve(

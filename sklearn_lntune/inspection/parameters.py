@@ -88,7 +88,8 @@ def parameter_report(clf: LNTunedTransformerClassifier, *, config: Any = None) -
     fitted = config is None and hasattr(clf, "delta_")
     methods = from_plain(clf.tuning_) if fitted else methods_of(clf.tuning)
     anatomy = _anatomy(clf, config)
-    planned = plan(methods, anatomy, with_pooler=clf.pooling == "native")
+    pooling = clf.pooling_ if fitted else clf.pooling
+    planned = plan(methods, anatomy, with_pooler=pooling == "native")
     rows: list[dict[str, Any]] = []
     for method, arrays in planned.items():
         for site in dict.fromkeys(array.site for array in arrays):

@@ -110,15 +110,15 @@ def _own_logits(
 ) -> torch.Tensor:
     network = build_network(
         backbone,
-        tuple(method.settled() for method in from_plain(state.tuning)),
+        from_plain(state.tuning),
         state.pooling,
         len(state.classes),
+        state.delta,
         dtype=torch.float32,
         device=_CPU,
         attention="eager",
         generator=torch.Generator(),
     )
-    network.load_delta(state.delta)
     with torch.no_grad():
         logits: torch.Tensor = network(**example)
     return logits

@@ -81,14 +81,13 @@ def run(job: Job) -> Outcome:
         job.methods,
         job.pooling,
         job.task.n_outputs,
+        job.start,
         dtype=job.placement.train_type,
         device=job.placement.device,
         attention=job.placement.attention(training=True),
         generator=generator,
         dropout=job.settings.dropout,
     )
-    if job.start is not None:
-        network.load_delta(job.start)
     train, valid = _with_trunk(job, network)
     net = DeltaNet(
         network,

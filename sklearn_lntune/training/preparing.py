@@ -62,8 +62,6 @@ def prepare(
     pooling = resolve_pooling(backbone, params["pooling"])
     plan(methods, backbone.anatomy, with_pooler=pooling == "native")  # raises what does not fit
     warn_of_bad_sums(methods)
-    if start is not None:
-        methods = tuple(method.settled() for method in methods)
     max_length = resolve_max_length(backbone, params["max_length"])
     placement = place_fit(params["device"], params["precision"], backbone.stored_type)
 

@@ -11,16 +11,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from sklearn_lntune.checks import check_choice, check_number
-from sklearn_lntune.tuning.base import Array, Terms, TuningMethod, by_path
+from sklearn_lntune.tuning.base import Array, Ground, Terms, TuningMethod, by_path
 
 if TYPE_CHECKING:
-    import torch
     from torch import nn
 
     from sklearn_lntune.backbone.anatomy import Anatomy, Linear
 
 _SITES = {"attention": ("attention",), "ffn": ("ffn",), "both": ("attention", "ffn")}
-_ACTIVATIONS = ("relu", "gelu", "silu", "tanh")
 
 
 class AdapterTuning(TuningMethod):
@@ -79,10 +77,12 @@ class AdapterTuning(TuningMethod):
 
     def arrays(self, anatomy: Anatomy) -> tuple[Array, ...]:
         """The way down and the way up at each chosen projection."""
+        from sklearn_lntune.tuning.stacked_linear import ACTIVATIONS
+
         size = check_number("size", self.size, integer=True, low=1)
         check_choice("sites", self.sites, tuple(_SITES))
         check_choice("insertion", self.insertion, ("sequential", "parallel"))
-        check_choice("activation", self.activation, _ACTIVATIONS)
+        check_choice("activation", self.activation, tuple(ACTIVATIONS))
         check_number("scale", self.scale, open_low=True)
         outputs = [linear for linear in anatomy.linears if linear.role == "output"]
         chosen = anatomy.select(outputs, self.layers, _SITES[self.sites], "output projection")
@@ -103,33 +103,26 @@ class AdapterTuning(TuningMethod):
             )
         )
 
-    def attach(
-        self,
-        shell: nn.Module,
-        anatomy: Anatomy,
-        arrays: tuple[Array, ...],
-        n_fits: int,
-        generator: torch.Generator,
-    ) -> dict[str, nn.Parameter]:
+    def attach(self, ground: Ground, arrays: tuple[Array, ...]) -> dict[str, nn.Parameter]:
         """Hang an adapter on each chosen projection."""
         from sklearn_lntune.tuning.stacked_linear import Bottleneck, Tap, hang, learnt_type
 
-        linears = {linear.path: linear for linear in anatomy.linears}
+        linears = {linear.path: linear for linear in ground.anatomy.linears}
         learnt: dict[str, nn.Parameter] = {}
         for path, shapes in by_path(arrays).items():
             tap = None
             if self.insertion == "parallel":
-                tap = Tap(shell, self._source(anatomy, linears[path])[0])
+                tap = Tap(ground.shell, self._source(ground.anatomy, linears[path])[0])
             adapter = Bottleneck(
                 shapes,
                 self.activation,
                 self.scale,
-                n_fits,
-                learnt_type(shell, path),
-                generator,
+                ground.n_fits,
+                learnt_type(ground.shell, path),
+                ground.generator,
                 tap,
             )
-            hang(shell, path, adapter)
+            hang(ground.shell, path, adapter)
             learnt |= {f"{path}/{name}": adapter.get_parameter(name) for name in shapes}
         return learnt
 

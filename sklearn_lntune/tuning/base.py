@@ -51,6 +51,27 @@ class Array:
         return math.prod(self.shape)
 
 
+@dataclass(frozen=True)
+class Ground:
+    """What methods are attached to.
+
+    Attributes
+    ----------
+    shell : torch.nn.Module
+        A private tree over the frozen backbone.
+    anatomy : Anatomy
+    n_fits : int
+        Fits trained side by side: the leading length of every parameter.
+    generator : torch.Generator
+        On the CPU: random first values.
+    """
+
+    shell: nn.Module
+    anatomy: Anatomy
+    n_fits: int
+    generator: torch.Generator
+
+
 class Terms(NamedTuple):
     """A method in the terms of PEFT-Ref.
 
@@ -96,27 +117,14 @@ class TuningMethod(BaseEstimator):
         """
         raise NotImplementedError
 
-    def attach(
-        self,
-        shell: nn.Module,
-        anatomy: Anatomy,
-        arrays: tuple[Array, ...],
-        n_fits: int,
-        generator: torch.Generator,
-    ) -> dict[str, nn.Parameter]:
-        """Put trainable parameters into ``shell``.
+    def attach(self, ground: Ground, arrays: tuple[Array, ...]) -> dict[str, nn.Parameter]:
+        """Put trainable parameters into the shell.
 
         Parameters
         ----------
-        shell : torch.nn.Module
-            A private tree over the frozen backbone.
-        anatomy : Anatomy
+        ground : Ground
         arrays : tuple of Array
             Those of `arrays` that no other method of the sum claims.
-        n_fits : int
-            Fits trained side by side: the leading length of every parameter.
-        generator : torch.Generator
-            On the CPU: random first values.
 
         Returns
         -------

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sklearn_lntune.tuning.base import Array, Terms, TuningMethod
+from sklearn_lntune.tuning.base import Array, Ground, Terms, TuningMethod
 
 if TYPE_CHECKING:
-    import torch
     from torch import nn
 
     from sklearn_lntune.backbone.anatomy import Anatomy, Attention, Linear, Place
@@ -79,28 +78,21 @@ default="all"
             Array(place.path, "bias", place.site, place.block, (sizes[place],)) for place in chosen
         )
 
-    def attach(
-        self,
-        shell: nn.Module,
-        anatomy: Anatomy,
-        arrays: tuple[Array, ...],
-        n_fits: int,
-        generator: torch.Generator,
-    ) -> dict[str, nn.Parameter]:
+    def attach(self, ground: Ground, arrays: tuple[Array, ...]) -> dict[str, nn.Parameter]:
         """Let each chosen layer add what its learnt bias has more than the frozen one."""
         from sklearn_lntune.tuning.stacked_linear import Shift, hang
         from sklearn_lntune.tuning.stacked_norm import learn_term
 
-        linears = {linear.path: linear for linear in anatomy.linears}
+        linears = {linear.path: linear for linear in ground.anatomy.linears}
         learnt: dict[str, nn.Parameter] = {}
         for array in arrays:
             if array.path in linears:
-                layer = shell.get_submodule(array.path)
-                shift = Shift(layer, felt(linears[array.path], anatomy), n_fits)
-                hang(shell, array.path, shift)
+                layer = ground.shell.get_submodule(array.path)
+                shift = Shift(layer, felt(linears[array.path], ground.anatomy), ground.n_fits)
+                hang(ground.shell, array.path, shift)
                 learnt[array.key] = shift.bias
             else:
-                learnt[array.key] = learn_term(shell, array.path, "bias", n_fits)
+                learnt[array.key] = learn_term(ground.shell, array.path, "bias", ground.n_fits)
         return learnt
 
     def reference(self) -> Terms:

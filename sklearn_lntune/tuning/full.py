@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from sklearn_lntune.tuning.base import Array, Terms, TuningMethod
+from sklearn_lntune.tuning.base import Array, Ground, Terms, TuningMethod
 
 if TYPE_CHECKING:
     import numpy as np
-    import torch
     from torch import nn
 
     from sklearn_lntune.backbone.anatomy import Anatomy
@@ -41,20 +40,13 @@ class FullTuning(TuningMethod):
             if not weight.path.startswith("contact_head")  # ESM's, for another purpose
         )
 
-    def attach(
-        self,
-        shell: nn.Module,
-        anatomy: Anatomy,
-        arrays: tuple[Array, ...],
-        n_fits: int,
-        generator: torch.Generator,
-    ) -> dict[str, nn.Parameter]:
+    def attach(self, ground: Ground, arrays: tuple[Array, ...]) -> dict[str, nn.Parameter]:
         """Make every parameter of the private copy trainable."""
-        if n_fits != 1:
+        if ground.n_fits != 1:
             raise ValueError("full tuning shares no weights, so its fits do not stack.")
         learnt = {}
         for array in arrays:
-            learnt[array.key] = shell.get_submodule(array.path).get_parameter(array.name)
+            learnt[array.key] = ground.shell.get_submodule(array.path).get_parameter(array.name)
             learnt[array.key].requires_grad_(True)
         return learnt
 

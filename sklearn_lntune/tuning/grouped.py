@@ -21,12 +21,7 @@ def rows_of(values: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     """``values`` of shape (n_fits, ...), repeated to one entry a row of ``x``."""
     if len(values) == 1:
         return values.expand(x.shape[0], *values.shape[1:])
-    if len(x) % len(values):
-        raise ValueError(
-            f"{len(values)} fits cannot share a layer that reads {len(x)} rows; it reads "
-            "something other than the batch (DeBERTa's relative positions)."
-        )
-    return values.repeat_interleave(len(x) // len(values), dim=0)
+    return values.repeat_interleave(_group_size(len(values), x), dim=0)
 
 
 def product(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
@@ -41,6 +36,16 @@ def product(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     weight = weight.to(x.dtype)
     if len(weight) == 1:
         return functional.linear(x, weight[0])
-    rows_of(weight[:, 0, :0], x)  # raises where the rows do not fall into groups
+    _group_size(len(weight), x)  # raises where the rows do not fall into groups
     groups = x.reshape(len(weight), -1, x.shape[-1])
     return torch.bmm(groups, weight.mT).view(*x.shape[:-1], -1)
+
+
+def _group_size(n_fits: int, x: torch.Tensor) -> int:
+    """Rows of ``x`` a fit."""
+    if len(x) % n_fits:
+        raise ValueError(
+            f"{n_fits} fits cannot share a layer that reads {len(x)} rows; it reads something "
+            "other than the batch (DeBERTa's relative positions)."
+        )
+    return len(x) // n_fits

@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from sklearn_lntune.tuning.base import Array, Terms, TuningMethod
+from sklearn_lntune.tuning.base import Array, Ground, Terms, TuningMethod
 
 if TYPE_CHECKING:
     import numpy as np
-    import torch
     from torch import nn
 
     from sklearn_lntune.backbone.anatomy import Anatomy
@@ -76,18 +75,14 @@ default="all"
             )
         return arrays
 
-    def attach(
-        self,
-        shell: nn.Module,
-        anatomy: Anatomy,
-        arrays: tuple[Array, ...],
-        n_fits: int,
-        generator: torch.Generator,
-    ) -> dict[str, nn.Parameter]:
+    def attach(self, ground: Ground, arrays: tuple[Array, ...]) -> dict[str, nn.Parameter]:
         """Replace each chosen norm by one whose gain and bias are learnt."""
         from sklearn_lntune.tuning.stacked_norm import learn_term
 
-        return {array.key: learn_term(shell, array.path, array.name, n_fits) for array in arrays}
+        return {
+            array.key: learn_term(ground.shell, array.path, array.name, ground.n_fits)
+            for array in arrays
+        }
 
     def reference(self) -> Terms:
         """Rescales and shifts what the norm gives."""

@@ -10,11 +10,10 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from sklearn_lntune.checks import check_choice, check_number
-from sklearn_lntune.tuning.base import Array, Terms, TuningMethod, by_path
+from sklearn_lntune.tuning.base import Array, Ground, Terms, TuningMethod, by_path
 
 if TYPE_CHECKING:
     import numpy as np
-    import torch
     from torch import nn
 
     from sklearn_lntune.backbone.anatomy import Anatomy
@@ -89,22 +88,15 @@ class LoraTuning(TuningMethod):
             for name, shape in (("A", (rank, linear.n_in)), ("B", (linear.n_out, rank)))
         )
 
-    def attach(
-        self,
-        shell: nn.Module,
-        anatomy: Anatomy,
-        arrays: tuple[Array, ...],
-        n_fits: int,
-        generator: torch.Generator,
-    ) -> dict[str, nn.Parameter]:
+    def attach(self, ground: Ground, arrays: tuple[Array, ...]) -> dict[str, nn.Parameter]:
         """Hang the low-rank product on each chosen layer."""
         from sklearn_lntune.tuning.stacked_linear import LowRank, hang, learnt_type
 
         learnt: dict[str, nn.Parameter] = {}
         for path, shapes in by_path(arrays).items():
-            scale, dtype = self.alpha / self.rank, learnt_type(shell, path)
-            low_rank = LowRank(shapes, scale, n_fits, dtype, generator)
-            hang(shell, path, low_rank)
+            scale, dtype = self.alpha / self.rank, learnt_type(ground.shell, path)
+            low_rank = LowRank(shapes, scale, ground.n_fits, dtype, ground.generator)
+            hang(ground.shell, path, low_rank)
             learnt |= {f"{path}/{name}": low_rank.get_parameter(name) for name in shapes}
         return learnt
 

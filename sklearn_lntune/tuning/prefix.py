@@ -10,17 +10,13 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from sklearn_lntune.checks import check_choice, check_number
-from sklearn_lntune.tuning.base import Array, Terms, TuningMethod
+from sklearn_lntune.tuning.base import Array, Ground, Terms, TuningMethod
 
 if TYPE_CHECKING:
     import numpy as np
-    import torch
     from torch import nn
 
     from sklearn_lntune.backbone.anatomy import Anatomy
-
-#: Attention modules outside transformers' attention interface that have prefixes here.
-OWN_KINDS = ("MPNetSelfAttention", "DisentangledSelfAttention")
 
 
 class PrefixTuning(TuningMethod):
@@ -74,12 +70,14 @@ class PrefixTuning(TuningMethod):
 
     def arrays(self, anatomy: Anatomy) -> tuple[Array, ...]:
         """Keys and values of each chosen attention."""
+        from sklearn_lntune.tuning.own_attention import OWN
+
         length = check_number("length", self.length, integer=True, low=1)
         check_choice("init", self.init, ("vocabulary", "random"))
         if self.projection is not None:
             check_number("projection", self.projection, integer=True, low=1)
         if not anatomy.attentions or not all(
-            each.reads_interface or each.kind in OWN_KINDS for each in anatomy.attentions
+            each.reads_interface or each.kind in OWN for each in anatomy.attentions
         ):
             raise ValueError(
                 f"'prefix' is not possible for {anatomy.model}: its attention does not go through "
@@ -98,21 +96,14 @@ class PrefixTuning(TuningMethod):
             for name in ("keys", "values")
         )
 
-    def attach(
-        self,
-        shell: nn.Module,
-        anatomy: Anatomy,
-        arrays: tuple[Array, ...],
-        n_fits: int,
-        generator: torch.Generator,
-    ) -> dict[str, nn.Parameter]:
+    def attach(self, ground: Ground, arrays: tuple[Array, ...]) -> dict[str, nn.Parameter]:
         """Put a prefix before the keys and values of each chosen attention."""
         from sklearn_lntune.tuning.stacked_prefix import attach_prefixes, attach_projected
 
         shapes = {array.path: array.shape for array in arrays}
         if self.projection is not None:
-            return attach_projected(shell, shapes, self.projection, n_fits, generator)
-        return attach_prefixes(shell, shapes, n_fits, generator, self.init == "vocabulary")
+            return attach_projected(ground, shapes, self.projection)
+        return attach_prefixes(ground, shapes, from_vocabulary=self.init == "vocabulary")
 
     def reference(self) -> Terms:
         """Stands beside the tokens' keys and values."""

@@ -20,6 +20,7 @@ from torch.nn import functional
 from transformers import AttentionInterface, AttentionMaskInterface
 
 from sklearn_lntune.backbone.placement import delta_type
+from sklearn_lntune.tuning.base import Ground
 from sklearn_lntune.tuning.grouped import rows_of
 from sklearn_lntune.tuning.own_attention import OWN
 
@@ -110,35 +111,29 @@ def project(
 
 
 def attach_prefixes(
-    shell: nn.Module,
-    shapes: Mapping[str, tuple[int, ...]],
-    n_fits: int,
-    generator: torch.Generator,
-    from_vocabulary: bool,
+    ground: Ground, shapes: Mapping[str, tuple[int, ...]], *, from_vocabulary: bool
 ) -> dict[str, nn.Parameter]:
     """Put a `Prefix` on each attention; parameters by path and name."""
+    shell = ground.shell
     learnt: dict[str, nn.Parameter] = {}
     prefixes = []
     for path, shape in shapes.items():
         dtype, device = _learnt_at(shell, path)
-        prefix = Prefix(shape, n_fits, dtype, generator).to(device)
+        prefix = Prefix(shape, ground.n_fits, dtype, ground.generator).to(device)
         _put(shell, path, prefix)
         prefixes.append(prefix)
         learnt |= {f"{path}/{name}": prefix.get_parameter(name) for name in ("keys", "values")}
     _name_attention(shell)
     if from_vocabulary:
-        _record(shell, prefixes, n_fits, generator)
+        _record(ground, prefixes)
     return learnt
 
 
 def attach_projected(
-    shell: nn.Module,
-    shapes: Mapping[str, tuple[int, ...]],
-    width: int,
-    n_fits: int,
-    generator: torch.Generator,
+    ground: Ground, shapes: Mapping[str, tuple[int, ...]], width: int
 ) -> dict[str, nn.Parameter]:
     """Put a `ProjectedPrefix` on each attention; parameters by path and name."""
+    shell, n_fits, generator = ground.shell, ground.n_fits, ground.generator
     first, shape = next(iter(shapes.items()))
     dtype, device = _learnt_at(shell, first)
     shared = nn.Module()
@@ -188,20 +183,18 @@ def _learnt_at(shell: nn.Module, path: str) -> tuple[torch.dtype, torch.device]:
     return delta_type(weight.dtype), weight.device
 
 
-def _record(
-    shell: nn.Module, prefixes: list[Prefix], n_fits: int, generator: torch.Generator
-) -> None:
+def _record(ground: Ground, prefixes: list[Prefix]) -> None:
     """Set each prefix to the keys and values of random tokens of the vocabulary."""
-    config: Any = shell.config
+    config: Any = ground.shell.config
     keys = prefixes[0].get_parameter("keys")
-    size = (n_fits, keys.shape[-2])
-    ids = torch.randint(config.get_text_config().vocab_size, size, generator=generator)
+    n_tokens, size = config.get_text_config().vocab_size, (ground.n_fits, keys.shape[-2])
+    ids = torch.randint(n_tokens, size, generator=ground.generator)
     start = 0
     for piece in torch.split(ids.to(keys.device), _PIECE, dim=1):
         for prefix in prefixes:
             prefix.recording = start
         with torch.no_grad():
-            shell(input_ids=piece, attention_mask=torch.ones_like(piece))
+            ground.shell(input_ids=piece, attention_mask=torch.ones_like(piece))
         start += _PIECE
     for prefix in prefixes:
         prefix.recording = None

@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from conftest import WORDS, save_backbone
+from conftest import WORDS, moved, save_backbone
 from sklearn.exceptions import NotFittedError
 from transformers import AutoTokenizer
 
@@ -27,16 +27,6 @@ pytestmark = [
 ]
 
 SUM = "layernorm+prefix+adapter"
-
-
-def moved(clf: LNTunedTransformerClassifier) -> LNTunedTransformerClassifier:
-    """``clf`` with its delta far from where training starts."""
-    random = np.random.default_rng(0)
-    clf.delta_ = {
-        name: (value + 0.2 * random.standard_normal(value.shape)).astype(value.dtype)
-        for name, value in clf.delta_.items()
-    }
-    return clf
 
 
 def give_types(backbone: Path) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 import peft
 import pytest
 import torch
-from conftest import WORDS, save_backbone, save_tokenizer
+from conftest import WORDS, moved, save_backbone, save_tokenizer
 from families import known_families, tiny_config
 from transformers import (
     AutoModelForMaskedLM,
@@ -68,20 +68,6 @@ EACH = pytest.mark.parametrize(
 
 
 @pytest.fixture(scope="module")
-def lively_backbone(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """As ``tiny_backbone``, with weights so large that texts differ much in their logits."""
-    made: dict[str, Path] = {}
-
-    def make(family: str = "bert") -> Path:
-        if family not in made:
-            folder = tmp_path_factory.mktemp(family)
-            made[family] = save_backbone(folder, family, initializer_range=0.2)
-        return made[family]
-
-    return make
-
-
-@pytest.fixture(scope="module")
 def fitted(lively_backbone: Callable[..., Path], texts: list[str], labels: list[str]) -> Fitted:
     """``fitted(backbone, **params)``: fitted on a few texts, then moved far from its start."""
 
@@ -89,13 +75,8 @@ def fitted(lively_backbone: Callable[..., Path], texts: list[str], labels: list[
         folder = backbone if isinstance(backbone, Path) else lively_backbone(backbone)
         fixed: dict[str, Any] = {"max_epochs": 1, "min_steps": 0, "random_state": 0}
         fixed |= {"precision": "float32", "device": "cpu", "pooling": "native"}
-        clf = LNTunedTransformerClassifier(folder, **fixed | params).fit(texts[:8], labels[:8])
-        random = np.random.default_rng(0)
-        clf.delta_ = {
-            name: (value + 0.2 * random.standard_normal(value.shape)).astype(value.dtype)
-            for name, value in clf.delta_.items()
-        }
-        return clf
+        clf = LNTunedTransformerClassifier(folder, **fixed | params)
+        return moved(clf.fit(texts[:8], labels[:8]))
 
     return fit
 

@@ -627,3 +627,12 @@ def test_a_config_that_is_no_object_is_a_value_error(config: str, tmp_path: Path
     write_sealed(tmp_path / "odd", {"config.json": config.encode(), "delta.safetensors": b""})
     with pytest.raises(ValueError, match="config.json"):
         load(tmp_path / "odd")
+
+
+def test_a_folder_may_be_called_as_the_backbones_owner(
+    clf: LNTunedTransformerClassifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    clf.set_params(backbone="owner/model")  # on the hub, not in this folder
+    clf.save("owner")
+    assert load("owner").backbone == "owner/model"

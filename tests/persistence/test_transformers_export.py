@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import WORDS, save_backbone
+from conftest import WORDS, moved, save_backbone
 from families import known_families
 from transformers import AutoModelForSequenceClassification, pipeline
 
@@ -36,27 +36,17 @@ EACH = pytest.mark.parametrize(
 
 
 @pytest.fixture(scope="module")
-def fitted(tmp_path_factory: pytest.TempPathFactory, texts: list[str], labels: list[str]) -> Fitted:
+def fitted(lively_backbone: Callable[..., Path], texts: list[str], labels: list[str]) -> Fitted:
     """``fitted(family, **params)``: fitted on a few texts, then moved far from its start."""
-    made: dict[str, Path] = {}
 
     def fit(
         family: str = "bert", *, X: Any = None, y: Any = None, **params: Any
     ) -> LNTunedTransformerClassifier:
-        if family not in made:
-            # Weights so large that texts differ much in their probabilities.
-            folder = tmp_path_factory.mktemp(family)
-            made[family] = save_backbone(folder, family, initializer_range=0.2)
         fixed: dict[str, Any] = {"max_epochs": 1, "min_steps": 0, "random_state": 0}
         fixed |= {"precision": "float32", "device": "cpu", "pooling": "native"}
-        clf = LNTunedTransformerClassifier(**{"backbone": made[family]} | fixed | params)
+        clf = LNTunedTransformerClassifier(**{"backbone": lively_backbone(family)} | fixed | params)
         clf.fit(texts[:8] if X is None else X, labels[:8] if y is None else y)
-        random = np.random.default_rng(0)
-        clf.delta_ = {
-            name: (value + 0.2 * random.standard_normal(value.shape)).astype(value.dtype)
-            for name, value in clf.delta_.items()
-        }
-        return clf
+        return moved(clf)
 
     return fit
 

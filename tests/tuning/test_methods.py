@@ -68,9 +68,6 @@ TUNINGS: dict[str, Any] = {
     "all-but-bias": "adapter+prefix+lora+layernorm",
     "everything": "adapter+prefix+lora+bias+layernorm",
 }
-#: Where fits are run, too: one family of each kind of block.
-FITTED = ("bert", "modernbert", "gpt2", "qwen2", "deberta-v2", "mpnet", "t5", "albert")
-
 pytestmark = pytest.mark.filterwarnings("ignore:tuning adds adapters at the feed-forward")
 
 
@@ -219,9 +216,7 @@ def test_gradients_reach_what_is_declared_and_nothing_else(
 ) -> None:
     network = scatter(build(lively(family), TUNINGS[name]))
     descend(network(**batch()))
-    # ESM's model carries a head for contacts that its states do not go through.
-    unused = {key for key in network.learnt if key.startswith("full/contact_head.")}
-    learnt = {id(weight) for key, weight in network.learnt.items() if key not in unused}
+    learnt = {id(weight) for weight in network.learnt.values()}
     for path, weight in network.named_parameters():
         assert (weight.grad is not None) == (id(weight) in learnt), path
     anatomy = get_backbone(lively(family)).anatomy
@@ -229,7 +224,7 @@ def test_gradients_reach_what_is_declared_and_nothing_else(
     cancelled = {
         f"full/{linear.path}/bias" for linear in anatomy.linears if not felt(linear, anatomy).any()
     }
-    for key in network.learnt.keys() - cancelled - unused:
+    for key in network.learnt.keys() - cancelled:
         gradient = network.learnt[key].grad
         assert gradient is not None
         assert gradient.abs().max() > 1e-4, key
@@ -414,7 +409,7 @@ def test_every_family_with_biases_of_keys_was_looked_at(family: str, lively: Mak
 # -- fits ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("family", "name"), pairs(FITTED, TUNINGS))
+@EVERY
 def test_a_fit_changes_the_delta_alone_and_pickles_bit_for_bit(
     family: str,
     name: str,

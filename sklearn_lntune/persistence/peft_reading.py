@@ -1,4 +1,4 @@
-"""peft's files, written and read without peft: LN_TUNING and LORA adapters."""
+"""Adapters written by peft, or in its form, read without peft: LN_TUNING and LORA."""
 
 from __future__ import annotations
 
@@ -10,156 +10,35 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
+from safetensors.torch import load_file  # NumPy knows no bfloat16
 
 from sklearn_lntune.backbone.anatomy import Place
 from sklearn_lntune.backbone.pool import Backbone, get_backbone
 from sklearn_lntune.backbone.usage import resolve_max_length
 from sklearn_lntune.network import Network, build_network
-from sklearn_lntune.persistence.native_model import check_native, learnt_by
-from sklearn_lntune.persistence.peft_prefix import peft_prefix
+from sklearn_lntune.persistence.peft_form import CONFIG, ROOT, WEIGHTS, base_prefix
 from sklearn_lntune.persistence.state import FittedState
 from sklearn_lntune.task.one_label import check_labels
 from sklearn_lntune.tuning.base import TuningMethod
 from sklearn_lntune.tuning.layernorm import LayerNormTuning
 from sklearn_lntune.tuning.lora import TARGETS, LoraTuning
-from sklearn_lntune.tuning.names import as_plain, from_plain
+from sklearn_lntune.tuning.names import as_plain
 
-CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
-_ROOT = "base_model.model."
-_TERMS = {"gain": "weight", "bias": "bias"}
-
-
-def write_peft(folder: Path, backbone: Backbone, state: FittedState) -> None:
-    """Write the delta of ``state`` as an adapter of peft's.
-
-    Raises
-    ------
-    ValueError
-        If peft has no adapter that computes the same.
-    """
-    from safetensors.numpy import save_file
-
-    check_native(state, "export_peft")
-    methods = {method.name: method for method in from_plain(state.tuning)}
-    kinds = set(methods)
-    if not kinds or (kinds - {"layernorm", "lora"} and kinds != {"prefix"}):
-        raise ValueError(
-            f"export_peft: peft has no adapter for tuning={sorted(kinds) or 'head'}. It can hold "
-            "'layernorm', 'lora', 'layernorm+lora', and 'prefix' on some architectures. Use "
-            "save(), which holds any classifier, or export_transformers() where the values can be "
-            "merged."
-        )
-    if kinds == {"prefix"}:
-        embeddings, config = peft_prefix(backbone, state)
-        weights = {"prompt_embeddings": embeddings} | _head(state, "base_model.")
-        config["peft_type"] = "PREFIX_TUNING"
-    elif kinds == {"layernorm"}:
-        weights, config = _ln_tuning(backbone, state)
-    else:
-        lora = methods["lora"]
-        assert isinstance(lora, LoraTuning)
-        weights, config = _lora_with_norms(backbone, state, lora)
-    # The head's modules, and with LoRA the norms beside it.
-    weights |= _pooler(backbone, state, "base_model." if kinds == {"prefix"} else _ROOT)
-    saved = {_saved_module(path, base_prefix(backbone)) for path in learnt_by(state, "head")}
-    if _lacks_pooler(backbone, state):
-        saved.add(base_prefix(backbone) + "pooler")
-    config["modules_to_save"] = sorted({*saved, *config.get("modules_to_save", [])})
-    config |= {
-        "task_type": "SEQ_CLS",
-        "base_model_name_or_path": str(state.backbone["name"]),
-        "revision": state.backbone["revision"],
-        "inference_mode": True,
-    }
-    folder.mkdir(parents=True, exist_ok=True)
-    arrays = {key: np.ascontiguousarray(value) for key, value in weights.items()}
-    save_file(arrays, folder / WEIGHTS)
-    text = json.dumps(config, indent=1, sort_keys=True)
-    (folder / CONFIG).write_text(text + "\n", "utf-8")
-
-
-def _head(state: FittedState, root: str) -> dict[str, np.ndarray]:
-    """The head's arrays by their names in an adapter."""
-    return {root + key.replace("/", "."): value for key, value in learnt_by(state, "head").items()}
-
-
-def _saved_module(path: str, prefix: str) -> str:
-    """The module that peft keeps whole for the head's array ``path``."""
-    module = path.partition("/")[0]
-    return module if module.startswith(prefix) else module.partition(".")[0]
-
-
-def _lacks_pooler(backbone: Backbone, state: FittedState) -> bool:
-    """Whether the backbone's pooler is not in its files: peft would draw one of its own."""
-    frozen = backbone.model(torch.float32, torch.device("cpu"))
-    own = any(".pooler" in path for path in learnt_by(state, "head"))
-    there = getattr(frozen, "pooler", None) is not None
-    return there and not own and not any("pooler" in name for name in backbone.stored_names)
-
-
-def _pooler(backbone: Backbone, state: FittedState, root: str) -> dict[str, np.ndarray]:
-    """The frozen pooler, where it is not in the backbone's files."""
-    if not _lacks_pooler(backbone, state):
-        return {}
-    pooler = backbone.model(torch.float32, torch.device("cpu")).get_submodule("pooler")
-    start = f"{root}{base_prefix(backbone)}pooler."
-    return {start + name: weight.numpy() for name, weight in pooler.named_parameters()}
-
-
-def _ln_tuning(
-    backbone: Backbone, state: FittedState
-) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    prefix, weights = base_prefix(backbone), _head(state, _ROOT)
-    norms = _norms(backbone, state)
-    for path, terms in norms.items():
-        for term, value in terms.items():
-            weights[f"{_ROOT}{prefix}{path}.ln_tuning_layers.{_TERMS[term]}"] = value
-    targets = [prefix + path for path in norms]
-    return weights, {"peft_type": "LN_TUNING", "target_modules": targets}
-
-
-def _lora_with_norms(
-    backbone: Backbone, state: FittedState, lora: LoraTuning
-) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """LoRA; tuned norms go along as whole modules."""
-    prefix, weights = base_prefix(backbone), _head(state, _ROOT)
-    learnt, norms = learnt_by(state, "lora"), _norms(backbone, state)
-    for key, value in learnt.items():
-        path, _, name = key.rpartition("/")
-        weights[f"{_ROOT}{prefix}{path}.lora_{name}.weight"] = value
-    for path, terms in norms.items():
-        for term, value in terms.items():
-            weights[f"{_ROOT}{prefix}{path}.{_TERMS[term]}"] = value
-    return weights, {
-        "peft_type": "LORA",
-        "r": int(lora.rank),
-        "lora_alpha": lora.alpha,
-        "target_modules": sorted({prefix + key.rpartition("/")[0] for key in learnt}),
-        "modules_to_save": [prefix + path for path in norms],
-        "bias": "none",
-    }
-
-
-def _norms(backbone: Backbone, state: FittedState) -> dict[str, dict[str, np.ndarray]]:
-    """Gain and bias of each tuned norm; peft always holds both."""
-    frozen = backbone.model(torch.float32, torch.device("cpu"))
-    norms: dict[str, dict[str, np.ndarray]] = {}
-    learnt = learnt_by(state, "layernorm")
-    for path in dict.fromkeys(key.rpartition("/")[0] for key in learnt):
-        module = frozen.get_submodule(path)
-        norms[path] = {
-            term: learnt.get(f"{path}/{term}", module.get_parameter(name).numpy())
-            for term, name in _TERMS.items()
-            if getattr(module, name, None) is not None
-        }
-    return norms
-
-
-def base_prefix(backbone: Backbone) -> str:
-    """What stands before a path of the backbone in the model's own classifier."""
-    model = MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING[type(backbone.config)]
-    return f"{model.base_model_prefix}."
+#: Settings of peft's that change the arithmetic in ways our methods do not know.
+_UNREADABLE = (
+    "use_dora",
+    "bias",
+    "rank_pattern",
+    "alpha_pattern",
+    "lora_bias",
+    "use_qalora",
+    "layer_replication",
+    "trainable_token_indices",
+    "target_parameters",
+    "alora_invocation_tokens",
+)
+#: How LoRA may have begun; others change the frozen matrices as well.
+_PLAIN_STARTS = (True, False, None, "gaussian", "orthogonal", "eva")
 
 
 def read_peft(
@@ -220,18 +99,18 @@ def _fitting_network(
     """The network with ``delta``, and its number of outputs: one of ``sizes``."""
     errors = []
     for n_outputs in sorted(sizes - {1}):
-        network = build_network(
-            backbone,
-            methods,
-            "native",
-            n_outputs,
-            dtype=torch.float32,
-            device=torch.device("cpu"),
-            attention="eager",
-            generator=torch.Generator(),
-        )
         try:
-            network.load_delta(delta)
+            network = build_network(
+                backbone,
+                methods,
+                "native",
+                n_outputs,
+                delta,
+                dtype=torch.float32,
+                device=torch.device("cpu"),
+                attention="eager",
+                generator=torch.Generator(),
+            )
         except ValueError as error:
             errors.append(str(error))
         else:
@@ -243,13 +122,11 @@ def _fitting_network(
 def _read_delta(
     folder: Path, backbone: Backbone
 ) -> tuple[tuple[TuningMethod, ...], dict[str, np.ndarray]]:
-    from safetensors.torch import load_file  # NumPy knows no bfloat16
-
     config = read_config(folder)
     prefix = base_prefix(backbone)
     weights = {
-        key.removeprefix(_ROOT).removeprefix(prefix): (
-            key.startswith(_ROOT + prefix),
+        key.removeprefix(ROOT).removeprefix(prefix): (
+            key.startswith(ROOT + prefix),
             tensor.float().numpy(),
         )
         for key, tensor in load_file(folder / WEIGHTS).items()
@@ -313,25 +190,6 @@ def read_config(folder: Path) -> dict[str, Any]:
             "LN_TUNING and LORA adapters can."
         )
     return config
-
-
-#: Settings of peft's that change the arithmetic in ways our methods do not know.
-_UNREADABLE = (
-    "use_dora",
-    "bias",
-    "rank_pattern",
-    "alpha_pattern",
-    "lora_bias",
-    "use_qalora",
-    "layer_replication",
-    "trainable_token_indices",
-    "target_parameters",
-    "alora_invocation_tokens",
-)
-
-
-#: How LoRA may have begun; others change the frozen matrices as well.
-_PLAIN_STARTS = (True, False, None, "gaussian", "orthogonal", "eva")
 
 
 def _layernorm(backbone: Backbone, delta: Mapping[str, np.ndarray]) -> LayerNormTuning:

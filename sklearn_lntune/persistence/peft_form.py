@@ -1,0 +1,17 @@
+"""The form of peft's files that writing and reading agree on."""
+
+from __future__ import annotations
+
+from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
+
+from sklearn_lntune.backbone.pool import Backbone
+
+CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+#: What stands before a path of the model's own classifier.
+ROOT = "base_model.model."
+
+
+def base_prefix(backbone: Backbone) -> str:
+    """What stands before a path of the backbone in the model's own classifier."""
+    model = MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING[type(backbone.config)]
+    return f"{model.base_model_prefix}."
