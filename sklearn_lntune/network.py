@@ -14,10 +14,11 @@ from torch import nn
 from sklearn_lntune.backbone.native import last_linear, with_native_head
 from sklearn_lntune.backbone.placement import delta_type
 from sklearn_lntune.backbone.pool import Backbone
-from sklearn_lntune.backbone.trunk import Inlet, Trunk
+from sklearn_lntune.backbone.trunk import Inlet, Trunk, padded
 from sklearn_lntune.text.batches import ordered_batches, tensors
 from sklearn_lntune.text.tokens import TokenTable
 from sklearn_lntune.tuning.base import Ground, TuningMethod
+from sklearn_lntune.tuning.grouped import assigned, per_row, product
 from sklearn_lntune.tuning.plan import plan
 
 #: Tokens, padding included, in one batch of a prediction.
@@ -45,7 +46,8 @@ class Network(nn.Module):
     generator : torch.Generator
         On the CPU: first values of the head, and dropout.
     n_fits : int
-        Fits side by side. The batch is as many equal groups of rows.
+        Fits side by side. The batch is as many equal groups of rows, unless `forward` is
+        told which fit each row belongs to.
     """
 
     #: Whether the head reads the pooler that some backbones have.
@@ -94,6 +96,11 @@ class Network(nn.Module):
         self._add_head(body, backbone, n_outputs, n_fits)
 
     @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return next(self.parameters()).device
+
+    @property
     def lowest_block(self) -> int:
         """Number of the lowest block that must be computed anew in each step."""
         if any(method.private for method in self.planned):
@@ -111,9 +118,10 @@ class Network(nn.Module):
         """
         body, anatomy = self._shell
         rows = np.arange(min(3, len(table)))
-        inputs = tensors(table, rows, pad_id, next(body.parameters()).device)
+        inputs = tensors(table, rows, pad_id, self.device)
         self._inlet = inlet = Inlet(body, anatomy.blocks, self.lowest_block)
         self.eval()  # no dropout is drawn; each step of a fit sets its own mode
+        inputs["fits"] = torch.zeros(len(rows), dtype=torch.int64, device=self.device)
         with torch.no_grad():
             with inlet.watching():
                 expected = self.pool(**inputs)
@@ -150,24 +158,45 @@ class Network(nn.Module):
         return self
 
     def forward(
-        self, sample_weight: Any = None, trunk: torch.Tensor | None = None, **inputs: torch.Tensor
+        self,
+        sample_weight: Any = None,
+        trunk: torch.Tensor | None = None,
+        fits: torch.Tensor | None = None,
+        kept: torch.Tensor | None = None,
+        **inputs: torch.Tensor,
     ) -> torch.Tensor:
         """Logits of shape (n_rows, n_outputs), in the type of the delta.
 
-        skorch hands over all that a batch holds, so ``sample_weight`` comes along unused.
+        Parameters
+        ----------
+        sample_weight : unused
+            skorch hands over all that a batch holds.
+        trunk : torch.Tensor, optional
+            What enters the lowest block that learns, after `enter_at`.
+        fits : torch.Tensor of int64 of shape (n_rows,), optional
+            The fit that each row belongs to.
+        kept : torch.Tensor of shape (n_rows, embedding_size), optional
+            Factors of dropout, in place of those that the network would draw.
         """
-        return self.head(self._dropped(self.pool(trunk, **inputs)))
+        pooled = self.pool(trunk, fits, **inputs)
+        if kept is None and self.training and self.dropout:
+            kept = self.dropout_factors(len(pooled))
+        with assigned(fits):
+            return self.head(pooled if kept is None else pooled * kept)
 
-    def pool(self, trunk: torch.Tensor | None = None, **inputs: torch.Tensor) -> torch.Tensor:
-        """What the head reads: one vector a row.
-
-        ``trunk`` is what enters the lowest block that learns, after `enter_at`.
-        """
-        states = self._run(trunk, inputs).last_hidden_state
+    def pool(
+        self,
+        trunk: torch.Tensor | None = None,
+        fits: torch.Tensor | None = None,
+        **inputs: torch.Tensor,
+    ) -> torch.Tensor:
+        """What the head reads: one vector a row; ``trunk`` and ``fits`` as for `forward`."""
+        with assigned(fits):
+            states = self._run(trunk, inputs).last_hidden_state
         return _pool(states.to(self.delta_type), inputs["attention_mask"], self.pooling)
 
     def delta(self) -> dict[str, np.ndarray]:
-        """The learnt values of the only fit, as arrays of their own."""
+        """The learnt values of the first fit, as arrays of their own."""
         values: dict[str, dict[str, np.ndarray]] = {}
         for name, weight in self.learnt.items():
             method, _, key = name.partition("/")
@@ -177,20 +206,28 @@ class Network(nn.Module):
             values[method.name] = method.folded(arrays, values[method.name])
         return {f"{name}/{key}": own for name in values for key, own in values[name].items()}
 
-    def load_delta(self, delta: Mapping[str, np.ndarray]) -> None:
-        """Set the learnt values of the only fit."""
+    def load_delta(self, delta: Mapping[str, np.ndarray], fit: int = 0) -> None:
+        """Set the learnt values of one fit.
+
+        Where several fits stand side by side, a head of fewer classes than the widest
+        leaves the other logits at minus infinity.
+        """
         if delta.keys() != self.learnt.keys():
             odd = sorted(delta.keys() ^ self.learnt.keys())[:4]
             raise ValueError(f"this delta belongs to another tuning: {odd} do not match.")
         with torch.no_grad():
             for name, weight in self.learnt.items():
-                own = weight if name in self.unstacked else weight[0]
-                if own.shape != delta[name].shape:
+                own = weight if name in self.unstacked else weight[fit]
+                values = torch.from_numpy(delta[name])
+                if name in ("head/weight", "head/bias") and len(weight) > 1:
+                    own.fill_(0.0 if name == "head/weight" else -torch.inf)
+                    own = own[: len(values)]
+                if own.shape != values.shape:
                     raise ValueError(
                         f"this delta belongs to another model: {name} has the shape "
-                        f"{delta[name].shape}, and {tuple(own.shape)} is needed."
+                        f"{tuple(values.shape)}, and {tuple(own.shape)} is needed."
                     )
-                own.copy_(torch.from_numpy(delta[name]))
+                own.copy_(values)
 
     def _run(self, trunk: torch.Tensor | None, inputs: dict[str, torch.Tensor]) -> Any:
         """The output of the body."""
@@ -202,14 +239,13 @@ class Network(nn.Module):
     def _computing(self) -> contextlib.AbstractContextManager[Any]:
         if self.autocast is None:
             return contextlib.nullcontext()
-        return torch.autocast(next(self.parameters()).device.type, self.autocast)
+        return torch.autocast(self.device.type, self.autocast)
 
-    def _dropped(self, pooled: torch.Tensor) -> torch.Tensor:
-        if not self.training or not self.dropout:
-            return pooled
-        kept = torch.empty(pooled.shape, dtype=torch.float32)
+    def dropout_factors(self, n_rows: int) -> torch.Tensor:
+        """What pooled vectors are multiplied by in a training step, drawn anew."""
+        kept = torch.empty(n_rows, self.embedding_size, dtype=torch.float32)
         kept.bernoulli_(1 - self.dropout, generator=self.generator)
-        return pooled * kept.to(pooled) / (1 - self.dropout)
+        return kept.to(self.device, self.delta_type) / (1 - self.dropout)
 
 
 class NativeNetwork(Network):
@@ -233,13 +269,23 @@ class NativeNetwork(Network):
         self._last = threading.local()
 
     def forward(
-        self, sample_weight: Any = None, trunk: torch.Tensor | None = None, **inputs: torch.Tensor
+        self,
+        sample_weight: Any = None,
+        trunk: torch.Tensor | None = None,
+        fits: torch.Tensor | None = None,
+        kept: torch.Tensor | None = None,
+        **inputs: torch.Tensor,
     ) -> torch.Tensor:
         """Logits of shape (n_rows, n_outputs), in the type of the delta."""
         logits: torch.Tensor = self._run(trunk, inputs).logits
         return logits.to(self.delta_type)
 
-    def pool(self, trunk: torch.Tensor | None = None, **inputs: torch.Tensor) -> torch.Tensor:
+    def pool(
+        self,
+        trunk: torch.Tensor | None = None,
+        fits: torch.Tensor | None = None,
+        **inputs: torch.Tensor,
+    ) -> torch.Tensor:
         """What the last layer of the head reads: one vector a row."""
         self(trunk=trunk, **inputs)
         pooled = self._last.pooled
@@ -249,8 +295,13 @@ class NativeNetwork(Network):
     def _before_head(
         self, module: nn.Module, inputs: tuple[torch.Tensor, ...]
     ) -> tuple[torch.Tensor, ...]:
-        self._last.pooled = inputs[0].detach()
-        return (self._dropped(inputs[0]),)
+        read = inputs[0]
+        self._last.pooled = read.detach()
+        if not self.training or not self.dropout:
+            return inputs
+        # Heads of decoders read every token.
+        factors = self.dropout_factors(read.shape[:-1].numel())
+        return (read * factors.view_as(read),)
 
 
 def build_network(
@@ -275,7 +326,7 @@ def build_network(
 
 
 class StackedHead(nn.Module):
-    """A linear layer for each of ``n_fits`` groups of rows."""
+    """A linear layer for each of ``n_fits``."""
 
     def __init__(
         self,
@@ -292,16 +343,26 @@ class StackedHead(nn.Module):
 
     def forward(self, pooled: torch.Tensor) -> torch.Tensor:
         """Logits of shape (n_rows, n_outputs)."""
-        groups = pooled.view(len(self.weight), -1, pooled.shape[-1])
-        return torch.baddbmm(self.bias[:, None], groups, self.weight.mT).flatten(0, 1)
+        return product(pooled, self.weight) + per_row(self.bias, pooled)
 
 
-def compute(network: Network, table: TokenTable, pad_id: int, output: str = "logits") -> np.ndarray:
+def compute(
+    network: Network,
+    table: TokenTable,
+    pad_id: int,
+    output: str = "logits",
+    fits: np.ndarray | None = None,
+    states: list[torch.Tensor] | None = None,
+) -> np.ndarray:
     """Run ``network`` over all rows of ``table``, without gradients.
 
     Parameters
     ----------
     output : {"logits", "pooled"}
+    fits : ndarray of int of shape (n_rows,), optional
+        The fit that each row belongs to.
+    states : list of torch.Tensor, optional
+        What enters the lowest block that learns, after `Network.enter_at`.
 
     Returns
     -------
@@ -309,12 +370,12 @@ def compute(network: Network, table: TokenTable, pad_id: int, output: str = "log
         In the order of the table. When a GPU's memory does not hold a batch, the batch
         is halved and tried again.
     """
-    device = next(network.parameters()).device
+    device = network.device
     network.eval()
     n_tokens = PREDICT_TOKENS[device.type]
     while True:
         try:
-            return _compute(network, table, pad_id, output, device, n_tokens)
+            return _compute(network, table, pad_id, output, fits, states, n_tokens)
         except torch.OutOfMemoryError:
             if n_tokens <= int(table.lengths.max()):
                 raise
@@ -327,13 +388,24 @@ def _compute(
     table: TokenTable,
     pad_id: int,
     output: str,
-    device: torch.device,
+    fits: np.ndarray | None,
+    states: list[torch.Tensor] | None,
     n_tokens: int,
 ) -> np.ndarray:
     batches = list(ordered_batches(table.lengths, n_tokens))
     step = network if output == "logits" else network.pool
+    device = network.device
+
+    def one(rows: np.ndarray) -> torch.Tensor:
+        inputs = tensors(table, rows, pad_id, device)
+        if fits is not None:
+            inputs["fits"] = torch.from_numpy(fits[rows]).to(device)
+        if states is not None:
+            inputs["trunk"] = padded([states[row] for row in rows], device)
+        return step(**inputs).cpu()
+
     with torch.inference_mode():
-        parts = [step(**tensors(table, rows, pad_id, device)).cpu() for rows in batches]
+        parts = [one(rows) for rows in batches]
     found = torch.cat(parts).numpy()
     answers = np.empty_like(found)
     answers[np.concatenate(batches)] = found

@@ -53,6 +53,14 @@ class TokenTable:
         segments = b"" if self.segments is None else self.segments[tokens].tobytes()
         return self.ids[tokens].tobytes() + segments
 
+    def take(self, rows: np.ndarray) -> TokenTable:
+        """Only ``rows``, in their order."""
+        starts, lengths = self.offsets[rows], self.lengths[rows]
+        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        at = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], lengths)
+        segments = None if self.segments is None else self.segments[at]
+        return TokenTable(self.ids[at], segments, offsets, 0)
+
     def padded(self, rows: np.ndarray, pad_id: int) -> dict[str, np.ndarray]:
         """The model's inputs for ``rows``, padded on the right to their longest."""
         starts, lengths = self.offsets[rows], self.lengths[rows]
@@ -66,6 +74,25 @@ class TokenTable:
         if self.segments is not None:
             inputs["token_type_ids"] = np.where(mask, self.segments[position], 0).astype(np.int64)
         return inputs
+
+
+def joined(tables: Sequence[TokenTable]) -> TokenTable:
+    """The rows of ``tables``, one table after the other."""
+    segments = None
+    if any(table.segments is not None for table in tables):
+        segments = np.concatenate(
+            [
+                np.zeros(len(table.ids), np.uint8) if table.segments is None else table.segments
+                for table in tables
+            ]
+        )
+    lengths = np.concatenate([table.lengths for table in tables])
+    return TokenTable(
+        np.concatenate([table.ids for table in tables]),
+        segments,
+        np.concatenate([[0], np.cumsum(lengths)]),
+        sum(table.n_truncated for table in tables),
+    )
 
 
 class Tokens:

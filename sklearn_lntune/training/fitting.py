@@ -12,6 +12,7 @@ import torch
 
 from sklearn_lntune.backbone.placement import Placement
 from sklearn_lntune.backbone.pool import Backbone
+from sklearn_lntune.backbone.trunk import Trunk
 from sklearn_lntune.exceptions import TrainingDivergedError
 from sklearn_lntune.network import Network, build_network
 from sklearn_lntune.task import OneLabel
@@ -75,20 +76,11 @@ class Outcome:
 
 def run(job: Job) -> Outcome:
     """Train ``job`` by itself."""
-    generator = torch.Generator().manual_seed(job.seed)
-    network = build_network(
-        job.backbone,
-        job.methods,
-        job.pooling,
-        job.task.n_outputs,
-        job.start,
-        dtype=job.placement.train_type,
-        device=job.placement.device,
-        attention=job.placement.attention(training=True),
-        generator=generator,
-        dropout=job.settings.dropout,
-    )
-    train, valid = _with_trunk(job, network)
+    network = network_of(job)
+    train, valid = job.train, job.valid
+    trunk = trunk_of(job, network)
+    if trunk is not None and network.enter_at(trunk, job.train.table, job.backbone.pad_id):
+        train, valid = with_states(job, trunk)
     net = DeltaNet(
         network,
         task=job.task,
@@ -121,19 +113,45 @@ def run(job: Job) -> Outcome:
     )
 
 
-def _with_trunk(job: Job, network: Network) -> tuple[Rows, Rows | None]:
-    """The rows of ``job`` with what enters the lowest block that learns, where that pays."""
+def network_of(job: Job, n_fits: int = 1) -> Network:
+    """The network that ``job`` trains, where its training starts.
+
+    With ``n_fits``, as many side by side, all of which start alike.
+    """
+    return build_network(
+        job.backbone,
+        job.methods,
+        job.pooling,
+        job.task.n_outputs,
+        job.start,
+        dtype=job.placement.train_type,
+        device=job.placement.device,
+        attention=job.placement.attention(training=True),
+        generator=torch.Generator().manual_seed(job.seed),
+        dropout=job.settings.dropout,
+        n_fits=n_fits,
+    )
+
+
+def trunk_of(job: Job, network: Network) -> Trunk | None:
+    """What keeps activations below the lowest block that learns, where that pays."""
     if not network.lowest_block or job.settings.n_epochs(len(job.train)) == 1:
-        return job.train, job.valid
+        return None
     place = job.placement
     trunk = job.backbone.trunk(
         place.train_type, place.device, place.attention(training=True), network.lowest_block
     )
-    kept = [trunk.states(rows.table) for rows in (job.train, job.valid) if rows is not None]
-    if None in kept or not network.enter_at(trunk, job.train.table, job.backbone.pad_id):
-        return job.train, job.valid
-    train = dataclasses.replace(job.train, states=kept[0])
-    return train, job.valid and dataclasses.replace(job.valid, states=kept[1])
+    tables = [rows.table for rows in (job.train, job.valid) if rows is not None]
+    return trunk if all(trunk.states(table) is not None for table in tables) else None
+
+
+def with_states(job: Job, trunk: Trunk) -> tuple[Rows, Rows | None]:
+    """Training and validation rows of ``job`` with what ``trunk`` keeps of them."""
+
+    def kept(rows: Rows) -> Rows:
+        return dataclasses.replace(rows, states=trunk.states(rows.table))
+
+    return kept(job.train), job.valid and kept(job.valid)
 
 
 def _plain(value: Any) -> int | float:

@@ -10,7 +10,6 @@ import torch
 from skorch import NeuralNetClassifier
 from skorch.callbacks import EpochTimer, PassthroughScoring
 
-from sklearn_lntune.exceptions import TrainingDivergedError
 from sklearn_lntune.network import Network
 from sklearn_lntune.task import OneLabel
 from sklearn_lntune.training.optimizer import build_optimizer
@@ -20,6 +19,7 @@ from sklearn_lntune.training.rules import (
     Progress,
     Snapshot,
     clip_gradients,
+    divergence,
     divide_gradients,
     lr_factor,
     set_lr,
@@ -216,14 +216,14 @@ class DeltaNet(NeuralNetClassifier):
     # -- parts of a step -----------------------------------------------------------
 
     def _step(self, batch: Any) -> None:
-        divide_gradients(self._parameters, self._rows_pending)
+        divide_gradients(self._parameters, [self._rows_pending])
         self.notify(
             "on_grad_computed",
             named_parameters=list(self.module_.learnt.items()),
             batch=batch,
             training=True,
         )
-        norms = clip_gradients(self._parameters, 1, self.settings.max_grad_norm)
+        norms = clip_gradients(self._parameters, [self.settings.max_grad_norm])
         if not torch.isfinite(norms).all():
             self._diverged("the gradient is not finite")
         self._last_good.take(self.progress_.step)
@@ -252,9 +252,5 @@ class DeltaNet(NeuralNetClassifier):
     def _diverged(self, what: str) -> None:
         self._last_good.restore()
         self.progress_.best_epoch[:] = 0  # the last good delta is what stays
-        peaks = {group["lr"] for group in self.optimizer_.param_groups}
-        raise TrainingDivergedError(
-            f"{what} in epoch {len(self.history)}, step {self.progress_.step + 1}, at a learning "
-            f"rate of {max(peaks):.3g}. The last good delta is kept. Try a lower lr, a longer "
-            "warmup, a smaller max_grad_norm, or precision='float32'."
-        )
+        lr = max(group["lr"] for group in self.optimizer_.param_groups)
+        raise divergence(what, len(self.history), self.progress_.step + 1, lr)

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
+from sklearn_lntune.exceptions import TrainingDivergedError
+
 
 def lr_factor(step: int, n_steps: int, warmup: float, schedule: str) -> float:
     """Share of the peak learning rate at ``step``, counted from 0.
@@ -39,36 +41,49 @@ def lr_factor(step: int, n_steps: int, warmup: float, schedule: str) -> float:
     return 1.0 - done if schedule == "linear" else 0.5 * (1.0 + math.cos(math.pi * done))
 
 
-def set_lr(optimizer: torch.optim.Optimizer, factor: float) -> None:
-    """Set every group's learning rate to ``factor`` of its peak."""
+def set_lr(optimizer: torch.optim.Optimizer, factor: float | torch.Tensor) -> None:
+    """Set every group's learning rate to ``factor`` of its peak; one a fit, or one for all."""
     for group in optimizer.param_groups:
         group["lr"] = factor * group["peak_lr"]
 
 
-def divide_gradients(parameters: Sequence[torch.Tensor], rows: int) -> None:
-    """Turn gradients of a sum over ``rows`` into those of its mean."""
-    gradients = [p.grad for p in parameters if p.grad is not None]
-    torch._foreach_div_(gradients, float(rows))
+def divide_gradients(parameters: Sequence[torch.Tensor], rows: Sequence[float]) -> None:
+    """Turn each fit's gradient of a sum over its ``rows`` into that of the mean.
+
+    Parameters
+    ----------
+    parameters : sequence of torch.Tensor of shape (n_fits, ...)
+    rows : sequence of float, one a fit
+    """
+    for gradient in _gradients(parameters):
+        by_fit = gradient.view(len(rows), -1)
+        by_fit.div_(by_fit.new_tensor(rows)[:, None])
 
 
 def clip_gradients(
-    parameters: Sequence[torch.Tensor], n_fits: int, max_norm: float | None
+    parameters: Sequence[torch.Tensor], max_norms: Sequence[float | None]
 ) -> torch.Tensor:
-    """Scale each fit's gradient to at most ``max_norm`` and return its norm before.
+    """Scale each fit's gradient to at most its norm in ``max_norms``; None does not scale.
 
     Returns
     -------
     torch.Tensor of shape (n_fits,)
-        Not finite where a gradient is not.
+        Each norm before. Not finite where a gradient is not.
     """
-    gradients = [p.grad for p in parameters if p.grad is not None]
-    squares = [torch.linalg.vector_norm(g.view(n_fits, -1), dim=1) for g in gradients]
-    norms = torch.linalg.vector_norm(torch.stack(squares), dim=0)
-    if max_norm is not None:
-        factors = (max_norm / (norms + 1e-6)).clamp(max=1.0)
+    n_fits = len(max_norms)
+    gradients = [gradient.view(n_fits, -1) for gradient in _gradients(parameters)]
+    parts = [torch.linalg.vector_norm(gradient, dim=1) for gradient in gradients]
+    norms = torch.linalg.vector_norm(torch.stack(parts), dim=0)
+    if any(bound is not None for bound in max_norms):
+        bounds = norms.new_tensor([math.inf if bound is None else bound for bound in max_norms])
+        factors = (bounds / (norms + 1e-6)).clamp(max=1.0)
         for gradient in gradients:
-            gradient.view(n_fits, -1).mul_(factors[:, None])
+            gradient.mul_(factors[:, None])
     return norms
+
+
+def _gradients(parameters: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    return [weight.grad for weight in parameters if weight.grad is not None]
 
 
 @dataclass
@@ -78,7 +93,8 @@ class Progress:
     Attributes
     ----------
     step : int
-        Optimiser steps taken; the same for all, since fits go in lock-step.
+        Optimiser steps taken; the same for all that have not ended, since they go in
+        lock-step.
     best_score : ndarray of shape (n_fits,)
         Of any epoch so far, larger is better.
     best_epoch : ndarray of int of shape (n_fits,)
@@ -115,24 +131,53 @@ class Snapshot:
 
     Parameters
     ----------
-    parameters : sequence of torch.Tensor
+    parameters : sequence of torch.Tensor of shape (n_fits, ...)
+    n_fits : int
     """
 
-    #: Values copied a step at most, on average; larger deltas are copied less often.
+    #: Values of a fit copied a step at most, on average; larger deltas are copied less often.
     values_per_step = 1_000_000
 
-    def __init__(self, parameters: Sequence[torch.Tensor]) -> None:
+    def __init__(self, parameters: Sequence[torch.Tensor], n_fits: int = 1) -> None:
         self._parameters = list(parameters)
         self._copies = [p.detach().clone() for p in parameters]
-        size = sum(p.numel() for p in parameters)
+        self._n_fits = n_fits
+        size = sum(p.numel() for p in parameters) // n_fits
         self._every = max(1, size // self.values_per_step)
 
-    def take(self, step: int = 0) -> None:
-        """Copy the values, unless ``step`` is one of those passed over."""
-        if step % self._every == 0:
-            torch._foreach_copy_(self._copies, [p.detach() for p in self._parameters])
+    def take(self, step: int = 0, fits: np.ndarray | None = None) -> None:
+        """Copy the values, unless ``step`` is one of those passed over.
 
-    def restore(self) -> None:
+        ``fits`` chooses: a boolean each, by default all.
+        """
+        if step % self._every == 0:
+            _copy(self._parameters, self._copies, self._n_fits, fits)
+
+    def restore(self, fits: np.ndarray | None = None) -> None:
         """Put the copied values back."""
-        with torch.no_grad():
-            torch._foreach_copy_(self._parameters, self._copies)
+        _copy(self._copies, self._parameters, self._n_fits, fits)
+
+
+def _copy(
+    sources: Sequence[torch.Tensor],
+    targets: Sequence[torch.Tensor],
+    n_fits: int,
+    fits: np.ndarray | None,
+) -> None:
+    with torch.no_grad():
+        if fits is None or fits.all():
+            torch._foreach_copy_(list(targets), [source.detach() for source in sources])
+            return
+        rows = torch.from_numpy(np.flatnonzero(fits))
+        for source, target in zip(sources, targets, strict=True):
+            at = rows.to(target.device)
+            target.view(n_fits, -1)[at] = source.view(n_fits, -1)[at]
+
+
+def divergence(what: str, epoch: int, step: int, lr: float) -> TrainingDivergedError:
+    """The error that tells of ``what`` in ``step``, counted from 1, of ``epoch``."""
+    return TrainingDivergedError(
+        f"{what} in epoch {epoch}, step {step}, at a learning rate of {lr:.3g}. The last good "
+        "delta is kept. Try a lower lr, a longer warmup, a smaller max_grad_norm, or "
+        "precision='float32'."
+    )

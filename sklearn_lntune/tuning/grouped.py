@@ -1,13 +1,37 @@
-"""Arithmetic for several fits side by side.
+"""Arithmetic for several fits side by side: each row meets the values of its own fit.
 
-A batch is ``n_fits`` equal groups of rows, and a learnt array has a leading axis of fits:
-each group of rows meets its own values.
+A learnt array has a leading axis of fits. Which fit a row of the batch belongs to is said
+by `assigned`; without it, the batch is ``n_fits`` equal groups of rows.
 """
 
 from __future__ import annotations
 
+import contextlib
+import threading
+from collections.abc import Iterator
+
 import torch
 from torch.nn import functional
+
+# A thread's own, since threads share shells.
+_running = threading.local()
+
+
+@contextlib.contextmanager
+def assigned(fits: torch.Tensor | None) -> Iterator[None]:
+    """Inside, row ``i`` of each batch belongs to fit ``fits[i]``.
+
+    Parameters
+    ----------
+    fits : torch.Tensor of int64 of shape (n_rows,), or None
+        None lets the rows fall into equal groups.
+    """
+    before = getattr(_running, "fits", None)
+    _running.fits = fits
+    try:
+        yield
+    finally:
+        _running.fits = before
 
 
 def per_row(values: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
@@ -18,14 +42,17 @@ def per_row(values: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
 
 
 def rows_of(values: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-    """``values`` of shape (n_fits, ...), repeated to one entry a row of ``x``."""
+    """``values`` of shape (n_fits, ...), as one entry a row of ``x``."""
     if len(values) == 1:
         return values.expand(x.shape[0], *values.shape[1:])
-    return values.repeat_interleave(_group_size(len(values), x), dim=0)
+    fits = _fits_of(x)
+    if fits is None:
+        return values.repeat_interleave(_group_size(len(values), x), dim=0)
+    return values.index_select(0, fits)
 
 
 def product(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """``x @ weight.T``, each group of rows with its own weight.
+    """``x @ weight.T``, each row with the weight of its fit.
 
     Parameters
     ----------
@@ -36,16 +63,35 @@ def product(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     weight = weight.to(x.dtype)
     if len(weight) == 1:
         return functional.linear(x, weight[0])
-    _group_size(len(weight), x)  # raises where the rows do not fall into groups
+    fits = _fits_of(x)
+    if fits is None:
+        _group_size(len(weight), x)  # raises where the rows do not fall into groups
+    else:
+        weight = weight.index_select(0, fits)
     groups = x.reshape(len(weight), -1, x.shape[-1])
     return torch.bmm(groups, weight.mT).view(*x.shape[:-1], -1)
+
+
+def _fits_of(x: torch.Tensor) -> torch.Tensor | None:
+    """The fit of each row of ``x``, where that has been said."""
+    fits: torch.Tensor | None = getattr(_running, "fits", None)
+    if fits is not None and len(fits) != len(x):
+        raise NotStackableError(len(x))
+    return fits
 
 
 def _group_size(n_fits: int, x: torch.Tensor) -> int:
     """Rows of ``x`` a fit."""
     if len(x) % n_fits:
-        raise ValueError(
-            f"{n_fits} fits cannot share a layer that reads {len(x)} rows; it reads something "
-            "other than the batch (DeBERTa's relative positions)."
-        )
+        raise NotStackableError(len(x))
     return len(x) // n_fits
+
+
+class NotStackableError(ValueError):
+    """A layer reads something other than the rows of the batch."""
+
+    def __init__(self, n_rows: int) -> None:
+        super().__init__(
+            f"several fits cannot share a layer that reads {n_rows} rows; it reads something other "
+            "than the batch (DeBERTa's relative positions)."
+        )
