@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         DamagedFileError,
         TrainingDivergedError,
     )
+    from sklearn_lntune.fusion.context import fused_fits
 
 __version__ = "0.1.0"
 
@@ -26,6 +27,7 @@ __all__ = [
     "LNTunedTransformerClassifier",
     "TrainingDivergedError",
     "clear_backbones",
+    "fused_fits",
     "load",
 ]
 
@@ -35,6 +37,7 @@ _HOMES = {
     "LNTunedTransformerClassifier": "classifier",
     "TrainingDivergedError": "exceptions",
     "clear_backbones": "backbone.pool",
+    "fused_fits": "fusion.context",
     "load": "classifier",
 }
 

@@ -357,7 +357,7 @@ class LNTunedTransformerClassifier(
     ) -> Outcome:
         """Train, and set the fitted attributes however the training ended."""
         # torch and transformers are imported from here on only.
-        from sklearn_lntune.training.fitting import run
+        from sklearn_lntune.fusion.entering import run
         from sklearn_lntune.training.preparing import prepare
 
         seed = self._seed(steps_before)
@@ -479,20 +479,21 @@ class LNTunedTransformerClassifier(
     def _compute(self, X: Any, output: str = "logits") -> np.ndarray:
         check_is_fitted(self, "delta_")
         texts = self._check_texts(X, reset=False)
-        return self._predictor().run(texts, output)
+        from sklearn_lntune.fusion.entering import ask
+
+        return ask(self, FittedState.from_attributes(vars(self)), texts, output, **self._where)
 
     def _predictor(self) -> Predictor:
-        from sklearn_lntune.prediction import predictor_for
+        from sklearn_lntune.prediction import located, predictor_for
 
-        return predictor_for(
-            self,
-            FittedState.from_attributes(vars(self)),
-            backbone=self.backbone,
-            revision=self.revision,
-            trust_remote_code=self.trust_remote_code,
-            device=self.device,
-            precision=self.precision,
-        )
+        state = FittedState.from_attributes(vars(self))
+        return predictor_for(self, state, *located(state, **self._where))
+
+    @property
+    def _where(self) -> dict[str, Any]:
+        """The parameters that say where and on what to predict."""
+        names = ("backbone", "revision", "trust_remote_code", "device", "precision")
+        return {name: getattr(self, name) for name in names}
 
     @property
     def _task(self) -> OneLabel:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -68,6 +68,7 @@ class Network(nn.Module):
         n_fits: int = 1,
     ) -> None:
         super().__init__()
+        self.n_fits = n_fits
         private = any(method.private for method in methods)
         # Master weights stay wide; the narrow type is then autocast's.
         held = delta_type(dtype) if private else dtype
@@ -135,6 +136,19 @@ class Network(nn.Module):
         inlet.remove()
         self._inlet = None
         return False
+
+    def try_stacked(self, table: TokenTable, pad_id: int) -> None:
+        """Run a few rows, each for another fit.
+
+        Raises
+        ------
+        NotStackableError
+            If a layer reads something other than the rows of the batch.
+        """
+        rows = np.arange(3) % len(table)
+        fits = torch.arange(len(rows), device=self.device) % self.n_fits
+        with torch.inference_mode():
+            self.eval()(fits=fits, **tensors(table, rows, pad_id, self.device))
 
     def _add_head(self, body: nn.Module, backbone: Backbone, n_outputs: int, n_fits: int) -> None:
         """Set ``body``, ``head`` and ``embedding_size``; note what the head learns."""
@@ -309,19 +323,20 @@ def build_network(
     methods: tuple[TuningMethod, ...],
     pooling: str,
     n_outputs: int,
-    delta: Mapping[str, np.ndarray] | None = None,
+    deltas: Sequence[Mapping[str, np.ndarray]] = (),
     **options: Any,
 ) -> Network:
     """The network for ``pooling``; ``options`` are those of `Network`.
 
-    With ``delta`` it holds those values, and methods are settled.
+    With ``deltas`` it holds their values side by side, and methods are settled.
     """
     kind = NativeNetwork if pooling == "native" else Network
-    if delta is None:
+    if not deltas:
         return kind(backbone, methods, pooling, n_outputs, **options)
     settled = tuple(method.settled() for method in methods)
-    network = kind(backbone, settled, pooling, n_outputs, **options)
-    network.load_delta(delta)
+    network = kind(backbone, settled, pooling, n_outputs, n_fits=len(deltas), **options)
+    for fit, delta in enumerate(deltas):
+        network.load_delta(delta, fit)
     return network
 
 

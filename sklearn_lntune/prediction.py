@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from sklearn_lntune.backbone.placement import place_prediction
+from sklearn_lntune.backbone.placement import Placement, place_prediction
 from sklearn_lntune.backbone.pool import Backbone, get_backbone
 from sklearn_lntune.exceptions import BackboneMismatchError
 from sklearn_lntune.network import Network, build_network, compute
@@ -48,7 +48,40 @@ class Predictor:
 
 
 def predictor_for(
-    owner: Any,
+    owner: Any, state: FittedState, backbone: Backbone, placement: Placement
+) -> Predictor:
+    """The predictor of the fitted estimator ``owner``, made when first asked for."""
+    kept: dict[Any, Predictor] = backbone.kept.setdefault(owner, {})
+    key = (placement.device, placement.predict_type)
+    predictor = kept.get(key)
+    if predictor is None or predictor.state.delta is not state.delta:
+        network = ready_network([state], backbone, placement)
+        predictor = kept[key] = Predictor(state, network, backbone.tokens, backbone.pad_id)
+    return predictor
+
+
+def ready_network(
+    states: Sequence[FittedState], backbone: Backbone, placement: Placement
+) -> Network:
+    """A network with the deltas of ``states`` side by side; they differ in nothing else.
+
+    Logits of classes that a state does not have are minus infinity.
+    """
+    network = build_network(
+        backbone,
+        from_plain(states[0].tuning),
+        states[0].pooling,
+        max(len(state.classes) for state in states),
+        [state.delta for state in states],
+        dtype=placement.predict_type,
+        device=placement.device,
+        attention=placement.attention(training=False),
+        generator=torch.Generator().manual_seed(0),
+    )
+    return network.requires_grad_(False)
+
+
+def located(
     state: FittedState,
     *,
     backbone: str | os.PathLike[str],
@@ -56,34 +89,16 @@ def predictor_for(
     trust_remote_code: bool,
     device: Any,
     precision: Any,
-) -> Predictor:
-    """The predictor of the fitted estimator ``owner``, made when first asked for.
+) -> tuple[Backbone, Placement]:
+    """The backbone that ``state`` was fitted on, and where to predict with it.
 
     Raises
     ------
     BackboneMismatchError
-        If the backbone found is not the one of the fit.
+        If the backbone found is another.
     """
-    loaded = backbone_of(state, backbone, revision, trust_remote_code)
-    placement = place_prediction(device, precision, loaded.stored_type)
-    kept: dict[Any, Predictor] = loaded.kept.setdefault(owner, {})
-    key = (placement.device, placement.predict_type)
-    predictor = kept.get(key)
-    if predictor is None or predictor.state.delta is not state.delta:
-        network = build_network(
-            loaded,
-            from_plain(state.tuning),
-            state.pooling,
-            len(state.classes),
-            state.delta,
-            dtype=placement.predict_type,
-            device=placement.device,
-            attention=placement.attention(training=False),
-            generator=torch.Generator().manual_seed(0),
-        )
-        network.requires_grad_(False)
-        predictor = kept[key] = Predictor(state, network, loaded.tokens, loaded.pad_id)
-    return predictor
+    found = backbone_of(state, backbone, revision, trust_remote_code)
+    return found, place_prediction(device, precision, found.stored_type)
 
 
 def backbone_of(

@@ -212,11 +212,10 @@ class SavingMixin(BaseEstimator):
         >>> clf.export_onnx("tickets.onnx")  # doctest: +SKIP
         """
         from sklearn_lntune.persistence.onnx import write_onnx
-        from sklearn_lntune.prediction import predictor_for
+        from sklearn_lntune.prediction import located, predictor_for
 
         state = self._state()
-        predictor = predictor_for(
-            self,
+        place = located(
             state,
             backbone=self.backbone,
             revision=self.revision,
@@ -224,6 +223,7 @@ class SavingMixin(BaseEstimator):
             device="cpu",
             precision="float32",
         )
+        predictor = predictor_for(self, state, *place)
         pair = self.n_features_in_ == 2
         example = predictor.batch([("a text", "another")] * 2 if pair else ["a text", "another"])
         meta = {

@@ -25,6 +25,7 @@ FLOORS = [
     "training",
     "persistence",
     "prediction",
+    "fusion",
     "saving",
     "classifier",
     "inspection",

@@ -113,7 +113,7 @@ def _own_logits(
         from_plain(state.tuning),
         state.pooling,
         len(state.classes),
-        state.delta,
+        [state.delta],
         dtype=torch.float32,
         device=_CPU,
         attention="eager",

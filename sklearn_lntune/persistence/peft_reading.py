@@ -105,7 +105,7 @@ def _fitting_network(
                 methods,
                 "native",
                 n_outputs,
-                delta,
+                [delta],
                 dtype=torch.float32,
                 device=torch.device("cpu"),
                 attention="eager",

@@ -101,14 +101,19 @@ class OneLabel:
 
     @staticmethod
     def loss(
-        logits: torch.Tensor, codes: torch.Tensor, label_smoothing: float = 0.0
+        logits: torch.Tensor, codes: torch.Tensor, label_smoothing: float | torch.Tensor = 0.0
     ) -> torch.Tensor:
-        """Cross-entropy of each row, of shape (n_rows,)."""
-        from torch.nn import functional
+        """Cross-entropy of each row, of shape (n_rows,); smoothing may differ by row."""
+        from torch.nn.functional import cross_entropy
 
-        return functional.cross_entropy(
-            logits, codes, reduction="none", label_smoothing=label_smoothing
-        )
+        if isinstance(label_smoothing, float | int):
+            return cross_entropy(logits, codes, reduction="none", label_smoothing=label_smoothing)
+        # It is linear in the smoothing.
+        plain = cross_entropy(logits, codes, reduction="none")
+        if not label_smoothing.any():
+            return plain
+        even = cross_entropy(logits, codes, reduction="none", label_smoothing=1.0)
+        return plain.lerp(even, label_smoothing)
 
     def decide(self, logits: np.ndarray) -> np.ndarray:
         """The label with the largest logit."""

@@ -45,6 +45,16 @@ class Job:
     start: Mapping[str, np.ndarray] | None = None
     moments: Mapping[str, Mapping[str, np.ndarray]] | None = None
 
+    @property
+    def n_epochs(self) -> int:
+        """Passes over the training rows, as planned."""
+        return self.settings.n_epochs(len(self.train))
+
+    @property
+    def n_steps(self) -> int:
+        """Optimiser steps, as planned."""
+        return self.n_epochs * self.settings.steps_an_epoch(len(self.train))
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -86,7 +96,7 @@ def run(job: Job) -> Outcome:
         task=job.task,
         settings=job.settings,
         pad_id=job.backbone.pad_id,
-        n_epochs=job.settings.n_epochs(len(job.train)),
+        n_epochs=job.n_epochs,
         valid=valid,
         callbacks=[*reporters(job.verbose), *(job.callbacks or ())],
     )
@@ -116,26 +126,29 @@ def run(job: Job) -> Outcome:
 def network_of(job: Job, n_fits: int = 1) -> Network:
     """The network that ``job`` trains, where its training starts.
 
-    With ``n_fits``, as many side by side, all of which start alike.
+    With ``n_fits``, it has room for as many side by side.
     """
+    if job.start is None:
+        sides: dict[str, Any] = {"n_fits": n_fits}
+    else:
+        sides = {"deltas": [job.start] * n_fits}
     return build_network(
         job.backbone,
         job.methods,
         job.pooling,
         job.task.n_outputs,
-        job.start,
         dtype=job.placement.train_type,
         device=job.placement.device,
         attention=job.placement.attention(training=True),
         generator=torch.Generator().manual_seed(job.seed),
         dropout=job.settings.dropout,
-        n_fits=n_fits,
+        **sides,
     )
 
 
 def trunk_of(job: Job, network: Network) -> Trunk | None:
     """What keeps activations below the lowest block that learns, where that pays."""
-    if not network.lowest_block or job.settings.n_epochs(len(job.train)) == 1:
+    if not network.lowest_block or job.n_epochs == 1:
         return None
     place = job.placement
     trunk = job.backbone.trunk(

@@ -113,12 +113,18 @@ class Progress:
         self.best_epoch = np.zeros(self.n_fits, dtype=int)
         self.epochs_since_best = np.zeros(self.n_fits, dtype=int)
 
-    def note_scores(self, epoch: int, scores: np.ndarray) -> np.ndarray:
-        """Take in the scores of ``epoch``; return which fits are at their best now."""
-        better = scores > self.best_score
+    def note_scores(
+        self, epoch: int, scores: np.ndarray, scored: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Take in the scores of ``epoch``; return which fits are at their best now.
+
+        ``scored`` says which fits have one, by default all.
+        """
+        scored = np.ones(self.n_fits, dtype=bool) if scored is None else scored
+        better = scored & (scores > self.best_score)
         self.best_score = np.where(better, scores, self.best_score)
         self.best_epoch = np.where(better, epoch, self.best_epoch)
-        self.epochs_since_best = np.where(better, 0, self.epochs_since_best + 1)
+        self.epochs_since_best = np.where(better, 0, self.epochs_since_best + scored)
         return better
 
     def out_of_patience(self, patience: int) -> np.ndarray:

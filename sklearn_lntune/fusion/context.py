@@ -1,0 +1,65 @@
+"""`fused_fits`: inside, the fits of a search run as one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import joblib
+
+from sklearn_lntune.checks import check_number
+
+
+@contextmanager
+def fused_fits(*, max_memory: int | str = "auto", verbose: int = 0) -> Iterator[None]:
+    """Let all fits that scikit-learn starts through joblib train as one, over one backbone.
+
+    Inside, `GridSearchCV`, `cross_val_score`, `BaggingClassifier`, `VotingClassifier` and
+    all else that fits through joblib runs unchanged, but for ``n_jobs``: any number
+    except 1 means that all fits may run together, and so does None. Each fit keeps its
+    own data order, learning rate, schedule, seed and end, so that it learns what it
+    would learn by itself.
+
+    Parameters
+    ----------
+    max_memory : int or "auto", default="auto"
+        Bytes that fits which train together may take; more fits train one group after
+        the other. What a fit takes is measured. "auto" is half of the memory that is free
+        (of the GPU, where there is one).
+    verbose : int, default=0
+        1 shows a bar with the fits that are done and running, and the time left.
+
+    Notes
+    -----
+    Fits share a group where backbone, tuning methods, pooling, number of classes, device
+    and precision are equal. A fit with callbacks, with ``pooling="native"`` or with full
+    tuning trains by itself; the logger ``sklearn_lntune.fusion`` says so.
+
+    Examples
+    --------
+    >>> from sklearn.model_selection import GridSearchCV
+    >>> from sklearn_lntune import LNTunedTransformerClassifier, fused_fits
+    >>> from sklearn_lntune.datasets import load_support_tickets
+    >>> X, y = load_support_tickets(subset="train", return_X_y=True)
+    >>> clf = LNTunedTransformerClassifier(max_epochs=1, min_steps=0, random_state=0)
+    >>> with fused_fits():
+    ...     search = GridSearchCV(clf, {"lr": [3e-3, 1e-2]}, cv=2, refit=False).fit(X[:64], y[:64])
+    >>> search.n_splits_
+    2
+    """
+    if not (isinstance(max_memory, str) and max_memory == "auto"):
+        check_number("max_memory", max_memory, integer=True, low=1)
+    with joblib.parallel_config(backend=_backend(max_memory, verbose)):
+        yield
+
+
+def _backend(max_memory: Any, verbose: int) -> Any:
+    # torch and transformers are imported from here on only.
+    from sklearn_lntune.fusion.backend import FusedBackend
+    from sklearn_lntune.fusion.coordinator import Coordinator
+    from sklearn_lntune.fusion.memory import half_of_free
+    from sklearn_lntune.fusion.serving import Server
+
+    budget = half_of_free() if max_memory == "auto" else int(max_memory)
+    return FusedBackend(Coordinator(Server(budget, verbose), budget))

@@ -1,0 +1,51 @@
+"""Where fits and predictions enter: inside a task of `fused_fits` they wait for the others."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from sklearn_lntune.fusion.answering import Question
+from sklearn_lntune.fusion.coordinator import Request, current_task
+from sklearn_lntune.fusion.memory import bytes_of_rows
+from sklearn_lntune.fusion.serving import why_alone
+from sklearn_lntune.persistence.state import FittedState
+from sklearn_lntune.prediction import located, predictor_for
+from sklearn_lntune.text.check import Text
+from sklearn_lntune.training import fitting
+from sklearn_lntune.training.fitting import Job, Outcome
+
+log = logging.getLogger("sklearn_lntune.fusion")
+
+
+def run(job: Job) -> Outcome:
+    """Train ``job``: with those of other tasks where there are some, else by itself."""
+    task = current_task()
+    if task is None:
+        return fitting.run(job)
+    reason = why_alone(job)
+    if reason is not None:
+        log.info("a fit trains alone: %s.", reason)
+        with task.coordinator.computing:
+            return fitting.run(job)
+    outcome: Outcome = task.coordinator.wait_for(Request(task, job, bytes_of_rows(job)))
+    return outcome
+
+
+def ask(
+    owner: Any, state: FittedState, texts: Sequence[Text], output: str, **where: Any
+) -> np.ndarray:
+    """Logits or pooled vectors of ``texts`` from the fitted estimator ``owner``.
+
+    Inside a task, the questions of all tasks are answered together.
+    """
+    backbone, placement = located(state, **where)
+    task = current_task()
+    if task is None:
+        return predictor_for(owner, state, backbone, placement).run(texts, output)
+    question = Question(state, backbone, placement, texts, output)
+    answers: np.ndarray = task.coordinator.wait_for(Request(task, question))
+    return answers

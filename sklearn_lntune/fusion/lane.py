@@ -1,0 +1,90 @@
+"""One fit of a bank: its own data order, schedule, record and end."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from sklearn_lntune.text.batches import shuffled_batches
+from sklearn_lntune.training.fitting import Job, Outcome, network_of
+from sklearn_lntune.training.rows import Rows
+from sklearn_lntune.training.rules import lr_factor
+
+
+@dataclass
+class Lane:
+    """How far one fit has come; what it learns stands in the bank.
+
+    The order of its random draws is that of a fit by itself: head and methods, then each
+    epoch's batches, and before each batch the factors of dropout.
+
+    Attributes
+    ----------
+    job : Job
+    network : Network
+        Of this fit alone: where it starts, and at its end what it has learnt.
+    train, valid : Rows
+    """
+
+    job: Job
+    train: Rows = field(init=False)
+    valid: Rows | None = field(init=False)
+    log: list[dict[str, Any]] = field(default_factory=list)
+    outcome: Outcome | None = None
+
+    def __post_init__(self) -> None:
+        self.train, self.valid = self.job.train, self.job.valid
+        self.network = network_of(self.job)
+        self._left: list[np.ndarray] = []
+        self._loss = 0.0
+
+    def next_rows(self) -> tuple[np.ndarray, torch.Tensor | None]:
+        """The rows of the next step, and what their pooled vectors are multiplied by."""
+        settings = self.job.settings
+        if not self._left:
+            self._began, self._loss = time.perf_counter(), 0.0
+            self._left = shuffled_batches(
+                self.train.table.lengths, settings.batch_size, self.network.generator
+            )
+        now, self._left = self._left[: settings.accumulate], self._left[settings.accumulate :]
+        kept = None
+        if settings.dropout:
+            kept = torch.cat([self.network.dropout_factors(len(rows)) for rows in now])
+        return np.concatenate(now), kept
+
+    def factor(self, step: int) -> float:
+        """Share of the peak learning rates at ``step``."""
+        settings = self.job.settings
+        return lr_factor(step, self.job.n_steps, settings.warmup, settings.schedule)
+
+    def note_loss(self, loss: float) -> None:
+        """Take in the summed loss of a step."""
+        self._loss += loss
+
+    @property
+    def at_epoch_end(self) -> bool:
+        """Whether the epoch's last step has been taken."""
+        return not self._left
+
+    def close_epoch(self, step: int, logits: np.ndarray | None) -> float | None:
+        """Record the epoch and return the validation score, where there are rows for it."""
+        rates, settings, task = self.job.settings.rates, self.job.settings, self.job.task
+        first = next(iter(self.network.learnt)).partition("/")[0]
+        row = {
+            "epoch": len(self.log) + 1,
+            "n_steps": step,
+            "lr": rates[first] * self.factor(step - 1),
+            "train_loss": self._loss / len(self.train),
+        }
+        score = None
+        if logits is not None and self.valid is not None:
+            codes, weights = self.valid.codes, self.valid.weights
+            losses = task.loss(torch.from_numpy(logits), torch.from_numpy(codes))
+            row["valid_loss"] = float(np.mean(losses.numpy() * weights))
+            row["valid_score"] = score = task.score(logits, codes, weights, settings.scoring)
+        self.log.append({**row, "dur": time.perf_counter() - self._began})
+        return score
