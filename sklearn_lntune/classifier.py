@@ -522,7 +522,9 @@ class LNTunedTransformerClassifier(
         """The rows of ``X``; its columns are noted, or compared with those of the fit."""
         texts = open_texts(X, self.text_column, self.label_column)
         if isinstance(texts, TextTable) or _has_columns(X):
-            X = texts.header if isinstance(texts, TextTable) else X
+            if isinstance(texts, TextTable):
+                # Whoever fitted on texts without a name may predict a table of any.
+                X = texts.header(named=reset or hasattr(self, "feature_names_in_"))
             validate_data(self, X, reset=reset, skip_check_array=True)
         elif reset:
             self.n_features_in_ = 1

@@ -99,6 +99,8 @@ class _Streaming(Source):
                 if writer is None:
                     writer = parquet.ParquetWriter(file, table.schema)
                 writer.write_table(table)
+        except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+            raise TypeError(f"the cells of a column of X are not of one kind: {error}.") from error
         finally:
             if writer is not None:
                 writer.close()

@@ -38,12 +38,12 @@ class TextTable:
             raise TypeError("the rows of a stream are not counted yet.")
         return self.n_rows
 
-    @property
-    def header(self) -> pd.DataFrame:
-        """A frame without rows that has the columns, as scikit-learn's checks want them."""
+    def header(self, named: bool) -> pd.DataFrame | np.ndarray:
+        """The columns without rows, for scikit-learn's checks, with their names or without."""
         import pandas as pd
 
-        return pd.DataFrame(columns=list(self.columns))
+        frame = pd.DataFrame(columns=list(self.columns))
+        return frame if named else frame.to_numpy()
 
     def chunks(self, size: int) -> Iterator[list[Text]]:
         """The texts in order, at most ``size`` at a time.

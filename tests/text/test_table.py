@@ -68,9 +68,7 @@ def test_taken_rows_are_those_rows(kind: Any, drawn: Any) -> None:
     ]
 
 
-def test_the_file_goes_with_the_last_table(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_file_goes_with_the_last_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(table_module.tempfile, "tempdir", str(tmp_path))
     table = build(ArrowRows, [[1, 2], [3]], 1)
     part = table.take(np.array([1]))
