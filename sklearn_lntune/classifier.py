@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -25,7 +25,7 @@ from sklearn.utils.validation import (
 from sklearn_lntune.persistence import FittedState, check_format, with_format
 from sklearn_lntune.saving import SavingMixin
 from sklearn_lntune.task import OneLabel
-from sklearn_lntune.text.check import Text, check_texts
+from sklearn_lntune.text.stream import Texts, TextTable, open_texts, with_labels
 from sklearn_lntune.training.labelled import Labelled
 from sklearn_lntune.tuning.base import TuningMethod, TuningSum
 from sklearn_lntune.tuning.names import as_plain, methods_of, nested_params, with_params
@@ -78,6 +78,12 @@ class LNTunedTransformerClassifier(
         Longest input in tokens; longer texts are cut, with one warning. ``"auto"`` is
         the sentence-transformers limit where there is one, else the smaller of 512 and
         the model's positions.
+    text_column : "auto", str or two str, default="auto"
+        Where ``X`` is a ``datasets`` table or Parquet: the column of the texts, or two of
+        sentence pairs. ``"auto"`` is ``"text"``, else ``"text_a"`` and ``"text_b"``, else
+        the only column of strings.
+    label_column : str, default="label"
+        In such a table, the column of the labels, read where ``y`` is not passed.
     lr : "auto", float or dict, default="auto"
         Peak learning rate. ``"auto"`` is each tuning method's own (5e-3 for
         ``"layernorm"``). In a sum, a dict gives one for each method, for instance
@@ -196,6 +202,8 @@ class LNTunedTransformerClassifier(
         tuning: str | TuningMethod | TuningSum = "layernorm",
         pooling: str = "auto",
         max_length: int | Literal["auto"] = "auto",
+        text_column: str | Sequence[str] = "auto",
+        label_column: str = "label",
         lr: float | Literal["auto"] | Mapping[str, float] = "auto",
         head_lr: float | Literal["auto"] = "auto",
         batch_size: int = 32,
@@ -226,6 +234,8 @@ class LNTunedTransformerClassifier(
         self.tuning = tuning
         self.pooling = pooling
         self.max_length = max_length
+        self.text_column = text_column
+        self.label_column = label_column
         self.lr = lr
         self.head_lr = head_lr
         self.batch_size = batch_size
@@ -257,7 +267,7 @@ class LNTunedTransformerClassifier(
     def fit(
         self,
         X: Any,
-        y: Any,
+        y: Any = None,
         sample_weight: Any = None,
         *,
         X_val: Any = None,
@@ -269,9 +279,12 @@ class LNTunedTransformerClassifier(
         Parameters
         ----------
         X : array-like of str of shape (n_samples,), (n_samples, 1) or (n_samples, 2)
-            Texts, or sentence pairs: list, array, Series, frame or ``datasets`` column.
+            Texts, or sentence pairs: list, array, Series, frame or ``datasets`` column. Or
+            a table that is read in a stream and never held whole: ``datasets.Dataset``,
+            ``datasets.IterableDataset``, path of a Parquet file or of a folder of them.
         y : array-like of shape (n_samples,)
-            Labels: strings, integers or booleans.
+            Labels: strings, integers or booleans. May be left out where ``X`` is a table
+            that has them.
         sample_weight : array-like of shape (n_samples,), optional
             Weight of each row; a row of weight zero counts as absent.
         X_val, y_val, sample_weight_val : array-like, optional
@@ -292,7 +305,7 @@ class LNTunedTransformerClassifier(
             On Ctrl-C, after the best delta so far is set.
         """
         with self._columns_kept_on_error():
-            texts = self._check_texts(X, reset=True)
+            texts, y = with_labels(self._check_texts(X, reset=True), y, self.label_column)
             task = OneLabel.from_targets(y)
             data = self._check_targets(texts, y, sample_weight, task)
             validation = self._check_validation(X_val, y_val, sample_weight_val, task)
@@ -302,7 +315,7 @@ class LNTunedTransformerClassifier(
         return self._finish(outcome)
 
     def partial_fit(
-        self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None
+        self, X: Any, y: Any = None, classes: Any = None, sample_weight: Any = None
     ) -> LNTunedTransformerClassifier:
         """Train one epoch on ``X`` at constant ``lr``, going on from where one left off.
 
@@ -326,7 +339,8 @@ class LNTunedTransformerClassifier(
                 f"classes={task.classes.tolist()} differ from those of the first call, "
                 f"{self.classes_.tolist()}."
             )
-        data = self._check_targets(self._check_texts(X, reset=first), y, sample_weight, task)
+        texts, y = with_labels(self._check_texts(X, reset=first), y, self.label_column)
+        data = self._check_targets(texts, y, sample_weight, task)
         n_steps, log = (0, []) if first else (self.n_steps_, self.log_)
         outcome = self._train(
             self.get_params(deep=False) | _ONE_EPOCH,
@@ -481,7 +495,8 @@ class LNTunedTransformerClassifier(
         texts = self._check_texts(X, reset=False)
         from sklearn_lntune.fusion.entering import ask
 
-        return ask(self, FittedState.from_attributes(vars(self)), texts, output, **self._where)
+        state = FittedState.from_attributes(vars(self))
+        return ask(self, state, texts, output, self.verbose, **self._where)
 
     def _predictor(self) -> Predictor:
         from sklearn_lntune.prediction import located, predictor_for
@@ -505,10 +520,13 @@ class LNTunedTransformerClassifier(
 
     # -- checks --------------------------------------------------------------------
 
-    def _check_texts(self, X: Any, *, reset: bool) -> list[Text]:
+    def _check_texts(self, X: Any, *, reset: bool) -> Texts:
         """The rows of ``X``; its columns are noted, or compared with those of the fit."""
-        texts = check_texts(X)
-        if _has_columns(X):
+        texts = open_texts(X, self.text_column, self.label_column)
+        if isinstance(texts, TextTable) or _has_columns(X):
+            if isinstance(texts, TextTable):
+                # Whoever fitted on texts without a name may predict a table of any.
+                X = texts.header(named=reset or hasattr(self, "feature_names_in_"))
             validate_data(self, X, reset=reset, skip_check_array=True)
         elif reset:
             self.n_features_in_ = 1
@@ -534,7 +552,7 @@ class LNTunedTransformerClassifier(
             raise
 
     def _check_targets(
-        self, texts: list[Text], y: Any, sample_weight: Any, task: OneLabel, name: str = "y"
+        self, texts: Texts, y: Any, sample_weight: Any, task: OneLabel, name: str = "y"
     ) -> Labelled:
         """``texts`` with class number and weight of each row."""
         check_consistent_length(texts, y)
@@ -553,9 +571,11 @@ class LNTunedTransformerClassifier(
     ) -> Labelled | None:
         if X_val is None and y_val is None and sample_weight_val is None:
             return None
-        if X_val is None or y_val is None:
+        if X_val is None:
             raise ValueError("X_val and y_val must be passed together.")
-        texts = self._check_texts(X_val, reset=False)
+        texts, y_val = with_labels(self._check_texts(X_val, reset=False), y_val, self.label_column)
+        if y_val is None:
+            raise ValueError("X_val and y_val must be passed together.")
         return self._check_targets(texts, y_val, sample_weight_val, task, "y_val")
 
     def _previous_delta(self, task: OneLabel) -> dict[str, np.ndarray] | None:

@@ -16,7 +16,7 @@ from sklearn_lntune.backbone.placement import delta_type
 from sklearn_lntune.backbone.pool import Backbone
 from sklearn_lntune.backbone.trunk import Inlet, Trunk, padded
 from sklearn_lntune.text.batches import ordered_batches, tensors
-from sklearn_lntune.text.tokens import TokenTable
+from sklearn_lntune.text.table import TokenTable
 from sklearn_lntune.tuning.base import Ground, TuningMethod
 from sklearn_lntune.tuning.grouped import assigned, per_row, product
 from sklearn_lntune.tuning.plan import plan

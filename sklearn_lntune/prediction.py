@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
+from tqdm.auto import tqdm
 
 from sklearn_lntune.backbone.placement import Placement, place_prediction
 from sklearn_lntune.backbone.pool import Backbone, get_backbone
@@ -17,8 +19,13 @@ from sklearn_lntune.network import Network, build_network, compute
 from sklearn_lntune.persistence.state import FittedState
 from sklearn_lntune.text.batches import tensors
 from sklearn_lntune.text.check import Text
+from sklearn_lntune.text.growing import Growing
+from sklearn_lntune.text.stream import Texts, TextTable
 from sklearn_lntune.text.tokens import Tokens
 from sklearn_lntune.tuning.names import from_plain
+
+#: Texts of a table that are predicted at a time.
+CHUNK_ROWS = 8192
 
 
 @dataclass(frozen=True)
@@ -33,11 +40,24 @@ class Predictor:
     tokens: Tokens
     pad_id: int
 
-    def run(self, texts: Sequence[Text], output: str = "logits") -> np.ndarray:
-        """Logits or pooled vectors of ``texts``; repeated texts are computed once."""
-        unique: dict[Text, int] = {}
-        index = np.array([unique.setdefault(text, len(unique)) for text in texts])
-        table = self.tokens.table(list(unique), self.state.max_length)
+    def run(self, texts: Texts, output: str = "logits", verbose: int = 0) -> np.ndarray:
+        """Logits or pooled vectors of ``texts``; repeated texts are computed once.
+
+        Those of a `TextTable` are read, tokenised and computed in chunks, with a progress
+        bar if ``verbose`` is positive; repetitions are found within a chunk.
+        """
+        if not isinstance(texts, TextTable):
+            return self._run(texts, output)
+        answers = Growing()
+        with tqdm(total=texts.n_rows, desc="predict", unit="text", disable=verbose <= 0) as bar:
+            for chunk in texts.chunks(CHUNK_ROWS):
+                answers.add(self._run(chunk, output))
+                bar.update(len(chunk))
+        return answers.whole()
+
+    def _run(self, texts: Sequence[Text], output: str) -> np.ndarray:
+        index, unique = pd.factorize(np.fromiter(texts, object, len(texts)))
+        table = self.tokens.table(unique.tolist(), self.state.max_length)
         return compute(self.network, table, self.pad_id, output)[index]
 
     def batch(self, texts: Sequence[Text]) -> dict[str, torch.Tensor]:

@@ -22,7 +22,7 @@ import torch
 from torch import nn
 
 from sklearn_lntune.text.batches import ordered_batches, tensors
-from sklearn_lntune.text.tokens import TokenTable
+from sklearn_lntune.text.table import TokenTable
 
 #: Bytes of activations held in memory; more stand in a temporary file.
 MEMORY_BYTES = 1 << 30

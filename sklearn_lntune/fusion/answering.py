@@ -13,7 +13,7 @@ from sklearn_lntune.network import compute
 from sklearn_lntune.persistence.state import FittedState
 from sklearn_lntune.prediction import ready_network
 from sklearn_lntune.text.check import Text
-from sklearn_lntune.text.tokens import joined
+from sklearn_lntune.text.table import joined
 from sklearn_lntune.tuning.grouped import NotStackableError
 from sklearn_lntune.tuning.names import from_plain
 

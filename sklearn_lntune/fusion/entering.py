@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from sklearn_lntune.fusion.memory import bytes_of_rows
 from sklearn_lntune.fusion.serving import why_alone
 from sklearn_lntune.persistence.state import FittedState
 from sklearn_lntune.prediction import located, predictor_for
-from sklearn_lntune.text.check import Text
+from sklearn_lntune.text.stream import Texts, TextTable
 from sklearn_lntune.training import fitting
 from sklearn_lntune.training.fitting import Job, Outcome
 
@@ -36,16 +36,19 @@ def run(job: Job) -> Outcome:
 
 
 def ask(
-    owner: Any, state: FittedState, texts: Sequence[Text], output: str, **where: Any
+    owner: Any, state: FittedState, texts: Texts, output: str, verbose: int, **where: Any
 ) -> np.ndarray:
     """Logits or pooled vectors of ``texts`` from the fitted estimator ``owner``.
 
-    Inside a task, the questions of all tasks are answered together.
+    Inside a task, the questions of all tasks are answered together; but not those to a
+    table, which is never held whole.
     """
     backbone, placement = located(state, **where)
     task = current_task()
-    if task is None:
-        return predictor_for(owner, state, backbone, placement).run(texts, output)
+    if task is None or isinstance(texts, TextTable):
+        predictor = predictor_for(owner, state, backbone, placement)
+        with task.coordinator.computing if task else contextlib.nullcontext():
+            return predictor.run(texts, output, verbose)
     question = Question(state, backbone, placement, texts, output)
     answers: np.ndarray = task.coordinator.wait_for(Request(task, question))
     return answers

@@ -24,10 +24,11 @@ def bytes_a_fit(job: Job) -> int:
 
 def bytes_of_rows(job: Job) -> int:
     """Memory that the rows of ``job`` take."""
+    tables = [(rows, rows.table) for rows in (job.train, job.valid) if rows is not None]
     return sum(
-        rows.table.ids.nbytes + rows.table.offsets.nbytes + rows.codes.nbytes + rows.weights.nbytes
-        for rows in (job.train, job.valid)
-        if rows is not None
+        array.nbytes
+        for rows, table in tables
+        for array in (table.tokens, table.starts, table.lengths, rows.codes, rows.weights)
     )
 
 

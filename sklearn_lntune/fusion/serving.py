@@ -97,7 +97,7 @@ def _kind(job: Job) -> Hashable:
         job.pooling,
         job.task.n_outputs,
         job.placement,
-        job.train.table.segments is None,
+        job.train.table.with_segments,
     )
 
 

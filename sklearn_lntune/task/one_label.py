@@ -42,7 +42,7 @@ class OneLabel:
     @classmethod
     def from_targets(cls, y: Any) -> OneLabel:
         """The task that the training targets ``y`` describe."""
-        y = check_labels(y)
+        y = check_labels(_each_once(y) if _is_compact(y) else y)
         classes = np.unique(y)
         if len(classes) < 2:
             raise ValueError(
@@ -58,6 +58,8 @@ class OneLabel:
 
     def encode(self, y: Any, name: str = "y") -> np.ndarray:
         """Position of each label in ``classes``."""
+        if _is_compact(y):
+            return self.encode(_each_once(y), name)[::2][y.codes]
         y = check_labels(y, name)
         known = np.isin(y, self.classes)
         if not known.all():
@@ -197,6 +199,16 @@ def check_scoring(scoring: Any) -> Any:
             f"scoring must be 'loss', a scorer's name or a callable; got {scoring!r}. "
             "sklearn.metrics.get_scorer_names() lists the names."
         ) from error
+
+
+def _is_compact(y: Any) -> bool:
+    """Whether ``y`` is a pandas Categorical, without gaps: labels once, and numbers."""
+    return hasattr(y, "categories") and hasattr(y, "codes") and bool(np.all(y.codes >= 0))
+
+
+def _each_once(y: Any) -> np.ndarray:
+    """The labels of a Categorical; twice, since labels that never repeat look continuous."""
+    return np.repeat(np.array(y.categories.tolist()), 2)
 
 
 def check_labels(y: Any, name: str = "y") -> np.ndarray:

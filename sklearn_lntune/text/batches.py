@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from sklearn_lntune.text.tokens import TokenTable
+from sklearn_lntune.text.table import TokenTable
 
 #: Rows are sorted by length only inside a shuffled window of this many batches, so
 #: that padding all but goes away and batches still differ from epoch to epoch.

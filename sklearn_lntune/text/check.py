@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numbers
 import warnings
+from itertools import chain
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -48,6 +49,8 @@ def check_texts(X: Any) -> list[Text]:
     >>> check_texts([("is it raining?", "it is pouring")])
     [('is it raining?', 'it is pouring')]
     """
+    if type(X) is list and _are_texts_or_pairs(X):
+        return X
     if isinstance(X, str | bytes | dict | set | frozenset) or X is None:
         raise TypeError(f"X must be {_FORMS}; got {type(X).__name__} ({X!r:.60}).")
     if not hasattr(X, "__len__") and not hasattr(X, "__array__"):
@@ -74,6 +77,14 @@ def check_texts(X: Any) -> list[Text]:
     raise _bad_cell(cells, types)
 
 
+def _are_texts_or_pairs(rows: list[Any]) -> bool:
+    """Whether ``rows`` are in the form we want, so that large lists are not copied."""
+    kinds = set(map(type, rows))
+    if kinds == {tuple} and set(map(len, rows)) == {2}:
+        kinds = set(map(type, chain.from_iterable(rows)))
+    return kinds == {str}
+
+
 def _cells(X: Any) -> np.ndarray:
     """``X`` as an object array with one cell a text; ragged rows stay one cell."""
     if hasattr(X, "__array__"):
@@ -94,10 +105,8 @@ def _plain(row: Any) -> Any:
 
 
 def _texts_or_pairs(cells: np.ndarray) -> list[Text]:
-    if cells.ndim == 1:
-        return [str(text) for text in cells]
-    if cells.shape[1] == 1:
-        return [str(text) for text in cells[:, 0]]
+    if cells.ndim == 1 or cells.shape[1] == 1:
+        return [str(text) for text in cells.flat]
     if cells.shape[1] == 2:
         return [(str(first), str(second)) for first, second in cells]
     raise ValueError(

@@ -1,102 +1,26 @@
-"""Tokenise each text once, into compact arrays."""
+"""Tokenise texts chunk by chunk into compact tables."""
 
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from itertools import chain, pairwise
 from typing import Any
 
 import numpy as np
 
+from sklearn_lntune.text.cache import RowCache, keys_of
 from sklearn_lntune.text.check import Text
+from sklearn_lntune.text.growing import Growing
+from sklearn_lntune.text.stream import Texts, TextTable
+from sklearn_lntune.text.table import ID_BITS, ArrowRows, MemoryRows, TokenTable
 
-#: What the process-wide cache may hold, in tokens; each text counts a fixed share for
-#: its key and array header on top of its own tokens.
-CACHE_TOKENS = 16_000_000
-_TOKENS_PER_ENTRY = 64
-_CHUNK = 4096  # texts handed to the tokenizer at once
-
-
-@dataclass(frozen=True)
-class TokenTable:
-    """The token ids of many rows, end to end.
-
-    Attributes
-    ----------
-    ids : ndarray of int32 of shape (n_tokens,)
-    segments : ndarray of uint8 of shape (n_tokens,) or None
-        The sentence of a pair each token belongs to, for tokenizers that tell.
-    offsets : ndarray of int64 of shape (n_rows + 1,)
-        Row ``i`` is ``ids[offsets[i]:offsets[i + 1]]``.
-    n_truncated : int
-        Rows that were longer than ``max_length``.
-    """
-
-    ids: np.ndarray
-    segments: np.ndarray | None
-    offsets: np.ndarray
-    n_truncated: int
-
-    def __len__(self) -> int:
-        return len(self.offsets) - 1
-
-    @property
-    def lengths(self) -> np.ndarray:
-        """Tokens a row."""
-        return np.diff(self.offsets)
-
-    def key(self, row: int) -> bytes:
-        """What the row holds: equal for rows that the model cannot tell apart."""
-        tokens = slice(self.offsets[row], self.offsets[row + 1])
-        segments = b"" if self.segments is None else self.segments[tokens].tobytes()
-        return self.ids[tokens].tobytes() + segments
-
-    def take(self, rows: np.ndarray) -> TokenTable:
-        """Only ``rows``, in their order."""
-        starts, lengths = self.offsets[rows], self.lengths[rows]
-        offsets = np.concatenate([[0], np.cumsum(lengths)])
-        at = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], lengths)
-        segments = None if self.segments is None else self.segments[at]
-        return TokenTable(self.ids[at], segments, offsets, 0)
-
-    def padded(self, rows: np.ndarray, pad_id: int) -> dict[str, np.ndarray]:
-        """The model's inputs for ``rows``, padded on the right to their longest."""
-        starts, lengths = self.offsets[rows], self.lengths[rows]
-        column = np.arange(max(int(lengths.max()), 1))
-        mask = column < lengths[:, None]
-        position = np.where(mask, starts[:, None] + column, 0)
-        inputs = {
-            "input_ids": np.where(mask, self.ids[position], pad_id).astype(np.int64),
-            "attention_mask": mask.astype(np.int64),
-        }
-        if self.segments is not None:
-            inputs["token_type_ids"] = np.where(mask, self.segments[position], 0).astype(np.int64)
-        return inputs
-
-
-def joined(tables: Sequence[TokenTable]) -> TokenTable:
-    """The rows of ``tables``, one table after the other."""
-    segments = None
-    if any(table.segments is not None for table in tables):
-        segments = np.concatenate(
-            [
-                np.zeros(len(table.ids), np.uint8) if table.segments is None else table.segments
-                for table in tables
-            ]
-        )
-    lengths = np.concatenate([table.lengths for table in tables])
-    return TokenTable(
-        np.concatenate([table.ids for table in tables]),
-        segments,
-        np.concatenate([[0], np.cumsum(lengths)]),
-        sum(table.n_truncated for table in tables),
-    )
+_CHUNK = 512  # texts handed to the tokenizer at once: its own output is bulky
+_cache = RowCache()
 
 
 class Tokens:
-    """A tokenizer that remembers, by text, what it has seen.
+    """A tokenizer that remembers what it has seen.
 
     Parameters
     ----------
@@ -112,113 +36,132 @@ class Tokens:
         # A fast tokenizer keeps its truncation as mutable state, so calls take turns.
         self._lock = threading.Lock()
 
-    def table(self, texts: Sequence[Text], max_length: int) -> TokenTable:
-        """Token ids of ``texts``, each cut to ``max_length`` tokens."""
-        group = (self._digest, max_length)
-        unique = list(dict.fromkeys(texts))
-        known = _cache.get(group, unique)
-        unknown = [text for text in unique if text not in known]
-        for start in range(0, len(unknown), _CHUNK):
-            chunk = unknown[start : start + _CHUNK]
-            fresh = dict(zip(chunk, self._tokenise(chunk, max_length), strict=True))
-            _cache.put(group, fresh)
-            known |= fresh
-        rows = [known[text] for text in texts]
-        lengths = np.fromiter((row.array.shape[1] for row in rows), np.int64, len(rows))
-        offsets = np.concatenate([[0], np.cumsum(lengths)])
-        flat = np.concatenate([row.array[0] for row in rows], dtype=np.int32)
-        segments = None
-        if any(len(row.array) == 2 for row in rows):
-            segments = np.concatenate([row.array[1] for row in rows]).astype(np.uint8)
-        return TokenTable(flat, segments, offsets, sum(row.truncated for row in rows))
+    def table(self, texts: Texts, max_length: int) -> TokenTable:
+        """Tokens of ``texts``, each cut to ``max_length`` of them.
 
-    def _tokenise(self, texts: Sequence[Text], max_length: int) -> list[_Row]:
-        first = [text if isinstance(text, str) else text[0] for text in texts]
+        Those of a `TextTable` are written to disk and mapped; they pass the cache by.
+        """
+        streamed = isinstance(texts, TextTable)
+        # One call fills half of the cache at most: one that is larger must not drive out,
+        # row by row, what its own repetition would look for.
+        room = 0 if streamed else _cache.capacity // 2
+        store = ArrowRows() if streamed else MemoryRows()
+        lengths, truncated = Growing(), Growing()
+        paired = False
+        for chunk in _chunks(texts):
+            paired = not isinstance(chunk[0], str)
+            rows, added = self._rows(chunk, max_length, room)
+            room -= added
+            sizes = np.fromiter(map(len, rows), np.int32, len(rows))
+            cut = (sizes & 1).astype(bool)
+            sizes //= 4
+            whole = b"".join(row[:-1] if len(row) & 1 else row for row in rows)
+            store.add(np.frombuffer(whole, np.int32), sizes)
+            lengths.add(sizes)
+            truncated.add(cut)
+        tokens, starts = store.mapped(lengths.whole())
+        return TokenTable(
+            tokens, starts, lengths.whole(), truncated.whole(), paired and self._tells_segments
+        )
+
+    @property
+    def _tells_segments(self) -> bool:
+        return "token_type_ids" in self._tokenizer.model_input_names
+
+    def _rows(self, texts: Sequence[Text], max_length: int, room: int) -> tuple[list[bytes], int]:
+        """The rows of ``texts`` in the cache's form, and how many bytes it took in."""
+        unique = list(dict.fromkeys(texts))
+        keys = list(keys_of(f"{self._digest}:{max_length}", unique)) if room > 0 else []
+        seen = _cache.get(keys) if keys else [None] * len(unique)
+        known = dict(zip(unique, seen, strict=True))
+        unknown = [text for text in unique if known[text] is None]
+        added = 0
+        if unknown:
+            fresh = self._tokenise(unknown, max_length)
+            known.update(zip(unknown, fresh, strict=True))
+            if keys:
+                new = [key for key, row in zip(keys, seen, strict=True) if row is None]
+                added = _cache.put(new, fresh)
+        return [known[text] or b"" for text in texts], added
+
+    def _tokenise(self, texts: list[Text], max_length: int) -> list[bytes]:
+        """Each text as the bytes of its tokens, and one more byte if it was cut."""
         pairs = not isinstance(texts[0], str)
-        second = [text[1] for text in texts] if pairs else None
         with self._lock:
-            encoded = self._tokenizer(
-                first,
-                second,
-                truncation=True,
-                max_length=max_length,
-                return_attention_mask=False,
-            )
-            cut = self._truncated(encoded, first, second, max_length)
+            encode = self._encode if _is_plain(self._tokenizer) else self._call
+            ids, segments, cut = encode(texts, pairs, max_length)
         # A tokenizer without special tokens makes nothing of an empty text.
         ends = (self._tokenizer.eos_token_id, self._tokenizer.pad_token_id, 0)
         empty = [next(token for token in ends if token is not None)]
-        arrays = [np.asarray([ids or empty], dtype=np.int32) for ids in encoded["input_ids"]]
-        if pairs and "token_type_ids" in encoded:
-            arrays = [
-                np.concatenate([ids, np.asarray([types or [0]], dtype=np.int32)])
-                for ids, types in zip(arrays, encoded["token_type_ids"], strict=True)
-            ]
-        return [_Row(array, flag) for array, flag in zip(arrays, cut, strict=True)]
-
-    def _truncated(
-        self, encoded: Any, first: list[str], second: list[str] | None, max_length: int
-    ) -> list[bool]:
-        """Which rows lost tokens; only rows of full length can have."""
-        full = [len(ids) >= max_length for ids in encoded["input_ids"]]
-        if encoded.is_fast:
-            return [
-                flag and bool(row.overflowing)
-                for flag, row in zip(full, encoded.encodings, strict=True)
-            ]
+        ids = [row or empty for row in ids]
+        flat = np.array(list(chain.from_iterable(ids)), np.int32)
+        if segments is not None:
+            above = chain.from_iterable(row or [0] for row in segments)
+            flat |= np.fromiter(above, np.int32, len(flat)) << ID_BITS
+        data = flat.tobytes()
+        ends_at = np.cumsum([0, *(4 * len(row) for row in ids)]).tolist()
         return [
-            flag and len(self._tokenizer(first[i], second and second[i])["input_ids"]) > max_length
-            for i, flag in enumerate(full)
+            data[start:end] + b"\1" if flag else data[start:end]
+            for (start, end), flag in zip(pairwise(ends_at), cut, strict=True)
         ]
 
+    def _encode(self, texts: list[Text], pairs: bool, max_length: int) -> Any:
+        """Ids, segments and cuts straight from the tokenizer's core, without offsets."""
+        # An ordinary call sets up truncation and all else as transformers does.
+        self._tokenizer([""], truncation=True, max_length=max_length)
+        encodings = self._tokenizer.backend_tokenizer.encode_batch_fast(texts)
+        ids = [encoding.ids for encoding in encodings]
+        segments = None
+        if pairs and self._tells_segments:
+            segments = [encoding.type_ids for encoding in encodings]
+        return ids, segments, _cuts(ids, encodings, max_length)
 
-@dataclass(frozen=True)
-class _Row:
-    array: np.ndarray  # (1, n) ids, or (2, n) ids and segments
-    truncated: bool
-
-
-class _Cache:
-    """Rows by tokenizer, length limit and text; the least used go first."""
-
-    def __init__(self, tokens: int) -> None:
-        self._capacity = tokens
-        self._used = 0
-        self._rows: OrderedDict[tuple[Any, Text], _Row] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def get(self, group: Any, texts: Sequence[Text]) -> dict[Text, _Row]:
-        found = {}
-        with self._lock:
-            for text in texts:
-                row = self._rows.get((group, text))
-                if row is not None:
-                    self._rows.move_to_end((group, text))
-                    found[text] = row
-        return found
-
-    def put(self, group: Any, rows: dict[Text, _Row]) -> None:
-        with self._lock:
-            for text, row in rows.items():
-                if (group, text) not in self._rows:
-                    self._rows[group, text] = row
-                    self._used += row.array.size + _TOKENS_PER_ENTRY
-            while self._used > self._capacity:
-                _, row = self._rows.popitem(last=False)
-                self._used -= row.array.size + _TOKENS_PER_ENTRY
-
-    def clear(self) -> None:
-        with self._lock:
-            self._rows.clear()
-            self._used = 0
-
-    def __len__(self) -> int:
-        return len(self._rows)
+    def _call(self, texts: list[Text], pairs: bool, max_length: int) -> Any:
+        """As `_encode`, for tokenizers with ways of their own."""
+        first = [text[0] for text in texts] if pairs else texts
+        second = [text[1] for text in texts] if pairs else None
+        encoded = self._tokenizer(
+            first, second, truncation=True, max_length=max_length, return_attention_mask=False
+        )
+        ids = encoded["input_ids"]
+        segments = encoded.get("token_type_ids") if pairs and self._tells_segments else None
+        if encoded.is_fast:
+            return ids, segments, _cuts(ids, encoded.encodings, max_length)
+        cut = [
+            len(row) >= max_length
+            and len(self._tokenizer(first[i], second and second[i])["input_ids"]) > max_length
+            for i, row in enumerate(ids)
+        ]
+        return ids, segments, cut
 
 
-_cache = _Cache(CACHE_TOKENS)
+def _chunks(texts: Texts) -> Iterator[Sequence[Text]]:
+    if isinstance(texts, TextTable):
+        yield from texts.chunks(_CHUNK)
+    else:
+        for start in range(0, len(texts), _CHUNK):
+            yield texts[start : start + _CHUNK]
+
+
+def _cuts(ids: list[list[int]], encodings: Any, max_length: int) -> list[bool]:
+    """Which rows lost tokens; only rows of full length can have."""
+    return [
+        len(row) >= max_length and bool(encoding.overflowing)
+        for row, encoding in zip(ids, encodings, strict=True)
+    ]
+
+
+def _is_plain(tokenizer: Any) -> bool:
+    """Whether a tokenizer adds nothing of its own to what its core computes."""
+    from transformers import PreTrainedTokenizerFast
+
+    kind = type(tokenizer)
+    return isinstance(tokenizer, PreTrainedTokenizerFast) and all(
+        getattr(kind, name, None) is getattr(PreTrainedTokenizerFast, name, None)
+        for name in ("__call__", "_encode_plus", "_batch_encode_plus", "_convert_encoding")
+    )
 
 
 def clear_tokens() -> None:
-    """Forget all remembered token ids."""
+    """Forget all remembered tokens."""
     _cache.clear()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sklearn_lntune.text.check import Text
+from sklearn_lntune.text.stream import Texts
 
 
 @dataclass(frozen=True)
@@ -15,19 +15,15 @@ class Labelled:
 
     Attributes
     ----------
-    texts : list of str or list of (str, str)
+    texts : list of str, list of (str, str), or TextTable
     codes : ndarray of int of shape (n_rows,)
     weights : ndarray of float of shape (n_rows,)
         Sample weight times class weight.
     """
 
-    texts: list[Text]
+    texts: Texts
     codes: np.ndarray
     weights: np.ndarray
 
     def __len__(self) -> int:
-        return len(self.texts)
-
-    def take(self, rows: np.ndarray) -> Labelled:
-        """Only ``rows``, in their order."""
-        return Labelled([self.texts[i] for i in rows], self.codes[rows], self.weights[rows])
+        return len(self.codes)

@@ -65,7 +65,7 @@ def prepare(
     max_length = resolve_max_length(backbone, params["max_length"])
     placement = place_fit(params["device"], params["precision"], backbone.stored_type)
 
-    data = data.take(np.flatnonzero(data.weights))
+    rows, held_out = np.flatnonzero(data.weights), None
     if settings.early_stopping and validation is None:
         fraction = check_number(
             "validation_fraction",
@@ -74,15 +74,18 @@ def prepare(
             open_low=True,
             open_high=True,
         )
-        data, validation = _held_out(data, fraction, seed)
+        rows, held_out = _held_out(rows, data.codes, fraction, seed)
     table = backbone.tokens.table(data.texts, max_length)
+    train = weighted_rows(table, data, rows)
     valid = None
-    if validation is not None:
+    if held_out is not None:
+        valid = weighted_rows(table, data, held_out)
+    elif validation is not None:
         valid_table = backbone.tokens.table(validation.texts, max_length)
-        valid = weighted_rows(valid_table, validation.codes, validation.weights)
-    if table.n_truncated:
+        valid = weighted_rows(valid_table, validation)
+    if train.table.n_truncated:
         warnings.warn(
-            f"{table.n_truncated} of {len(data)} texts are longer than max_length="
+            f"{train.table.n_truncated} of {len(train)} texts are longer than max_length="
             f"{max_length} tokens and were cut.",
             UserWarning,
             stacklevel=4,
@@ -95,7 +98,7 @@ def prepare(
         placement=placement,
         task=task,
         settings=settings,
-        train=weighted_rows(table, data.codes, data.weights),
+        train=train,
         valid=valid,
         seed=seed,
         callbacks=params["callbacks"],
@@ -105,17 +108,18 @@ def prepare(
     )
 
 
-def _held_out(data: Labelled, fraction: float, seed: int) -> tuple[Labelled, Labelled]:
+def _held_out(
+    rows: np.ndarray, codes: np.ndarray, fraction: float, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Training and validation rows, stratified where the classes allow it."""
-    if len(data) < 2:
+    if len(rows) < 2:
         raise ValueError(
             "early_stopping holds out rows, but there is only one; pass X_val and y_val, or "
             "early_stopping=False."
         )
-    rows = np.arange(len(data))
     options = {"test_size": fraction, "random_state": seed}
     try:
-        train, valid = train_test_split(rows, stratify=data.codes, **options)
+        train, valid = train_test_split(rows, stratify=codes[rows], **options)
     except ValueError:
         warnings.warn(
             "the validation rows are not stratified: the smallest class has too few rows.",
@@ -123,4 +127,4 @@ def _held_out(data: Labelled, fraction: float, seed: int) -> tuple[Labelled, Lab
             stacklevel=5,
         )
         train, valid = train_test_split(rows, **options)
-    return data.take(train), data.take(valid)
+    return train, valid

@@ -11,7 +11,8 @@ import torch
 
 from sklearn_lntune.backbone.trunk import padded
 from sklearn_lntune.text.batches import ordered_batches, shuffled_batches, tensors
-from sklearn_lntune.text.tokens import TokenTable
+from sklearn_lntune.text.table import TokenTable
+from sklearn_lntune.training.labelled import Labelled
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,14 @@ class Rows:
         return len(self.table)
 
 
-def weighted_rows(table: TokenTable, codes: np.ndarray, weights: np.ndarray) -> Rows:
-    """Rows with ``weights`` scaled to mean one, so that learning rates keep their meaning."""
+def weighted_rows(table: TokenTable, data: Labelled, rows: np.ndarray | None = None) -> Rows:
+    """Rows of ``data``, all or some, whose tokens are in ``table``.
+
+    Weights are scaled to mean one, so that learning rates keep their meaning.
+    """
+    codes, weights = data.codes, data.weights
+    if rows is not None and len(rows) < len(table):
+        table, codes, weights = table.take(rows), codes[rows], weights[rows]
     return Rows(table, codes, weights / weights.mean())
 
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis.strategies import integers, lists
 
 from sklearn_lntune.text.batches import ordered_batches, shuffled_batches, tensors
-from sklearn_lntune.text.tokens import TokenTable
+from sklearn_lntune.text.table import TokenTable
 
 LENGTHS = lists(integers(1, 50), min_size=1, max_size=300)
 
@@ -124,7 +124,8 @@ def test_ordered_batches_keep_the_order_of_equal_rows() -> None:
 
 
 def test_tensors_are_the_padded_rows() -> None:
-    table = TokenTable(np.array([5, 6, 7], np.int32), None, np.array([0, 1, 3]), 0)
+    starts, lengths = np.array([0, 1]), np.array([1, 2])
+    table = TokenTable(np.array([5, 6, 7], np.int32), starts, lengths, np.zeros(2, bool))
     inputs = tensors(table, np.array([1, 0]), 9, torch.device("cpu"))
     assert inputs["input_ids"].tolist() == [[6, 7], [5, 9]]
     assert inputs["attention_mask"].tolist() == [[1, 1], [1, 0]]

@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 from conftest import WORDS
 from hypothesis import given, settings
-from hypothesis.strategies import data, integers, lists, sampled_from, tuples
+from hypothesis.strategies import integers, lists, sampled_from, tuples
 
 from sklearn_lntune.text import tokens as tokens_module
-from sklearn_lntune.text.tokens import Tokens, TokenTable, _Cache, _Row, clear_tokens
+from sklearn_lntune.text.cache import ENTRY_BYTES, RowCache
+from sklearn_lntune.text.table import ID_BITS, TokenTable
+from sklearn_lntune.text.tokens import Tokens, clear_tokens
 
 SENTENCES = lists(sampled_from([*WORDS, "unheard"]), max_size=12).map(" ".join)
-EMPTY = 64  # what an entry of the cache counts beside its tokens
 
 
 class Counting:
@@ -48,16 +49,18 @@ def tokenizer(load: Callable[..., Any]) -> Any:
 
 @pytest.fixture(autouse=True)
 def _own_cache(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tokens_module, "_cache", _Cache(100_000))
+    monkeypatch.setattr(tokens_module, "_cache", RowCache(100_000))
 
 
 def rows_of(table: TokenTable) -> list[list[int]]:
-    return [part.tolist() for part in np.split(table.ids, table.offsets[1:-1])]
+    whole = [np.frombuffer(table.key(row), np.int32) for row in range(len(table))]
+    return [(tokens & (2**ID_BITS - 1)).tolist() for tokens in whole]
 
 
 def segments_of(table: TokenTable) -> list[list[int]]:
-    assert table.segments is not None
-    return [part.tolist() for part in np.split(table.segments, table.offsets[1:-1])]
+    assert table.with_segments
+    whole = [np.frombuffer(table.key(row), np.int32) for row in range(len(table))]
+    return [(tokens >> ID_BITS).tolist() for tokens in whole]
 
 
 def own_output(tokenizer: Any, text: Any, max_length: int) -> Any:
@@ -102,12 +105,12 @@ def test_table_of_pairs_tells_the_sentences_apart(
 def test_pairs_without_token_types_have_no_segments(load: Callable[..., Any]) -> None:
     plain = load(model_input_names=["input_ids", "attention_mask"])
     table = Tokens(plain, "no types").table([("good", "bad")], 10)
-    assert table.segments is None
+    assert not table.with_segments
     assert rows_of(table) == [plain("good", "bad")["input_ids"]]
 
 
 def test_texts_have_no_segments(tokenizer: Any) -> None:
-    assert Tokens(tokenizer, "d").table(["good", "bad"], 10).segments is None
+    assert not Tokens(tokenizer, "d").table(["good", "bad"], 10).with_segments
 
 
 def test_repeated_texts_are_tokenised_once_and_stay_in_place(tokenizer: Any) -> None:
@@ -137,7 +140,7 @@ def test_other_lengths_tokenizers_and_pairs_are_not_mixed_up(tokenizer: Any) -> 
     text = "good bad sun rain"
     assert rows_of(Tokens(counting, "d").table([text], 4)) == [[1, 5, 6, 2]]
     assert rows_of(Tokens(counting, "d").table([text], 5)) == [[1, 5, 6, 9, 2]]
-    assert Tokens(counting, "d").table([(text, "")], 5).segments is not None
+    assert Tokens(counting, "d").table([(text, "")], 5).with_segments
     Tokens(counting, "another digest").table([text], 4)
     assert counting.asked == [text, text, (text, ""), text]
 
@@ -150,35 +153,16 @@ def test_clear_tokens_forgets(tokenizer: Any) -> None:
     assert counting.asked == ["good", "good"]
 
 
-def test_a_full_cache_drops_the_least_used() -> None:
-    cache = _Cache(3 * (EMPTY + 6))
-    row = _Row(np.zeros((1, 6), np.int32), False)
-    for text in "abc":
-        cache.put("group", {text: row})
-    cache.get("group", ["a"])
-    cache.put("group", {"d": row})
-    assert list(cache.get("group", list("abcd"))) == ["a", "c", "d"]
-    assert len(cache) == 3
-
-
-def test_a_row_put_twice_counts_once() -> None:
-    cache = _Cache(2 * (EMPTY + 6))
-    row = _Row(np.zeros((1, 6), np.int32), False)
-    for text in "aaab":
-        cache.put("group", {text: row})
-    assert list(cache.get("group", ["a", "b"])) == ["a", "b"]
-
-
-@pytest.mark.parametrize("capacity", [0, 2 * EMPTY])
+@pytest.mark.parametrize("capacity", [0, 2 * ENTRY_BYTES, 10 * ENTRY_BYTES])
 def test_table_is_right_where_the_cache_cannot_hold_it(
     tokenizer: Any, texts: list[str], capacity: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cache = _Cache(capacity)
+    cache = RowCache(capacity)
     monkeypatch.setattr(tokens_module, "_cache", cache)
     monkeypatch.setattr(tokens_module, "_CHUNK", 3)
     table = Tokens(tokenizer, "d").table(texts, 6)
     assert rows_of(table) == [own_output(tokenizer, text, 6)["input_ids"] for text in texts]
-    assert len(cache) * EMPTY <= capacity
+    assert len(cache) * ENTRY_BYTES <= cache.held <= capacity
 
 
 def test_an_empty_text_keeps_its_special_tokens(tokenizer: Any) -> None:
@@ -236,30 +220,6 @@ def test_threads_at_once_get_equal_tables(tokenizer: Any, texts: list[str]) -> N
         own = [own_output(tokenizer, text, max_length)["input_ids"] for text in texts]
         for i, table in enumerate(made):
             assert rows_of(table) == own[i:] + own[:i]
-
-
-@settings(deadline=None)
-@given(drawn=data())
-def test_padded_equals_the_slow_way(drawn: Any) -> None:
-    token_rows = drawn.draw(lists(lists(integers(0, 9), min_size=1, max_size=6), min_size=1))
-    chosen = drawn.draw(lists(integers(0, len(token_rows) - 1), min_size=1, max_size=6))
-    flat = np.array([token for row in token_rows for token in row], dtype=np.int32)
-    offsets = np.cumsum([0, *map(len, token_rows)])
-    table = TokenTable(flat, (flat % 2).astype(np.uint8), offsets, 0)
-    width = max(len(token_rows[row]) for row in chosen)
-
-    def slow(value: Callable[[int], int], fill: int) -> list[list[int]]:
-        found = []
-        for row in chosen:
-            cells = [value(token) for token in token_rows[row]]
-            found.append(cells + [fill] * (width - len(cells)))
-        return found
-
-    inputs = table.padded(np.array(chosen), pad_id=7)
-    assert inputs["input_ids"].tolist() == slow(lambda token: token, 7)
-    assert inputs["attention_mask"].tolist() == slow(lambda token: 1, 0)
-    assert inputs["token_type_ids"].tolist() == slow(lambda token: token % 2, 0)
-    assert {array.dtype for array in inputs.values()} == {np.dtype(np.int64)}
 
 
 def test_padded_has_token_types_only_for_segments(tokenizer: Any) -> None:

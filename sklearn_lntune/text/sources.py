@@ -1,0 +1,192 @@
+"""Tables that are read a batch at a time: datasets of Hugging Face, files in Parquet."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+import weakref
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any, TypeAlias
+
+#: Cells by column.
+Batch: TypeAlias = dict[str, list[Any]]
+READ_ROWS = 8192  # rows a batch
+
+
+class Source(ABC):
+    """A table of named columns.
+
+    Attributes
+    ----------
+    names : list of str
+        All columns.
+    strings : list of str
+        Those that hold text.
+    n_rows : int or None
+        None if only reading it all can tell.
+    class_numbers : list of str
+        Columns whose numbers stand for names of classes.
+    """
+
+    names: list[str]
+    strings: list[str]
+    n_rows: int | None
+    class_numbers: Sequence[str] = ()
+
+    @abstractmethod
+    def batches(self, columns: Sequence[str]) -> Iterator[Batch]:
+        """The rows in order, with ``columns`` alone."""
+
+    def kept(self, columns: Sequence[str]) -> Source:
+        """A source that can be read again: this one, or else a copy in a file."""
+        return self
+
+
+class _Dataset(Source):
+    """A ``datasets.Dataset``."""
+
+    def __init__(self, dataset: Any) -> None:
+        self.names = list(dataset.column_names)
+        self.n_rows = len(dataset)
+        _describe(self, dataset.features)
+        # A transform of the user's own may need the columns that we do not.
+        self._own = dataset.format["type"] == "custom"
+        self._dataset = dataset if self._own else dataset.with_format(None)
+
+    def batches(self, columns: Sequence[str]) -> Iterator[Batch]:
+        chosen = self._dataset if self._own else self._dataset.select_columns(list(columns))
+        yield from chosen.iter(READ_ROWS)
+
+
+class _Streaming(Source):
+    """A ``datasets.IterableDataset``, which each call of `batches` begins anew."""
+
+    def __init__(self, dataset: Any) -> None:
+        self.n_rows = None
+        self._dataset = dataset.with_format(None)
+        self._begun: Iterator[Batch] | None = None
+        if dataset.column_names is not None and dataset.features is not None:
+            self.names = list(dataset.column_names)
+            _describe(self, dataset.features)
+            return
+        # Only rows tell; these must not be read twice.
+        rows = self._dataset.iter(READ_ROWS)
+        first: Batch = next(rows, {})
+        self._begun = chain([first] if first else [], rows)
+        self.names = list(first)
+        self.strings = [name for name, cells in first.items() if isinstance(cells[0], str)]
+
+    def batches(self, columns: Sequence[str]) -> Iterator[Batch]:
+        begun, self._begun = self._begun, None
+        for batch in begun or self._dataset.iter(READ_ROWS):
+            yield {name: batch[name] for name in columns}
+
+    def kept(self, columns: Sequence[str]) -> Source:
+        import pyarrow as pa
+        from pyarrow import parquet
+
+        folder = tempfile.mkdtemp(prefix="sklearn_lntune-")
+        remove = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        file, writer = Path(folder, "rows.parquet"), None
+        try:
+            for batch in self.batches(columns):
+                table = pa.Table.from_pydict(batch, schema=writer and writer.schema)
+                if writer is None:
+                    writer = parquet.ParquetWriter(file, table.schema)
+                writer.write_table(table)
+        except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+            raise TypeError(f"the cells of a column of X are not of one kind: {error}.") from error
+        finally:
+            if writer is not None:
+                writer.close()
+        if writer is None:
+            raise ValueError("X holds no texts (0 sample(s)).")
+        copy = _Parquet([file])
+        copy.class_numbers = self.class_numbers
+        remove.detach()
+        weakref.finalize(copy, shutil.rmtree, folder, ignore_errors=True)
+        return copy
+
+
+class _Parquet(Source):
+    """Files in Parquet, one after another."""
+
+    def __init__(self, files: list[Path]) -> None:
+        from pyarrow import ArrowInvalid, parquet, types
+
+        self._files = files
+        self.n_rows = 0
+        self.names, self.strings = [], []
+        for file in files:
+            try:
+                with parquet.ParquetFile(file) as opened:
+                    schema, n_rows = opened.schema_arrow, opened.metadata.num_rows
+            except ArrowInvalid as error:
+                raise ValueError(f"{file} is no Parquet file: {error}") from error
+            self.n_rows += n_rows
+            names = schema.names
+            if file == files[0]:
+                self.names = names
+                kinds = {
+                    each.name: each.type.value_type if types.is_dictionary(each.type) else each.type
+                    for each in schema
+                }
+                self.strings = [
+                    name
+                    for name, kind in kinds.items()
+                    if types.is_string(kind) or types.is_large_string(kind)
+                ]
+            elif names != self.names:
+                raise ValueError(
+                    f"the Parquet files differ in their columns: {files[0].name} has {self.names}, "
+                    f"{file.name} has {names}."
+                )
+
+    def batches(self, columns: Sequence[str]) -> Iterator[Batch]:
+        from pyarrow import parquet
+
+        for file in self._files:
+            with parquet.ParquetFile(file, pre_buffer=False) as opened:
+                for batch in opened.iter_batches(READ_ROWS, columns=list(columns)):
+                    yield batch.to_pydict()
+
+
+def _describe(source: Source, features: Any) -> None:
+    """Note which columns hold text, and which the numbers of classes."""
+    kinds = {name: getattr(feature, "dtype", None) for name, feature in features.items()}
+    source.strings = [name for name, kind in kinds.items() if kind in ("string", "large_string")]
+    source.class_numbers = [name for name, feature in features.items() if hasattr(feature, "names")]
+
+
+def open_source(X: Any) -> Source | None:
+    """``X`` as a source if it is a table to be read in batches, else None.
+
+    Raises
+    ------
+    ValueError
+        If ``X`` is a path, but not of Parquet files with the same columns.
+    """
+    if isinstance(X, os.PathLike) or (isinstance(X, str) and _looks_like_a_path(X)):
+        return _Parquet(_files(Path(X)))
+    datasets = sys.modules.get("datasets")  # who has none of theirs need not import it
+    if datasets is not None and isinstance(X, datasets.Dataset):
+        return _Dataset(X)
+    if datasets is not None and isinstance(X, datasets.IterableDataset):
+        return _Streaming(X)
+    return None
+
+
+def _looks_like_a_path(X: str) -> bool:
+    return X.endswith(".parquet") or os.path.isdir(X)
+
+
+def _files(path: Path) -> list[Path]:
+    files = [path] if path.is_file() else sorted(path.rglob("*.parquet"))
+    if not files:
+        raise ValueError(f"X={str(path)!r} is no Parquet file, nor a folder with one.")
+    return files

@@ -1,0 +1,160 @@
+"""The tokens of many rows, end to end: in memory, or in an Arrow file that is mapped."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import tempfile
+import weakref
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sklearn_lntune.text.growing import Growing
+
+#: A token is one int32: its id in the lower bits, above them the sentence of a pair that
+#: it belongs to. No vocabulary comes near 16 million.
+ID_BITS = 24
+_ID = (1 << ID_BITS) - 1
+
+
+@dataclass(frozen=True)
+class TokenTable:
+    """The tokens of many rows.
+
+    Attributes
+    ----------
+    tokens : ndarray of int32 of shape (n_tokens,)
+        Ids with the sentence above `ID_BITS`; may hold other rows, too.
+    starts : ndarray of int64 of shape (n_rows,)
+        Row ``i`` is ``tokens[starts[i]:starts[i] + lengths[i]]``.
+    lengths : ndarray of int32 of shape (n_rows,)
+        Tokens a row.
+    truncated : ndarray of bool of shape (n_rows,)
+        Rows that were longer than ``max_length``.
+    with_segments : bool
+        Whether the model is told the sentences of a pair apart.
+    """
+
+    tokens: np.ndarray
+    starts: np.ndarray
+    lengths: np.ndarray
+    truncated: np.ndarray
+    with_segments: bool = False
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    @property
+    def n_truncated(self) -> int:
+        """How many rows were longer than ``max_length``."""
+        return int(self.truncated.sum())
+
+    def take(self, rows: np.ndarray) -> TokenTable:
+        """Only ``rows``, in their order; the tokens themselves are shared."""
+        return dataclasses.replace(
+            self,
+            starts=self.starts[rows],
+            lengths=self.lengths[rows],
+            truncated=self.truncated[rows],
+        )
+
+    def key(self, row: int) -> bytes:
+        """What the row holds: equal for rows that the model cannot tell apart."""
+        start = self.starts[row]
+        return self.tokens[start : start + self.lengths[row]].tobytes()
+
+    def padded(self, rows: np.ndarray, pad_id: int) -> dict[str, np.ndarray]:
+        """The model's inputs for ``rows``, padded on the right to their longest."""
+        starts, lengths = self.starts[rows], self.lengths[rows]
+        column = np.arange(max(int(lengths.max()), 1))
+        mask = column < lengths[:, None]
+        tokens = self.tokens[np.where(mask, starts[:, None] + column, starts[:1, None])]
+        inputs = {
+            "input_ids": np.where(mask, tokens & _ID, pad_id).astype(np.int64),
+            "attention_mask": mask.astype(np.int64),
+        }
+        if self.with_segments:
+            segments = np.where(mask, tokens >> ID_BITS, 0)
+            inputs["token_type_ids"] = segments.astype(np.int64)
+        return inputs
+
+
+def joined(tables: Sequence[TokenTable]) -> TokenTable:
+    """The rows of ``tables``, one table after the other, with no tokens but theirs."""
+    lengths = np.concatenate([table.lengths for table in tables])
+    ends = np.cumsum(lengths, dtype=np.int64)
+    starts = ends - lengths
+    tokens = np.empty(ends[-1], np.int32)
+    done = 0
+    for table in tables:
+        own = starts[done : done + len(table)]
+        shift = np.repeat(table.starts - own, table.lengths)
+        first, last = own[0], own[-1] + int(table.lengths[-1])
+        tokens[first:last] = table.tokens[np.arange(first, last) + shift]
+        done += len(table)
+    truncated = np.concatenate([table.truncated for table in tables])
+    return TokenTable(tokens, starts, lengths, truncated, tables[0].with_segments)
+
+
+class MemoryRows:
+    """Rows added chunk by chunk to one array."""
+
+    def __init__(self) -> None:
+        self._tokens = Growing()
+
+    def add(self, tokens: np.ndarray, lengths: np.ndarray) -> None:
+        """Append rows."""
+        self._tokens.add(tokens)
+
+    def mapped(self, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """All tokens, and where each row starts."""
+        starts = np.cumsum(lengths, dtype=np.int64)
+        starts -= lengths
+        return self._tokens.whole(), starts
+
+
+class ArrowRows:
+    """Rows written chunk by chunk to an Arrow file, a list of int32 each.
+
+    The file lies in a temporary folder, which goes with the last table over it.
+    """
+
+    def __init__(self) -> None:
+        import pyarrow as pa
+
+        folder = tempfile.mkdtemp(prefix="sklearn_lntune-")
+        self._remove = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        self._folder, self._file = folder, str(Path(folder, "tokens.arrow"))
+        self._writer = pa.ipc.new_file(self._file, pa.schema({"tokens": pa.list_(pa.int32())}))
+
+    def add(self, tokens: np.ndarray, lengths: np.ndarray) -> None:
+        """Append rows."""
+        import pyarrow as pa
+
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+        rows = pa.ListArray.from_arrays(offsets, tokens)
+        self._writer.write_batch(pa.record_batch({"tokens": rows}))
+
+    def mapped(self, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The mapped file as one array of int32, and where in it each row starts."""
+        import pyarrow as pa
+
+        self._writer.close()
+        whole = pa.memory_map(self._file).read_buffer()
+        tokens = np.frombuffer(whole, np.int32, whole.size // 4)
+        self._remove.detach()
+        weakref.finalize(tokens, shutil.rmtree, self._folder, ignore_errors=True)
+        starts = np.empty(len(lengths), np.int64)
+        reader = pa.ipc.open_file(pa.BufferReader(whole))
+        done = 0
+        for number in range(reader.num_record_batches):
+            rows: Any = reader.get_batch(number).column(0)
+            # Arrow aligns what it writes, so the values stand at a whole int32.
+            first = (rows.values.buffers()[1].address - whole.address) // 4
+            starts[done : done + len(rows)] = rows.offsets.to_numpy()[:-1] + first
+            done += len(rows)
+        return tokens, starts
