@@ -150,13 +150,18 @@ class Network(nn.Module):
         return self
 
     def forward(
-        self, sample_weight: Any = None, trunk: torch.Tensor | None = None, **inputs: torch.Tensor
+        self,
+        sample_weight: Any = None,
+        trunk: torch.Tensor | None = None,
+        own: torch.Tensor | None = None,
+        **inputs: torch.Tensor,
     ) -> torch.Tensor:
         """Logits of shape (n_rows, n_outputs), in the type of the delta.
 
         skorch hands over all that a batch holds, so ``sample_weight`` comes along unused.
+        ``own`` says which rows of a batch these are, where other processes compute the rest.
         """
-        return self.head(self._dropped(self.pool(trunk, **inputs)))
+        return self.head(self._dropped(self.pool(trunk, **inputs), own))
 
     def pool(self, trunk: torch.Tensor | None = None, **inputs: torch.Tensor) -> torch.Tensor:
         """What the head reads: one vector a row.
@@ -204,11 +209,14 @@ class Network(nn.Module):
             return contextlib.nullcontext()
         return torch.autocast(next(self.parameters()).device.type, self.autocast)
 
-    def _dropped(self, pooled: torch.Tensor) -> torch.Tensor:
+    def _dropped(self, pooled: torch.Tensor, own: torch.Tensor | None) -> torch.Tensor:
         if not self.training or not self.dropout:
             return pooled
-        kept = torch.empty(pooled.shape, dtype=torch.float32)
+        rows = pooled if own is None else own
+        kept = torch.empty(len(rows), *pooled.shape[1:], dtype=torch.float32)
         kept.bernoulli_(1 - self.dropout, generator=self.generator)
+        if own is not None:
+            kept = kept[own]
         return pooled * kept.to(pooled) / (1 - self.dropout)
 
 
@@ -229,13 +237,18 @@ class NativeNetwork(Network):
         self.embedding_size = head.in_features
         head.register_forward_pre_hook(self._before_head)
         self.head = head
-        # What the head read last; a thread's own, since threads share a network.
+        # What the head read last and reads next; a thread's own, since threads share a network.
         self._last = threading.local()
 
     def forward(
-        self, sample_weight: Any = None, trunk: torch.Tensor | None = None, **inputs: torch.Tensor
+        self,
+        sample_weight: Any = None,
+        trunk: torch.Tensor | None = None,
+        own: torch.Tensor | None = None,
+        **inputs: torch.Tensor,
     ) -> torch.Tensor:
         """Logits of shape (n_rows, n_outputs), in the type of the delta."""
+        self._last.own = own
         logits: torch.Tensor = self._run(trunk, inputs).logits
         return logits.to(self.delta_type)
 
@@ -250,7 +263,7 @@ class NativeNetwork(Network):
         self, module: nn.Module, inputs: tuple[torch.Tensor, ...]
     ) -> tuple[torch.Tensor, ...]:
         self._last.pooled = inputs[0].detach()
-        return (self._dropped(inputs[0]),)
+        return (self._dropped(inputs[0], self._last.own),)
 
 
 def build_network(
