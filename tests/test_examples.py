@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from launching import ROOT, launch
 
-ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
 
 
@@ -48,6 +48,24 @@ def test_tuning_methods(default_backbone: str, capsys: pytest.CaptureFixture[str
 def test_save_and_share(default_backbone: str, capsys: pytest.CaptureFixture[str]) -> None:
     runpy.run_path(str(EXAMPLES / "save_and_share.py"), run_name="__main__")
     assert "transformers folder" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_many_devices_and_one(
+    default_backbone: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("accelerate")
+    runpy.run_path(str(EXAMPLES / "many_devices.py"), run_name="__main__")
+    alone = capsys.readouterr().out
+    assert re.fullmatch(r"accuracy after 16 steps: 0\.\d+\n", alone)
+    launched = launch(EXAMPLES / "many_devices.py", folder=tmp_path)
+    assert launched.returncode == 0, launched.stderr[-4000:]
+    summed = re.search(r"each step summed (\d+\.\d) kB", launched.stdout)
+    assert summed is not None
+    assert 40 < float(summed[1]) < 60
+    accuracies = re.findall(r"accuracy after 16 steps: (0\.\d+)", launched.stdout)
+    assert len(accuracies) == 1  # of the main process only
+    assert float(accuracies[0]) == pytest.approx(float(alone.split()[-1]), abs=0.01)
 
 
 @pytest.mark.slow

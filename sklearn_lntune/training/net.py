@@ -181,7 +181,8 @@ class DeltaNet(NeuralNetClassifier):
         self._batches_pending += 1
         self._rows_pending += n_rows(batch)
         self._rows_seen += n_rows(batch)
-        due = self._batches_pending == self.settings.accumulate or self._rows_seen == self._rows_total
+        last = self._rows_seen == self._rows_total
+        due = last or self._batches_pending == self.settings.accumulate
         n_bytes = self.ranks.sum_([result["loss"], *(self._gradients() if due else ())])
         if not torch.isfinite(result["loss"]):
             self._diverged(f"the loss is {result['loss'].item()}")

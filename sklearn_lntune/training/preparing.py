@@ -115,13 +115,14 @@ def prepare(
 def _call(job: Job) -> dict[str, Any]:
     """What must be the same in all processes of a fit, by the name its user knows it by."""
     sets = [rows for rows in (job.train, job.valid) if rows is not None]
-    settings = dataclasses.replace(job.settings, scoring=None)  # the main process scores
+    settings = dataclasses.replace(job.settings, scoring=None)  # the main process decides
+    fixed = (as_plain(job.methods), settings, job.pooling, str(job.placement.train_type))
     return {
         "X": [(each.table.ids, each.table.segments, each.table.offsets) for each in sets],
         "y": (job.task.classes.tolist(), [each.codes for each in sets]),
         "sample_weight or class_weight": [each.weights for each in sets],
         "the backbone": (job.backbone.fingerprint, job.backbone.tokenizer_fingerprint),
-        "a parameter": (as_plain(job.methods), settings, job.pooling, str(job.placement.train_type)),
+        "a parameter": fixed,
         "the delta to go on from": (job.start, job.moments),
     }
 
