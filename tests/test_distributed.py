@@ -34,6 +34,7 @@ EQUAL: dict[str, dict[str, Any]] = {
     "lower blocks kept": {"tuning": LayerNormTuning(layers=1), "dropout": 0.3, "max_epochs": 4},
     "all weights": {"tuning": "full", "lr": 1e-3},
     "from where one left off": {"warm_start": True},
+    "in parts": {"dropout": 0.3},
 }
 
 
@@ -58,6 +59,8 @@ def cases(
     weights = np.random.default_rng(0).uniform(0.1, 5, 37)
     made["sample weights"]["args"] = args | {"sample_weight": weights}
     made["from where one left off"]["calls"] = ["fit", "fit"]
+    made["in parts"]["calls"] = ["partial_fit", "partial_fit"]
+    made["in parts"]["args"] = args | {"classes": ["blue", "green", "red"]}
     add("no seed", {"random_state": None, "dropout": 0.3})
     add("float32", {"precision": "float32"})
     add("NaN in one process", {}, spoil={"deed": "NaN", "rank": 1, "at": 4})

@@ -185,6 +185,11 @@ def find_ranks(distributed: Any) -> Ranks:
         If it is no bool, or the processes that were launched cannot work together.
     ImportError
         If accelerate is not installed.
+
+    Examples
+    --------
+    >>> find_ranks(False).size
+    1
     """
     if not isinstance(distributed, bool | np.bool_):
         raise ValueError(f"distributed must be True or False; got {distributed!r}.")
