@@ -126,6 +126,10 @@ class LNTunedTransformerClassifier(
         They see real epochs and batches, and may end the fit as skorch's do.
     device : str, default="auto"
         ``"auto"`` is CUDA where there is one, then Apple's GPU, then the CPU.
+    distributed : bool, default=False
+        Whether all processes that ``accelerate launch`` started fit together, each a share
+        of every batch; ``batch_size`` stays that of the whole. In a script that runs by
+        itself, the plain fit.
     precision : {"auto", "bfloat16", "float32", "float64"}, default="auto"
         Type of the frozen weights. ``"auto"`` trains in bfloat16 where the hardware has
         it and predicts in float32. What is learnt is always float32 (float64 under
@@ -223,6 +227,7 @@ class LNTunedTransformerClassifier(
         scoring: Any = "loss",
         callbacks: Any = None,
         device: Any = "auto",
+        distributed: bool = False,
         precision: str = "auto",
         revision: str | None = None,
         trust_remote_code: bool = False,
@@ -255,6 +260,7 @@ class LNTunedTransformerClassifier(
         self.scoring = scoring
         self.callbacks = callbacks
         self.device = device
+        self.distributed = distributed
         self.precision = precision
         self.revision = revision
         self.trust_remote_code = trust_remote_code

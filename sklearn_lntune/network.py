@@ -177,6 +177,7 @@ class Network(nn.Module):
         trunk: torch.Tensor | None = None,
         fits: torch.Tensor | None = None,
         kept: torch.Tensor | None = None,
+        own: torch.Tensor | None = None,
         **inputs: torch.Tensor,
     ) -> torch.Tensor:
         """Logits of shape (n_rows, n_outputs), in the type of the delta.
@@ -191,10 +192,12 @@ class Network(nn.Module):
             The fit that each row belongs to.
         kept : torch.Tensor of shape (n_rows, embedding_size), optional
             Factors of dropout, in place of those that the network would draw.
+        own : torch.Tensor of bool, optional
+            Which rows of a batch these are, where other processes compute the rest.
         """
         pooled = self.pool(trunk, fits, **inputs)
         if kept is None and self.training and self.dropout:
-            kept = self.dropout_factors(len(pooled))
+            kept = self.dropout_factors(pooled.shape, own)
         with assigned(fits):
             return self.head(pooled if kept is None else pooled * kept)
 
@@ -255,10 +258,17 @@ class Network(nn.Module):
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, self.autocast)
 
-    def dropout_factors(self, n_rows: int) -> torch.Tensor:
-        """What pooled vectors are multiplied by in a training step, drawn anew."""
-        kept = torch.empty(n_rows, self.embedding_size, dtype=torch.float32)
+    def dropout_factors(
+        self, shape: Sequence[int], own: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """What vectors of ``shape`` are multiplied by in a training step, drawn anew.
+
+        Where they are only some rows of a batch, ``own`` says which; it is drawn for all.
+        """
+        n_rows = shape[0] if own is None else len(own)
+        kept = torch.empty(n_rows, *shape[1:], dtype=torch.float32)
         kept.bernoulli_(1 - self.dropout, generator=self.generator)
+        kept = kept if own is None else kept[own]
         return kept.to(self.device, self.delta_type) / (1 - self.dropout)
 
 
@@ -279,7 +289,7 @@ class NativeNetwork(Network):
         self.embedding_size = head.in_features
         head.register_forward_pre_hook(self._before_head)
         self.head = head
-        # What the head read last; a thread's own, since threads share a network.
+        # What the head read last and reads next; a thread's own, since threads share a network.
         self._last = threading.local()
 
     def forward(
@@ -288,9 +298,11 @@ class NativeNetwork(Network):
         trunk: torch.Tensor | None = None,
         fits: torch.Tensor | None = None,
         kept: torch.Tensor | None = None,
+        own: torch.Tensor | None = None,
         **inputs: torch.Tensor,
     ) -> torch.Tensor:
         """Logits of shape (n_rows, n_outputs), in the type of the delta."""
+        self._last.own = own
         logits: torch.Tensor = self._run(trunk, inputs).logits
         return logits.to(self.delta_type)
 
@@ -313,9 +325,7 @@ class NativeNetwork(Network):
         self._last.pooled = read.detach()
         if not self.training or not self.dropout:
             return inputs
-        # Heads of decoders read every token.
-        factors = self.dropout_factors(read.shape[:-1].numel())
-        return (read * factors.view_as(read),)
+        return (read * self.dropout_factors(read.shape, self._last.own),)
 
 
 def build_network(

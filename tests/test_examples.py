@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from launching import ROOT, launch
 
-ROOT = Path(__file__).parent.parent
+from sklearn_lntune.datasets import load_support_tickets
+
 EXAMPLES = ROOT / "examples"
 
 
@@ -48,6 +50,25 @@ def test_tuning_methods(default_backbone: str, capsys: pytest.CaptureFixture[str
 def test_save_and_share(default_backbone: str, capsys: pytest.CaptureFixture[str]) -> None:
     runpy.run_path(str(EXAMPLES / "save_and_share.py"), run_name="__main__")
     assert "transformers folder" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_many_devices_and_one(
+    default_backbone: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("accelerate")
+    runpy.run_path(str(EXAMPLES / "many_devices.py"), run_name="__main__")
+    alone = re.match(r"4 steps, loss (\d\.\d+)\n\[", capsys.readouterr().out)
+    done = launch(EXAMPLES / "many_devices.py", folder=tmp_path)
+    assert done.returncode == 0, done.stderr[-4000:]
+    together = re.findall(r"4 steps, loss (\d\.\d+)\n(\d+\.\d) kB summed a step", done.stdout)
+    assert alone is not None
+    assert len(together) == 1  # only the main process prints
+    loss, kilobytes = map(float, together[0])
+    assert loss == pytest.approx(float(alone[1]), rel=1e-3)
+    n_classes = len(set(load_support_tickets(subset="train", return_X_y=True)[1]))
+    # The gains and biases of MiniLM's 13 norms, the head, the loss and one number more.
+    assert kilobytes == round(4 * (13 * 2 * 384 + n_classes * 385 + 2) / 1000, 1)
 
 
 @pytest.mark.slow

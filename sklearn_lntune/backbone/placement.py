@@ -50,7 +50,9 @@ def delta_type(compute_type: torch.dtype) -> torch.dtype:
     return torch.float64 if compute_type == torch.float64 else torch.float32
 
 
-def place_fit(device: Any, precision: Any, stored_type: torch.dtype) -> Placement:
+def place_fit(
+    device: Any, precision: Any, stored_type: torch.dtype, own: torch.device | None = None
+) -> Placement:
     """The placement of a fit.
 
     Parameters
@@ -61,13 +63,15 @@ def place_fit(device: Any, precision: Any, stored_type: torch.dtype) -> Placemen
     stored_type : torch.dtype
         Of the backbone's files. Sixteen-bit weights also predict in it under "auto",
         since a wider type adds nothing to them.
+    own : torch.device, optional
+        What ``"auto"`` is in this process, where several fit together.
 
     Raises
     ------
     ValueError
         If the device is not there or cannot do the precision.
     """
-    chosen = _device(device)
+    chosen = _device(device, own)
     if precision not in ("auto", *_PRECISIONS):
         raise ValueError(
             f"precision must be 'auto', 'bfloat16', 'float32' or 'float64'; got {precision!r}."
@@ -94,8 +98,10 @@ class MissingDeviceError(ValueError):
     """The device that was asked for is not on this machine."""
 
 
-def _device(device: Any) -> torch.device:
+def _device(device: Any, own: torch.device | None) -> torch.device:
     if isinstance(device, str) and device == "auto":
+        if own is not None:
+            return own
         if torch.cuda.is_available():
             return torch.device("cuda", torch.cuda.current_device())
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")

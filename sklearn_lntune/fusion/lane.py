@@ -53,7 +53,8 @@ class Lane:
         now, self._left = self._left[: settings.accumulate], self._left[settings.accumulate :]
         kept = None
         if settings.dropout:
-            kept = torch.cat([self.network.dropout_factors(len(rows)) for rows in now])
+            size = self.network.embedding_size
+            kept = torch.cat([self.network.dropout_factors((len(rows), size)) for rows in now])
         return np.concatenate(now), kept
 
     def factor(self, step: int) -> float:

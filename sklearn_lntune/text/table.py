@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import shutil
 import tempfile
 import weakref
@@ -19,6 +20,7 @@ from sklearn_lntune.text.growing import Growing
 #: it belongs to. No vocabulary comes near 16 million.
 ID_BITS = 24
 _ID = (1 << ID_BITS) - 1
+_DIGESTED = 1 << 16  # rows at a time
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,14 @@ class TokenTable:
         """What the row holds: equal for rows that the model cannot tell apart."""
         start = self.starts[row]
         return self.tokens[start : start + self.lengths[row]].tobytes()
+
+    def digest(self) -> str:
+        """SHA-256 of what the rows hold, wherever they stand."""
+        digest = hashlib.sha256(np.ascontiguousarray(self.lengths).data)
+        for start in range(0, len(self), _DIGESTED):
+            rows = np.arange(start, min(start + _DIGESTED, len(self)))
+            digest.update(joined([self.take(rows)]).tokens.data)
+        return digest.hexdigest()
 
     def padded(self, rows: np.ndarray, pad_id: int) -> dict[str, np.ndarray]:
         """The model's inputs for ``rows``, padded on the right to their longest."""

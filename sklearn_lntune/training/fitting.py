@@ -17,12 +17,16 @@ from sklearn_lntune.exceptions import TrainingDivergedError
 from sklearn_lntune.network import Network, build_network
 from sklearn_lntune.task import OneLabel
 from sklearn_lntune.training.net import DeltaNet
+from sklearn_lntune.training.ranks import ALONE, Ranks
 from sklearn_lntune.training.report import reporters
 from sklearn_lntune.training.rows import Rows
 from sklearn_lntune.training.settings import Settings
 from sklearn_lntune.tuning.base import TuningMethod
 
-_RECORDED = ("epoch", "n_steps", "lr", "train_loss", "valid_loss", "valid_score", "dur")
+_RECORDED = (
+    *("epoch", "n_steps", "lr", "train_loss", "valid_loss", "valid_score", "dur"),
+    "bytes_a_step",
+)
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,8 @@ class Job:
     #: Where to go on from: learnt values, and the optimiser's moments by name of value.
     start: Mapping[str, np.ndarray] | None = None
     moments: Mapping[str, Mapping[str, np.ndarray]] | None = None
+    #: The processes that fit together.
+    ranks: Ranks = ALONE
 
     @property
     def n_epochs(self) -> int:
@@ -98,11 +104,16 @@ def run(job: Job) -> Outcome:
         pad_id=job.backbone.pad_id,
         n_epochs=job.n_epochs,
         valid=valid,
-        callbacks=[*reporters(job.verbose), *(job.callbacks or ())],
+        callbacks=[
+            *reporters(job.verbose if job.ranks.is_main else 0),
+            *(job.callbacks or ()),
+        ],
+        ranks=job.ranks,
     )
     error: BaseException | None = None
     try:
-        net.train(train, lambda optimizer: _load_moments(optimizer, network, job.moments))
+        with job.ranks.holding_interrupts():
+            net.train(train, lambda optimizer: _load_moments(optimizer, network, job.moments))
     except (KeyboardInterrupt, TrainingDivergedError) as stop:
         error = stop
     except torch.OutOfMemoryError as full:
@@ -148,7 +159,8 @@ def network_of(job: Job, n_fits: int = 1) -> Network:
 
 def trunk_of(job: Job, network: Network) -> Trunk | None:
     """What keeps activations below the lowest block that learns, where that pays."""
-    if not network.lowest_block or job.n_epochs == 1:
+    # Each process computes what enters for all rows, and gains by its own.
+    if not network.lowest_block or job.n_epochs <= job.ranks.size:
         return None
     place = job.placement
     trunk = job.backbone.trunk(

@@ -13,6 +13,7 @@ from skorch.callbacks import EpochTimer, PassthroughScoring
 from sklearn_lntune.network import Network
 from sklearn_lntune.task import OneLabel
 from sklearn_lntune.training.optimizer import build_optimizer
+from sklearn_lntune.training.ranks import ALONE, Ranks, n_rows
 from sklearn_lntune.training.report import EpochLines, ProgressBar
 from sklearn_lntune.training.rows import Batches, Rows
 from sklearn_lntune.training.rules import (
@@ -46,6 +47,8 @@ class DeltaNet(NeuralNetClassifier):
         Epochs that the schedule spans.
     valid : Rows or None
         Scored after each epoch.
+    ranks : Ranks
+        The processes that fit together.
     """
 
     def __init__(
@@ -58,6 +61,7 @@ class DeltaNet(NeuralNetClassifier):
         n_epochs: int,
         valid: Rows | None = None,
         callbacks: Any = None,
+        ranks: Ranks = ALONE,
         **kwargs: Any,
     ) -> None:
         super().__init__(
@@ -77,6 +81,7 @@ class DeltaNet(NeuralNetClassifier):
         self.pad_id = pad_id
         self.n_epochs = n_epochs
         self.valid = valid
+        self.ranks = ranks
 
     # -- what skorch asks for ------------------------------------------------------
 
@@ -112,6 +117,7 @@ class DeltaNet(NeuralNetClassifier):
             next(network.parameters()).device,
             network.delta_type,
             network.generator if training else None,
+            self.ranks,
         )
 
     # -- the loop ------------------------------------------------------------------
@@ -146,8 +152,20 @@ class DeltaNet(NeuralNetClassifier):
     def notify(self, method_name: str, **cb_kwargs: Any) -> None:
         """As skorch's, but tell a callback's wish to stop from the user's Ctrl-C.
 
-        skorch's callbacks (EarlyStopping) end a fit by raising KeyboardInterrupt.
+        skorch's callbacks (EarlyStopping) end a fit by raising KeyboardInterrupt. At the
+        end of an epoch, the main process decides for all.
         """
+        stop = False
+        try:
+            self._notify(method_name, **cb_kwargs)
+        except StopFitError:
+            stop = True
+        if method_name == "on_epoch_end":
+            stop = self.ranks.broadcast(stop or self._patience_spent)
+        if stop:
+            raise StopFitError
+
+    def _notify(self, method_name: str, **cb_kwargs: Any) -> None:
         getattr(self, method_name)(self, **cb_kwargs)
         for _, callback in self.callbacks_:
             try:
@@ -156,16 +174,20 @@ class DeltaNet(NeuralNetClassifier):
                 if isinstance(callback, OWN_CALLBACKS):
                     raise
                 raise StopFitError from stop
-        if method_name == "on_epoch_end" and self._patience_spent:
-            raise StopFitError
 
     def train_step(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
         """Add a batch's gradient; after ``accumulate`` batches, or the epoch's last, step."""
         result = self.train_step_single(batch, **fit_params)
         self._batches_pending += 1
-        self._rows_pending += len(batch[1])
-        self._rows_seen += len(batch[1])
-        if self._batches_pending == self.settings.accumulate or self._rows_seen == self._rows_total:
+        self._rows_pending += n_rows(batch)
+        self._rows_seen += n_rows(batch)
+        last = self._rows_seen == self._rows_total
+        due = last or self._batches_pending == self.settings.accumulate
+        n_bytes = self.ranks.sum_([result["loss"], *(self._gradients() if due else ())])
+        if not torch.isfinite(result["loss"]):
+            self._diverged(f"the loss is {result['loss'].item()}")
+        if due:
+            self._bytes_a_step = n_bytes
             self._step(batch)
         return result
 
@@ -175,21 +197,21 @@ class DeltaNet(NeuralNetClassifier):
         inputs, codes = batch
         logits = self.infer(inputs)
         total = self._losses(logits, codes, inputs, self.settings.label_smoothing).sum()
-        loss = total.detach() / len(codes)
-        if not torch.isfinite(loss):
-            self._diverged(f"the loss is {loss.item()}")
+        loss = total.detach() / n_rows(batch)
         torch.autograd.backward(total)
         return {"loss": loss, "y_pred": logits.detach()}
 
     def get_loss(
         self, y_pred: torch.Tensor, y_true: torch.Tensor, X: Any = None, training: bool = False
     ) -> torch.Tensor:
-        """Weighted mean over the rows of a batch."""
-        return self._losses(y_pred, y_true, X, 0.0).mean()
+        """Weighted mean over the rows of a batch; with several processes, its part of it."""
+        return self._losses(y_pred, y_true, X, 0.0).sum() / n_rows((X, y_true))
 
     def validation_step(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
         """As skorch's, and keep the logits for scoring."""
         result: dict[str, Any] = super().validation_step(batch, **fit_params)
+        result["y_pred"] = self.ranks.spread(result["y_pred"], n_rows(batch))
+        self.ranks.sum_([result["loss"], result["y_pred"]])
         self._valid_logits.append(result["y_pred"].cpu().numpy())
         return result
 
@@ -199,13 +221,21 @@ class DeltaNet(NeuralNetClassifier):
         self._rows_seen, self._rows_total = 0, len(dataset_train)
         self._valid_logits: list[np.ndarray] = []
 
+    def on_batch_end(
+        self, net: Any, batch: Any = None, training: bool = False, **kwargs: Any
+    ) -> None:
+        """Count the rows of all processes, which skorch weighs the losses by."""
+        self.history.record_batch(f"{'train' if training else 'valid'}_batch_size", n_rows(batch))
+
     def on_epoch_end(self, net: Any, dataset_valid: Any = None, **kwargs: Any) -> None:
         """Score, keep the best delta, stop when patience is spent."""
         self.history.record("lr", self.optimizer_.param_groups[0]["lr"])
         self.history.record("n_steps", self.progress_.step)
+        if self.ranks.size > 1:
+            self.history.record("bytes_a_step", self._bytes_a_step)
         if dataset_valid is None:
             return
-        score = self._score(dataset_valid)
+        score = self.ranks.broadcast(self._score(dataset_valid))
         self.history.record("valid_score", score)
         if not self.settings.early_stopping:
             return
@@ -235,6 +265,9 @@ class DeltaNet(NeuralNetClassifier):
         self.optimizer_.step()
         self.progress_.step += 1
         self._reset_step()
+
+    def _gradients(self) -> list[torch.Tensor]:
+        return [p.grad for p in self._parameters if p.grad is not None]
 
     def _reset_step(self) -> None:
         self.optimizer_.zero_grad()

@@ -6,6 +6,7 @@ any training.
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -20,9 +21,10 @@ from sklearn_lntune.checks import check_number
 from sklearn_lntune.task import OneLabel
 from sklearn_lntune.training.fitting import Job
 from sklearn_lntune.training.labelled import Labelled
+from sklearn_lntune.training.ranks import find_ranks
 from sklearn_lntune.training.rows import weighted_rows
 from sklearn_lntune.training.settings import Settings
-from sklearn_lntune.tuning.names import methods_of
+from sklearn_lntune.tuning.names import as_plain, methods_of
 from sklearn_lntune.tuning.plan import plan, warn_of_bad_sums
 
 
@@ -63,7 +65,9 @@ def prepare(
     plan(methods, backbone.anatomy, with_pooler=pooling == "native")  # raises what does not fit
     warn_of_bad_sums(methods)
     max_length = resolve_max_length(backbone, params["max_length"])
-    placement = place_fit(params["device"], params["precision"], backbone.stored_type)
+    ranks = find_ranks(params["distributed"])
+    seed = ranks.broadcast(seed)
+    placement = place_fit(params["device"], params["precision"], backbone.stored_type, ranks.device)
 
     rows, held_out = np.flatnonzero(data.weights), None
     if settings.early_stopping and validation is None:
@@ -90,7 +94,7 @@ def prepare(
             UserWarning,
             stacklevel=4,
         )
-    return Job(
+    job = Job(
         backbone=backbone,
         methods=methods,
         pooling=pooling,
@@ -105,7 +109,25 @@ def prepare(
         verbose=params["verbose"],
         start=start,
         moments=moments,
+        ranks=ranks,
     )
+    ranks.agree(_call(job))
+    return job
+
+
+def _call(job: Job) -> dict[str, Any]:
+    """What must be the same in all processes of a fit, by the name its user knows it by."""
+    sets = [rows for rows in (job.train, job.valid) if rows is not None]
+    settings = dataclasses.replace(job.settings, scoring=None)  # the main process decides
+    fixed = (as_plain(job.methods), settings, job.pooling, str(job.placement.train_type))
+    return {
+        "X": [each.table.digest() for each in sets],
+        "y": (job.task.classes.tolist(), [each.codes for each in sets]),
+        "sample_weight or class_weight": [each.weights for each in sets],
+        "the backbone": (job.backbone.fingerprint, job.backbone.tokenizer_fingerprint),
+        "a parameter": fixed,
+        "the delta to go on from": (job.start, job.moments),
+    }
 
 
 def _held_out(

@@ -13,6 +13,7 @@ from sklearn_lntune.backbone.trunk import padded
 from sklearn_lntune.text.batches import ordered_batches, shuffled_batches, tensors
 from sklearn_lntune.text.table import TokenTable
 from sklearn_lntune.training.labelled import Labelled
+from sklearn_lntune.training.ranks import ALONE, Ranks
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,8 @@ def weighted_rows(table: TokenTable, data: Labelled, rows: np.ndarray | None = N
 class Batches:
     """Iterate over ``rows``: anew each epoch, shuffled when given a generator.
 
-    Each batch is ``(inputs, codes)``; the inputs carry ``sample_weight`` too.
+    Each batch is ``(inputs, codes)``; the inputs carry ``sample_weight`` too. Of several
+    processes, each gets its own rows of it.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class Batches:
         device: torch.device,
         dtype: torch.dtype,
         generator: torch.Generator | None,
+        ranks: Ranks = ALONE,
     ) -> None:
         self.rows = rows
         self.batch_size = batch_size
@@ -71,6 +74,7 @@ class Batches:
         self._codes = torch.from_numpy(rows.codes.astype(np.int64)).to(device)
         self._weights = torch.from_numpy(rows.weights).to(device, dtype)
         self._generator = generator
+        self._ranks = ranks
         self._ordered = [] if generator else self._by_length()
 
     def __len__(self) -> int:
@@ -83,7 +87,8 @@ class Batches:
             if self.rows.states is not None:
                 kept = [self.rows.states[row] for row in rows]
                 inputs["trunk"] = padded(kept, self._device)
-            yield inputs | {"sample_weight": self._weights[at]}, self._codes[at]
+            inputs["sample_weight"] = self._weights[at]
+            yield self._ranks.part(inputs, self._codes[at])
 
     def in_row_order(self, batches: list[np.ndarray]) -> np.ndarray:
         """Join what was computed a batch and undo the ordering by length."""

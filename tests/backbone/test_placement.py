@@ -92,6 +92,12 @@ def test_auto_takes_cuda_then_apple_then_the_cpu(
     assert place_fit("auto", "float32", F32).device == torch.device(device)
 
 
+def test_auto_is_the_process_own_device_where_several_fit_together() -> None:
+    own = torch.device("meta")
+    assert place_fit("auto", "float32", F32, own).device == own
+    assert place_fit("cpu", "float32", F32, own).device == CPU
+
+
 @pytest.mark.parametrize(
     ("device", "placed"),
     [("cuda", "cuda:0"), ("cuda:1", "cuda:1"), (torch.device("cuda", 1), "cuda:1"), ("cpu", "cpu")],

@@ -1,0 +1,184 @@
+from __future__ import annotations
+
+import importlib.util
+import os
+import signal
+import threading
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis.strategies import integers
+from joblib import Parallel, delayed
+
+from sklearn_lntune.training.ranks import ALONE, Launched, Ranks, find_ranks, n_rows
+
+CPU = torch.device("cpu")
+
+
+def ranks(rank: int, size: int, others: float = 0.0) -> Launched:
+    """A process among ``size``; the others together add ``others`` to all that is summed."""
+
+    def reduce(tensor: torch.Tensor, reduction: str) -> torch.Tensor:
+        assert reduction == "sum"
+        return tensor + others
+
+    return Launched(
+        SimpleNamespace(process_index=rank, num_processes=size, device=CPU, reduce=reduce)
+    )
+
+
+def batch(size: int) -> tuple[dict[str, Any], torch.Tensor]:
+    inputs = {
+        "input_ids": torch.arange(2 * size).view(size, 2),
+        "sample_weight": torch.arange(size) + 1.0,
+    }
+    return inputs, torch.arange(size)
+
+
+def counted(part: tuple[dict[str, Any], torch.Tensor]) -> list[int]:
+    """The rows of a part that count."""
+    inputs, codes = part
+    return codes[inputs["sample_weight"] > 0].tolist()
+
+
+@settings(deadline=None)
+@given(n_rows=integers(1, 40), size=integers(2, 9))
+def test_every_row_is_computed_by_one_process(n_rows: int, size: int) -> None:
+    shares = [counted(ranks(rank, size).part(*batch(n_rows))) for rank in range(size)]
+    assert [row for share in shares for row in share] == list(range(n_rows))
+    sizes = [len(share) for share in shares]
+    assert max(sizes) - min(sizes) <= 1
+
+
+@settings(deadline=None)
+@given(size_of_batch=integers(1, 12), size=integers(2, 9))
+def test_no_process_is_without_a_row_and_all_know_the_whole(size_of_batch: int, size: int) -> None:
+    for rank in range(size):
+        inputs, codes = ranks(rank, size).part(*batch(size_of_batch))
+        assert len(codes) == len(inputs["input_ids"]) == len(inputs["sample_weight"]) >= 1
+        assert n_rows((inputs, codes)) == size_of_batch
+        assert torch.arange(size_of_batch)[inputs["own"]].tolist() == codes.tolist()
+        assert inputs["input_ids"][:, 0].tolist() == (2 * codes).tolist()
+
+
+@settings(deadline=None)
+@given(size_of_batch=integers(1, 12), size=integers(2, 9))
+def test_values_spread_over_the_batch_add_up_to_all(size_of_batch: int, size: int) -> None:
+    whole = torch.zeros(size_of_batch, 2)
+    for rank in range(size):
+        mine = ranks(rank, size)
+        _, codes = mine.part(*batch(size_of_batch))
+        whole += mine.spread(torch.stack([codes + 1.0, 2.0 * codes], 1), size_of_batch)
+    expected = torch.arange(size_of_batch, dtype=torch.float32)
+    assert torch.equal(whole, torch.stack([expected + 1, 2 * expected], 1))
+
+
+def test_tensors_are_summed_in_place_in_one_buffer() -> None:
+    tensors = [torch.tensor(1.0), torch.zeros(2, 3), torch.ones(4, requires_grad=True)]
+    mine = ranks(0, 2)
+    mine._accelerator.reduce = lambda flat, how: flat * torch.tensor([1.0] * 11 + [0.0]) * 3
+    assert mine.sum_(tensors) == 4 * (1 + 6 + 4 + 1)
+    assert tensors[0] == 3
+    assert torch.equal(tensors[1], torch.zeros(2, 3))
+    assert torch.equal(tensors[2].detach(), torch.full((4,), 3.0))
+
+
+def test_an_interrupt_elsewhere_is_raised_here_before_anything_is_changed() -> None:
+    value = torch.tensor(1.0)
+    with pytest.raises(KeyboardInterrupt):
+        ranks(0, 2, others=1.0).sum_([value])
+    assert value == 1
+
+
+def test_the_first_interrupt_waits_for_the_next_sum_and_the_second_does_not() -> None:
+    mine = ranks(0, 2)
+    before = signal.getsignal(signal.SIGINT)
+    with mine.holding_interrupts():
+        os.kill(os.getpid(), signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            mine.sum_([torch.tensor(1.0)])
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_interrupts_are_left_alone_outside_the_main_thread() -> None:
+    seen: list[Any] = []
+
+    def enter() -> None:
+        with ranks(0, 2).holding_interrupts():
+            seen.append(signal.getsignal(signal.SIGINT))
+
+    thread = threading.Thread(target=enter)
+    thread.start()
+    thread.join()
+    assert seen == [signal.getsignal(signal.SIGINT)]
+
+
+def test_alone_nothing_is_shared_or_summed() -> None:
+    inputs, codes = batch(3)
+    assert ALONE.part(inputs, codes) == (inputs, codes)
+    assert n_rows((inputs, codes)) == 3
+    assert ALONE.spread(codes, 3) is codes
+    assert ALONE.sum_([codes]) == 0
+    assert ALONE.broadcast(codes) is codes
+    assert ALONE.is_main
+    assert ALONE.device is None
+    ALONE.agree({"X": object()})
+
+
+def test_only_the_first_process_is_the_main_one() -> None:
+    assert [ranks(rank, 3).is_main for rank in range(3)] == [True, False, False]
+
+
+def test_not_distributed_is_alone() -> None:
+    assert find_ranks(False) is ALONE
+
+
+@pytest.mark.parametrize("wrong", ["yes", 1, None])
+def test_distributed_is_a_bool(wrong: Any) -> None:
+    with pytest.raises(ValueError, match=f"distributed must be True or False; got {wrong!r}"):
+        find_ranks(wrong)
+
+
+def test_a_process_that_was_not_launched_is_alone() -> None:
+    pytest.importorskip("accelerate")
+    assert find_ranks(True) is ALONE
+
+
+def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ImportError, match=r"pip install 'sklearn-lntune\[distributed\]'"):
+        find_ranks(True)
+
+
+def test_processes_that_accelerate_does_not_see_are_an_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    accelerate = pytest.importorskip("accelerate")
+    alone = SimpleNamespace(num_processes=1)
+    monkeypatch.setattr(accelerate, "Accelerator", lambda cpu: alone)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ValueError, match="2 processes were launched, but Accelerate sees one"):
+        find_ranks(True)
+
+
+@pytest.mark.parametrize("world_size", ["1", "2"])
+def test_a_parallel_search_around_launched_processes_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, world_size: str
+) -> None:
+    pytest.importorskip("accelerate")
+    monkeypatch.setenv("WORLD_SIZE", world_size)
+    parallel = Parallel(n_jobs=2, backend="threading")
+
+    def found() -> list[Ranks]:
+        return parallel(delayed(find_ranks)(True) for _ in range(2))
+
+    if world_size == "1":
+        assert found() == [ALONE, ALONE]
+    else:
+        with pytest.raises(ValueError, match="cannot fit inside a parallel joblib task"):
+            found()
