@@ -15,7 +15,10 @@ from sklearn_lntune.backbone.pool import Backbone
 from sklearn_lntune.exceptions import TrainingDivergedError
 from sklearn_lntune.network import Network, build_network
 from sklearn_lntune.task import OneLabel
+from sklearn_lntune.training.checkpoint import Checkpoint
+from sklearn_lntune.training.identity import identity
 from sklearn_lntune.training.net import DeltaNet
+from sklearn_lntune.training.optimizer import load_moments, moments_of
 from sklearn_lntune.training.report import reporters
 from sklearn_lntune.training.rows import Rows
 from sklearn_lntune.training.settings import Settings
@@ -43,6 +46,7 @@ class Job:
     #: Where to go on from: learnt values, and the optimiser's moments by name of value.
     start: Mapping[str, np.ndarray] | None = None
     moments: Mapping[str, Mapping[str, np.ndarray]] | None = None
+    checkpoint: Checkpoint | None = None
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,9 @@ class Outcome:
 
 def run(job: Job) -> Outcome:
     """Train ``job`` by itself."""
+    checkpoint = job.checkpoint
+    if checkpoint is not None:
+        checkpoint.claim(identity(job), job.seed)
     generator = torch.Generator().manual_seed(job.seed)
     network = build_network(
         job.backbone,
@@ -96,11 +103,25 @@ def run(job: Job) -> Outcome:
         pad_id=job.backbone.pad_id,
         n_epochs=job.settings.n_epochs(len(job.train)),
         valid=valid,
-        callbacks=[*reporters(job.verbose), *(job.callbacks or ())],
+        callbacks=[
+            *reporters(job.verbose),
+            *(job.callbacks or ()),
+            *(
+                [("checkpoint", checkpoint)] if checkpoint else ()
+            ),  # last: it keeps what they record
+        ],
     )
+
+    def begin(net: DeltaNet) -> None:
+        load_moments(net.optimizer_, network, job.moments or {})
+        if checkpoint is not None:
+            checkpoint.resume(net)
+
     error: BaseException | None = None
     try:
-        net.train(train, lambda optimizer: _load_moments(optimizer, network, job.moments))
+        net.train(train, begin)
+        if checkpoint is not None:
+            checkpoint.finish(net)
     except (KeyboardInterrupt, TrainingDivergedError) as stop:
         error = stop
     except torch.OutOfMemoryError as full:
@@ -116,7 +137,7 @@ def run(job: Job) -> Outcome:
         n_steps=net.progress_.step,
         n_epochs=len(finished),
         embedding_size=network.embedding_size,
-        moments=_moments(net.optimizer_, network),
+        moments=moments_of(net.optimizer_, network),
         error=error,
     )
 
@@ -125,9 +146,16 @@ def _with_trunk(job: Job, network: Network) -> tuple[Rows, Rows | None]:
     """The rows of ``job`` with what enters the lowest block that learns, where that pays."""
     if not network.lowest_block or job.settings.n_epochs(len(job.train)) == 1:
         return job.train, job.valid
+    if job.checkpoint is not None and job.checkpoint.finished:
+        return job.train, job.valid
     place = job.placement
     trunk = job.backbone.trunk(
-        place.train_type, place.device, place.attention(training=True), network.lowest_block
+        place.train_type,
+        place.device,
+        place.attention(training=True),
+        network.lowest_block,
+        # Rounding depends on which texts were computed together, so on earlier fits.
+        fresh=job.checkpoint is not None,
     )
     kept = [trunk.states(rows.table) for rows in (job.train, job.valid) if rows is not None]
     if None in kept or not network.enter_at(trunk, job.train.table, job.backbone.pad_id):
@@ -138,27 +166,3 @@ def _with_trunk(job: Job, network: Network) -> tuple[Rows, Rows | None]:
 
 def _plain(value: Any) -> int | float:
     return int(value) if isinstance(value, int) else float(value)
-
-
-def _moments(
-    optimizer: torch.optim.Optimizer, network: Network
-) -> dict[str, dict[str, np.ndarray]]:
-    return {
-        name: {key: value.cpu().numpy().copy() for key, value in optimizer.state[weight].items()}
-        for name, weight in network.learnt.items()
-        if weight in optimizer.state
-    }
-
-
-def _load_moments(
-    optimizer: torch.optim.Optimizer,
-    network: Network,
-    moments: Mapping[str, Mapping[str, np.ndarray]] | None,
-) -> None:
-    for name, state in (moments or {}).items():
-        if name not in network.learnt:  # of a projection that has been folded away
-            continue
-        weight = network.learnt[name]
-        optimizer.state[weight] = {
-            key: torch.from_numpy(np.array(value)).to(weight.device) for key, value in state.items()
-        }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
 import torch
 
 from sklearn_lntune.network import Network
@@ -38,3 +39,29 @@ def build_optimizer(
         ],
         fused=next(network.parameters()).device.type in ("cpu", "cuda"),
     )
+
+
+def moments_of(
+    optimizer: torch.optim.Optimizer, network: Network
+) -> dict[str, dict[str, np.ndarray]]:
+    """The state of ``optimizer``, by name of what it steps."""
+    return {
+        name: {key: value.cpu().numpy().copy() for key, value in optimizer.state[weight].items()}
+        for name, weight in network.learnt.items()
+        if weight in optimizer.state
+    }
+
+
+def load_moments(
+    optimizer: torch.optim.Optimizer,
+    network: Network,
+    moments: Mapping[str, Mapping[str, np.ndarray]],
+) -> None:
+    """Set what `moments_of` gave."""
+    for name, state in moments.items():
+        if name not in network.learnt:  # of a projection that has been folded away
+            continue
+        weight = network.learnt[name]
+        optimizer.state[weight] = {
+            key: torch.tensor(value).to(weight.device) for key, value in state.items()
+        }

@@ -18,6 +18,7 @@ from sklearn_lntune.backbone.pool import get_backbone
 from sklearn_lntune.backbone.usage import resolve_max_length, resolve_pooling
 from sklearn_lntune.checks import check_number
 from sklearn_lntune.task import OneLabel
+from sklearn_lntune.training.checkpoint import Checkpoint
 from sklearn_lntune.training.fitting import Job
 from sklearn_lntune.training.labelled import Labelled
 from sklearn_lntune.training.rows import weighted_rows
@@ -35,6 +36,7 @@ def prepare(
     seed: int,
     start: Mapping[str, np.ndarray] | None = None,
     moments: Mapping[str, Mapping[str, np.ndarray]] | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> Job:
     """Check ``params``, find the backbone, hold out validation rows, tokenise.
 
@@ -50,12 +52,16 @@ def prepare(
     seed : int
     start, moments : mapping, optional
         Where to go on from.
+    checkpoint : Checkpoint, optional
+        Open. Without a ``random_state``, the seed in it is taken.
 
     Raises
     ------
     ValueError, TypeError
         If a parameter is wrong, by itself or for this backbone.
     """
+    if checkpoint is not None and params["random_state"] is None:
+        seed = checkpoint.seed_or(seed)
     methods = methods_of(params["tuning"])
     settings = Settings.check(methods, params)
     backbone = get_backbone(params["backbone"], params["revision"], params["trust_remote_code"])
@@ -102,6 +108,7 @@ def prepare(
         verbose=params["verbose"],
         start=start,
         moments=moments,
+        checkpoint=checkpoint,
     )
 
 

@@ -116,6 +116,11 @@ class Snapshot:
     Parameters
     ----------
     parameters : sequence of torch.Tensor
+
+    Attributes
+    ----------
+    copies : list of torch.Tensor
+        In the order of ``parameters``.
     """
 
     #: Values copied a step at most, on average; larger deltas are copied less often.
@@ -123,16 +128,16 @@ class Snapshot:
 
     def __init__(self, parameters: Sequence[torch.Tensor]) -> None:
         self._parameters = list(parameters)
-        self._copies = [p.detach().clone() for p in parameters]
+        self.copies = [p.detach().clone() for p in parameters]
         size = sum(p.numel() for p in parameters)
         self._every = max(1, size // self.values_per_step)
 
     def take(self, step: int = 0) -> None:
         """Copy the values, unless ``step`` is one of those passed over."""
         if step % self._every == 0:
-            torch._foreach_copy_(self._copies, [p.detach() for p in self._parameters])
+            torch._foreach_copy_(self.copies, [p.detach() for p in self._parameters])
 
     def restore(self) -> None:
         """Put the copied values back."""
         with torch.no_grad():
-            torch._foreach_copy_(self._parameters, self._copies)
+            torch._foreach_copy_(self._parameters, self.copies)
