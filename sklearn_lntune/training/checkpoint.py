@@ -160,7 +160,8 @@ class Checkpoint(Callback):
             net.history.new_epoch()
             for key, value in row.items():
                 net.history.record(key, decode(value))
-        network.generator.set_state(torch.tensor(arrays["random/epoch"]))
+        self._epoch_began = torch.tensor(arrays["random/epoch"])
+        network.generator.set_state(self._epoch_began)
         net.begun = Begun(
             losses=arrays["batches/train_loss"].tolist(),
             sizes=arrays["batches/train_batch_size"].tolist(),
