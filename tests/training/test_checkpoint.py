@@ -287,7 +287,7 @@ def test_other_data_is_refused(
     tiny_clf(checkpoint=tmp_path).fit(texts, labels)
     validation: dict[str, Any] = {}
     if what == "X":
-        texts = ["good", *texts[1:]]
+        texts = ["bad", *texts[1:]]
     elif what == "y":
         labels = [*labels[1:], labels[0]]
     elif what == "order":
