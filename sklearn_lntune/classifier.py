@@ -46,6 +46,7 @@ _ONE_EPOCH = {
     "schedule": "constant",
     "warmup": 0.0,
     "early_stopping": False,
+    "checkpoint": None,
 }
 
 
@@ -145,6 +146,13 @@ class LNTunedTransformerClassifier(
         0 is silent, 1 shows a progress bar, 2 prints a line an epoch.
     warm_start : bool, default=False
         Whether `fit` goes on from the delta of the previous fit.
+    checkpoint : str or path, optional
+        A folder of this fit's own. `fit` writes its state there, and the same call on the
+        same data goes on from it and ends with the same delta, bit for bit. When a fit is
+        finished, the same call returns its result at once. A call with other data or
+        parameters is refused. `partial_fit` leaves the folder alone.
+    checkpoint_every : int, default=100
+        Optimiser steps between two writings; the end of each epoch is written too.
 
     Attributes
     ----------
@@ -234,6 +242,8 @@ class LNTunedTransformerClassifier(
         random_state: Any = None,
         verbose: int = 0,
         warm_start: bool = False,
+        checkpoint: str | os.PathLike[str] | None = None,
+        checkpoint_every: int = 100,
     ) -> None:
         self.backbone = backbone
         self.tuning = tuning
@@ -267,6 +277,8 @@ class LNTunedTransformerClassifier(
         self.random_state = random_state
         self.verbose = verbose
         self.warm_start = warm_start
+        self.checkpoint = checkpoint
+        self.checkpoint_every = checkpoint_every
 
     # -- fitting -------------------------------------------------------------------
 
@@ -304,7 +316,10 @@ class LNTunedTransformerClassifier(
         Raises
         ------
         ValueError, TypeError
-            If an argument or the data is not as described; before any training.
+            If an argument or the data is not as described, or ``checkpoint`` holds another
+            fit or is in use; before any training.
+        DamagedFileError
+            If ``checkpoint`` is not as it was written.
         TrainingDivergedError
             If the loss becomes NaN or infinite. The last good delta is kept.
         KeyboardInterrupt
@@ -378,11 +393,16 @@ class LNTunedTransformerClassifier(
         """Train, and set the fitted attributes however the training ended."""
         # torch and transformers are imported from here on only.
         from sklearn_lntune.fusion.entering import run
+        from sklearn_lntune.training.checkpoint import opened
         from sklearn_lntune.training.preparing import prepare
+        from sklearn_lntune.training.ranks import find_ranks
 
-        seed = self._seed(steps_before)
-        job = prepare(params, task, data, validation, seed=seed, start=start, moments=moments)
-        outcome = run(job)
+        seed, ranks = self._seed(steps_before), find_ranks(params["distributed"])
+        folder, every = params["checkpoint"], params["checkpoint_every"]
+        with opened(folder, every, writes=ranks.is_main) as checkpoint:
+            options = {"start": start, "moments": moments, "checkpoint": checkpoint}
+            job = prepare(params, task, data, validation, seed=seed, ranks=ranks, **options)
+            outcome = run(job)
         state = FittedState(
             backbone=job.backbone.identity,
             tuning=as_plain(job.methods),

@@ -14,4 +14,4 @@ class BackboneMismatchError(ValueError):
 
 
 class DamagedFileError(ValueError):
-    """A saved classifier is not as it was written: a byte has changed, or a file is missing."""
+    """What was saved is not as it was written: a byte has changed, or a file is missing."""

@@ -144,14 +144,28 @@ class Backbone:
         """A private module tree over the shared weights."""
         return set_attention(shell_of(self.model(dtype, device)), attention)
 
-    def trunk(self, dtype: torch.dtype, device: torch.device, attention: str, block: int) -> Trunk:
-        """What enters ``block``, kept until another trunk is asked for."""
+    def trunk(
+        self,
+        dtype: torch.dtype,
+        device: torch.device,
+        attention: str,
+        block: int,
+        *,
+        fresh: bool = False,
+    ) -> Trunk:
+        """What enters ``block``, kept until another trunk is asked for.
+
+        A ``fresh`` one knows nothing yet, and nobody else sees it.
+        """
         key = (dtype, device, block)
         with self._lock:
-            if self._trunk is None or self._trunk[0] != key:
-                shell = self.shell(dtype, device, attention)
-                self._trunk = key, Trunk(shell, self.anatomy.blocks, block, self.pad_id)
-            return self._trunk[1]
+            if not fresh and self._trunk is not None and self._trunk[0] == key:
+                return self._trunk[1]
+            shell = self.shell(dtype, device, attention)
+            trunk = Trunk(shell, self.anatomy.blocks, block, self.pad_id)
+            if not fresh:
+                self._trunk = key, trunk
+            return trunk
 
     def private(self, dtype: torch.dtype, device: torch.device, attention: str) -> nn.Module:
         """A copy that shares nothing, for training all weights."""

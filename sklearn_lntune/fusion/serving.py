@@ -25,6 +25,8 @@ def why_alone(job: Job) -> str | None:
     """Why ``job`` cannot share a bank, if so."""
     if job.callbacks:
         return "it has callbacks of its own, which expect a skorch net"
+    if job.checkpoint is not None:
+        return "it keeps a checkpoint"
     if job.pooling == "native":
         return "the head of pooling='native' does not stack"
     private = [method.name for method in job.methods if method.private]

@@ -16,7 +16,10 @@ from sklearn_lntune.backbone.trunk import Trunk
 from sklearn_lntune.exceptions import TrainingDivergedError
 from sklearn_lntune.network import Network, build_network
 from sklearn_lntune.task import OneLabel
+from sklearn_lntune.training.checkpoint import Checkpoint
+from sklearn_lntune.training.identity import identity
 from sklearn_lntune.training.net import DeltaNet
+from sklearn_lntune.training.optimizer import load_moments, moments_of
 from sklearn_lntune.training.ranks import ALONE, Ranks
 from sklearn_lntune.training.report import reporters
 from sklearn_lntune.training.rows import Rows
@@ -48,6 +51,7 @@ class Job:
     #: Where to go on from: learnt values, and the optimiser's moments by name of value.
     start: Mapping[str, np.ndarray] | None = None
     moments: Mapping[str, Mapping[str, np.ndarray]] | None = None
+    checkpoint: Checkpoint | None = None
     #: The processes that fit together.
     ranks: Ranks = ALONE
 
@@ -92,6 +96,9 @@ class Outcome:
 
 def run(job: Job) -> Outcome:
     """Train ``job`` by itself."""
+    checkpoint = job.checkpoint
+    if checkpoint is not None:
+        checkpoint.claim(identity(job), job.seed)
     network = network_of(job)
     train, valid = job.train, job.valid
     trunk = trunk_of(job, network)
@@ -107,13 +114,23 @@ def run(job: Job) -> Outcome:
         callbacks=[
             *reporters(job.verbose if job.ranks.is_main else 0),
             *(job.callbacks or ()),
+            # Last: it keeps what they record.
+            *([("checkpoint", checkpoint)] if checkpoint else ()),
         ],
         ranks=job.ranks,
     )
+
+    def begin(net: DeltaNet) -> None:
+        load_moments(net.optimizer_, network, job.moments or {})
+        if checkpoint is not None:
+            checkpoint.resume(net)
+
     error: BaseException | None = None
     try:
         with job.ranks.holding_interrupts():
-            net.train(train, lambda optimizer: _load_moments(optimizer, network, job.moments))
+            net.train(train, begin)
+        if checkpoint is not None:
+            checkpoint.finish(net)
     except (KeyboardInterrupt, TrainingDivergedError) as stop:
         error = stop
     except torch.OutOfMemoryError as full:
@@ -129,7 +146,7 @@ def run(job: Job) -> Outcome:
         n_steps=net.progress_.step,
         n_epochs=len(finished),
         embedding_size=network.embedding_size,
-        moments=_moments(net.optimizer_, network),
+        moments=moments_of(net.optimizer_, network),
         error=error,
     )
 
@@ -162,9 +179,16 @@ def trunk_of(job: Job, network: Network) -> Trunk | None:
     # Each process computes what enters for all rows, and gains by its own.
     if not network.lowest_block or job.n_epochs <= job.ranks.size:
         return None
+    if job.checkpoint is not None and job.checkpoint.finished:
+        return None
     place = job.placement
     trunk = job.backbone.trunk(
-        place.train_type, place.device, place.attention(training=True), network.lowest_block
+        place.train_type,
+        place.device,
+        place.attention(training=True),
+        network.lowest_block,
+        # Rounding depends on which texts were computed together, so on earlier fits.
+        fresh=job.checkpoint is not None,
     )
     tables = [rows.table for rows in (job.train, job.valid) if rows is not None]
     return trunk if all(trunk.states(table) is not None for table in tables) else None
@@ -181,27 +205,3 @@ def with_states(job: Job, trunk: Trunk) -> tuple[Rows, Rows | None]:
 
 def _plain(value: Any) -> int | float:
     return int(value) if isinstance(value, int) else float(value)
-
-
-def _moments(
-    optimizer: torch.optim.Optimizer, network: Network
-) -> dict[str, dict[str, np.ndarray]]:
-    return {
-        name: {key: value.cpu().numpy().copy() for key, value in optimizer.state[weight].items()}
-        for name, weight in network.learnt.items()
-        if weight in optimizer.state
-    }
-
-
-def _load_moments(
-    optimizer: torch.optim.Optimizer,
-    network: Network,
-    moments: Mapping[str, Mapping[str, np.ndarray]] | None,
-) -> None:
-    for name, state in (moments or {}).items():
-        if name not in network.learnt:  # of a projection that has been folded away
-            continue
-        weight = network.learnt[name]
-        optimizer.state[weight] = {
-            key: torch.from_numpy(np.array(value)).to(weight.device) for key, value in state.items()
-        }

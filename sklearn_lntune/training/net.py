@@ -12,10 +12,11 @@ from skorch.callbacks import EpochTimer, PassthroughScoring
 
 from sklearn_lntune.network import Network
 from sklearn_lntune.task import OneLabel
+from sklearn_lntune.training.checkpoint import Checkpoint
 from sklearn_lntune.training.optimizer import build_optimizer
 from sklearn_lntune.training.ranks import ALONE, Ranks, n_rows
 from sklearn_lntune.training.report import EpochLines, ProgressBar
-from sklearn_lntune.training.rows import Batches, Rows
+from sklearn_lntune.training.rows import Batches, Begun, Rows
 from sklearn_lntune.training.rules import (
     Progress,
     Snapshot,
@@ -27,7 +28,7 @@ from sklearn_lntune.training.rules import (
 )
 from sklearn_lntune.training.settings import Settings
 
-OWN_CALLBACKS = (EpochTimer, PassthroughScoring, ProgressBar, EpochLines)
+OWN_CALLBACKS = (EpochTimer, PassthroughScoring, ProgressBar, EpochLines, Checkpoint)
 
 
 class StopFitError(Exception):
@@ -82,6 +83,9 @@ class DeltaNet(NeuralNetClassifier):
         self.n_epochs = n_epochs
         self.valid = valid
         self.ranks = ranks
+        #: Where a fit that resumes goes on.
+        self.epochs_left = n_epochs
+        self.begun = Begun()
 
     # -- what skorch asks for ------------------------------------------------------
 
@@ -118,6 +122,7 @@ class DeltaNet(NeuralNetClassifier):
             network.delta_type,
             network.generator if training else None,
             self.ranks,
+            self.begun,
         )
 
     # -- the loop ------------------------------------------------------------------
@@ -125,7 +130,7 @@ class DeltaNet(NeuralNetClassifier):
     def train(
         self,
         rows: Rows,
-        before_first_step: Callable[[torch.optim.Optimizer], None] | None = None,
+        before_first_step: Callable[[DeltaNet], None] | None = None,
     ) -> DeltaNet:
         """Run skorch's loop. Unlike `fit`, an interrupt by the user is not swallowed."""
         self.initialize()
@@ -137,10 +142,10 @@ class DeltaNet(NeuralNetClassifier):
         self._patience_spent = False
         self._reset_step()
         if before_first_step is not None:
-            before_first_step(self.optimizer_)
+            before_first_step(self)
         self.notify("on_train_begin", X=rows, y=None)
         try:
-            self.fit_loop(rows)
+            self.fit_loop(rows, epochs=self.epochs_left)
         except StopFitError:
             pass
         finally:
@@ -216,9 +221,11 @@ class DeltaNet(NeuralNetClassifier):
         return result
 
     def on_epoch_begin(self, net: Any, dataset_train: Any = None, **kwargs: Any) -> None:
-        """Start counting rows."""
+        """Start counting rows, from where a fit that resumes goes on."""
         super().on_epoch_begin(net, dataset_train=dataset_train, **kwargs)
-        self._rows_seen, self._rows_total = 0, len(dataset_train)
+        begun, self.begun = self.begun, Begun()
+        self.history[-1]["batches"] = begun.records()
+        self._rows_seen, self._rows_total = sum(begun.sizes), len(dataset_train)
         self._valid_logits: list[np.ndarray] = []
 
     def on_batch_end(
@@ -242,6 +249,16 @@ class DeltaNet(NeuralNetClassifier):
         if self.progress_.note_scores(len(self.history), np.array([score]))[0]:
             self._best.take()
         self._patience_spent = bool(self.progress_.out_of_patience(self.settings.patience)[0])
+
+    @property
+    def is_between_steps(self) -> bool:
+        """Whether no gradient is pending."""
+        return self._batches_pending == 0
+
+    @property
+    def snapshots(self) -> dict[str, Snapshot]:
+        """The values that training may go back to."""
+        return {"best": self._best, "last_good": self._last_good}
 
     # -- parts of a step -----------------------------------------------------------
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import torch
 
 from sklearn_lntune.network import Network
@@ -114,3 +115,29 @@ class StackedAdamW(torch.optim.Optimizer):
         lr = by_fit(group["lr"])
         weight.mul_(1 - lr * by_fit(group["weight_decay"]))
         weight.sub_(lr * (mean / (1 - _BETA1**step)) / spread)
+
+
+def moments_of(
+    optimizer: torch.optim.Optimizer, network: Network
+) -> dict[str, dict[str, np.ndarray]]:
+    """The state of ``optimizer``, by name of what it steps."""
+    return {
+        name: {key: value.cpu().numpy().copy() for key, value in optimizer.state[weight].items()}
+        for name, weight in network.learnt.items()
+        if weight in optimizer.state
+    }
+
+
+def load_moments(
+    optimizer: torch.optim.Optimizer,
+    network: Network,
+    moments: Mapping[str, Mapping[str, np.ndarray]],
+) -> None:
+    """Set what `moments_of` gave."""
+    for name, state in moments.items():
+        if name not in network.learnt:  # of a projection that has been folded away
+            continue
+        weight = network.learnt[name]
+        optimizer.state[weight] = {
+            key: torch.tensor(value).to(weight.device) for key, value in state.items()
+        }

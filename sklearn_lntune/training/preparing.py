@@ -6,7 +6,6 @@ any training.
 
 from __future__ import annotations
 
-import dataclasses
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -19,12 +18,14 @@ from sklearn_lntune.backbone.pool import get_backbone
 from sklearn_lntune.backbone.usage import resolve_max_length, resolve_pooling
 from sklearn_lntune.checks import check_number
 from sklearn_lntune.task import OneLabel
+from sklearn_lntune.training.checkpoint import Checkpoint
 from sklearn_lntune.training.fitting import Job
+from sklearn_lntune.training.identity import identity
 from sklearn_lntune.training.labelled import Labelled
-from sklearn_lntune.training.ranks import find_ranks
+from sklearn_lntune.training.ranks import ALONE, Ranks
 from sklearn_lntune.training.rows import weighted_rows
 from sklearn_lntune.training.settings import Settings
-from sklearn_lntune.tuning.names import as_plain, methods_of
+from sklearn_lntune.tuning.names import methods_of
 from sklearn_lntune.tuning.plan import plan, warn_of_bad_sums
 
 
@@ -37,6 +38,8 @@ def prepare(
     seed: int,
     start: Mapping[str, np.ndarray] | None = None,
     moments: Mapping[str, Mapping[str, np.ndarray]] | None = None,
+    checkpoint: Checkpoint | None = None,
+    ranks: Ranks = ALONE,
 ) -> Job:
     """Check ``params``, find the backbone, hold out validation rows, tokenise.
 
@@ -52,12 +55,18 @@ def prepare(
     seed : int
     start, moments : mapping, optional
         Where to go on from.
+    checkpoint : Checkpoint, optional
+        Open. Without a ``random_state``, the seed in it is taken.
+    ranks : Ranks
+        The processes that fit together.
 
     Raises
     ------
     ValueError, TypeError
         If a parameter is wrong, by itself or for this backbone.
     """
+    if checkpoint is not None and params["random_state"] is None:
+        seed = checkpoint.seed_or(seed)
     methods = methods_of(params["tuning"])
     settings = Settings.check(methods, params)
     backbone = get_backbone(params["backbone"], params["revision"], params["trust_remote_code"])
@@ -65,7 +74,6 @@ def prepare(
     plan(methods, backbone.anatomy, with_pooler=pooling == "native")  # raises what does not fit
     warn_of_bad_sums(methods)
     max_length = resolve_max_length(backbone, params["max_length"])
-    ranks = find_ranks(params["distributed"])
     seed = ranks.broadcast(seed)
     placement = place_fit(params["device"], params["precision"], backbone.stored_type, ranks.device)
 
@@ -109,25 +117,12 @@ def prepare(
         verbose=params["verbose"],
         start=start,
         moments=moments,
+        checkpoint=checkpoint,
         ranks=ranks,
     )
-    ranks.agree(_call(job))
+    if ranks.size > 1:
+        ranks.agree(identity(job))
     return job
-
-
-def _call(job: Job) -> dict[str, Any]:
-    """What must be the same in all processes of a fit, by the name its user knows it by."""
-    sets = [rows for rows in (job.train, job.valid) if rows is not None]
-    settings = dataclasses.replace(job.settings, scoring=None)  # the main process decides
-    fixed = (as_plain(job.methods), settings, job.pooling, str(job.placement.train_type))
-    return {
-        "X": [each.table.digest() for each in sets],
-        "y": (job.task.classes.tolist(), [each.codes for each in sets]),
-        "sample_weight or class_weight": [each.weights for each in sets],
-        "the backbone": (job.backbone.fingerprint, job.backbone.tokenizer_fingerprint),
-        "a parameter": fixed,
-        "the delta to go on from": (job.start, job.moments),
-    }
 
 
 def _held_out(

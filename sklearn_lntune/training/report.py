@@ -13,8 +13,14 @@ class ProgressBar(Callback):
 
     def on_train_begin(self, net: Any, X: Any = None, y: Any = None, **kwargs: Any) -> None:
         """Open the bar."""
-        total = net.n_epochs * -(-len(X) // net.settings.batch_size)
-        self.bar_ = tqdm(total=total, desc="fit", unit="batch", dynamic_ncols=True)
+        an_epoch = -(-len(X) // net.settings.batch_size)
+        self.bar_ = tqdm(
+            total=net.n_epochs * an_epoch,
+            initial=len(net.history) * an_epoch + len(net.begun),
+            desc="fit",
+            unit="batch",
+            dynamic_ncols=True,
+        )
         self.shown_: dict[str, str] = {}
 
     def on_batch_end(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -50,11 +50,39 @@ def weighted_rows(table: TokenTable, data: Labelled, rows: np.ndarray | None = N
     return Rows(table, codes, weights / weights.mean())
 
 
+@dataclass(frozen=True)
+class Begun:
+    """The batches of an epoch that were done before a fit was stopped.
+
+    Attributes
+    ----------
+    losses : list of float
+    sizes : list of int
+        Rows a batch.
+    random_state : torch.Tensor
+        Of the generator after them; of no meaning where there are none.
+    """
+
+    losses: list[float] = field(default_factory=list)
+    sizes: list[int] = field(default_factory=list)
+    random_state: torch.Tensor = field(default_factory=lambda: torch.empty(0))
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    def records(self) -> list[dict[str, Any]]:
+        """The batches as skorch's history has them."""
+        return [
+            {"train_loss": loss, "train_batch_size": size}
+            for loss, size in zip(self.losses, self.sizes, strict=True)
+        ]
+
+
 class Batches:
     """Iterate over ``rows``: anew each epoch, shuffled when given a generator.
 
     Each batch is ``(inputs, codes)``; the inputs carry ``sample_weight`` too. Of several
-    processes, each gets its own rows of it.
+    processes, each gets its own rows of it. Batches that are ``begun`` are left out, once.
     """
 
     def __init__(
@@ -66,6 +94,7 @@ class Batches:
         dtype: torch.dtype,
         generator: torch.Generator | None,
         ranks: Ranks = ALONE,
+        begun: Begun | None = None,
     ) -> None:
         self.rows = rows
         self.batch_size = batch_size
@@ -75,6 +104,7 @@ class Batches:
         self._weights = torch.from_numpy(rows.weights).to(device, dtype)
         self._generator = generator
         self._ranks = ranks
+        self._begun = begun if generator else None
         self._ordered = [] if generator else self._by_length()
 
     def __len__(self) -> int:
@@ -100,7 +130,12 @@ class Batches:
     def _plan(self) -> list[np.ndarray]:
         if self._generator is None:
             return self._ordered
-        return shuffled_batches(self.rows.table.lengths, self.batch_size, self._generator)
+        plan = shuffled_batches(self.rows.table.lengths, self.batch_size, self._generator)
+        begun, self._begun = self._begun, None
+        if not begun:
+            return plan
+        self._generator.set_state(begun.random_state)
+        return plan[len(begun) :]
 
     def _by_length(self) -> list[np.ndarray]:
         longest = int(self.rows.table.lengths.max())

@@ -139,6 +139,11 @@ class Snapshot:
     ----------
     parameters : sequence of torch.Tensor of shape (n_fits, ...)
     n_fits : int
+
+    Attributes
+    ----------
+    copies : list of torch.Tensor
+        In the order of ``parameters``.
     """
 
     #: Values of a fit copied a step at most, on average; larger deltas are copied less often.
@@ -146,7 +151,7 @@ class Snapshot:
 
     def __init__(self, parameters: Sequence[torch.Tensor], n_fits: int = 1) -> None:
         self._parameters = list(parameters)
-        self._copies = [p.detach().clone() for p in parameters]
+        self.copies = [p.detach().clone() for p in parameters]
         self._n_fits = n_fits
         size = sum(p.numel() for p in parameters) // n_fits
         self._every = max(1, size // self.values_per_step)
@@ -157,11 +162,11 @@ class Snapshot:
         ``fits`` chooses: a boolean each, by default all.
         """
         if step % self._every == 0:
-            _copy(self._parameters, self._copies, self._n_fits, fits)
+            _copy(self._parameters, self.copies, self._n_fits, fits)
 
     def restore(self, fits: np.ndarray | None = None) -> None:
         """Put the copied values back."""
-        _copy(self._copies, self._parameters, self._n_fits, fits)
+        _copy(self.copies, self._parameters, self._n_fits, fits)
 
 
 def _copy(

@@ -1,0 +1,283 @@
+"""Long fits survive: the whole state of a fit in a folder, written every so many steps.
+
+The folder holds ``state/`` (``fit.json``, ``arrays.safetensors`` and their digests) and
+``lock``. The state is replaced whole or not at all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from filelock import FileLock, Timeout
+from safetensors.numpy import load, save
+from skorch.callbacks import Callback
+
+from sklearn_lntune.checks import check_number
+from sklearn_lntune.exceptions import DamagedFileError
+from sklearn_lntune.persistence.sealed import is_there, read_sealed, write_sealed
+from sklearn_lntune.persistence.values import decode, encode
+from sklearn_lntune.training.identity import differences
+from sklearn_lntune.training.optimizer import load_moments, moments_of
+from sklearn_lntune.training.rows import Begun
+
+#: Rises when the files change their meaning; a fit ends in the format it began in.
+FORMAT_VERSION = 1
+STATE, LOCK = "state", "lock"
+FIT, ARRAYS = "fit.json", "arrays.safetensors"
+
+
+@contextlib.contextmanager
+def opened(
+    folder: str | os.PathLike[str] | None, every: int, *, writes: bool = True
+) -> Iterator[Checkpoint | None]:
+    """The checkpoint in ``folder``, this fit's alone until the end; None where none is kept.
+
+    Parameters
+    ----------
+    folder : str, path or None
+    every : int
+        Optimiser steps between two writings.
+    writes : bool
+        Whether this process writes; of several that fit together, one does.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is wrong, or another fit uses the folder.
+    DamagedFileError
+        If the state in it is not as it was written.
+    """
+    check_number("checkpoint_every", every, integer=True, low=1)
+    if folder is None:
+        yield None
+        return
+    if not isinstance(folder, str | os.PathLike):
+        raise TypeError(f"checkpoint must be the path of a folder, or None; got {folder!r}.")
+    path = Path(folder)
+    _check_folder(path)
+    if not writes:
+        yield Checkpoint(path, every, writes=False)
+        return
+    path.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise ValueError(
+            f"checkpoint={str(folder)!r} is in use by another fit; choose another folder."
+        ) from None
+    try:
+        for left in path.glob(f".{STATE}.*.new"):  # by a kill while writing
+            shutil.rmtree(left, ignore_errors=True)
+        yield Checkpoint(path, every)
+    finally:
+        lock.release()
+
+
+def _check_folder(path: Path) -> None:
+    if path.exists() and not path.is_dir():
+        raise ValueError(f"checkpoint={str(path)!r} is a file; give a folder.")
+    there = [entry.name for entry in path.iterdir()] if path.exists() else []
+    other = [name for name in there if name not in (STATE, LOCK) and not name.startswith(".")]
+    if other:
+        raise ValueError(
+            f"checkpoint={str(path)!r} has other things in it ({sorted(other)[:3]}); choose "
+            "another folder."
+        )
+
+
+class Checkpoint(Callback):
+    """Keep the state of a fit in a folder; as skorch's last callback.
+
+    Use `opened`, which sees to it that one fit alone has the folder.
+
+    Parameters
+    ----------
+    folder : Path
+    every : int
+        Optimiser steps between two writings.
+    writes : bool
+        Whether this process writes.
+
+    Attributes
+    ----------
+    finished : bool
+        Whether what was found is the end of a fit.
+    """
+
+    def __init__(self, folder: Path, every: int, *, writes: bool = True) -> None:
+        self.folder = folder
+        self.every = every
+        self.writes = writes
+        self._fit, self._arrays = _read(folder)
+        self._kept: dict[str, Any] = {}
+        self._epoch_began: torch.Tensor
+
+    @property
+    def finished(self) -> bool:
+        """Whether what was found is the end of a fit."""
+        return bool(self._fit.get("finished"))
+
+    def seed_or(self, drawn: int) -> int:
+        """The seed of the fit that was found, else the one just ``drawn``."""
+        return int(self._fit.get("seed", drawn))
+
+    def claim(self, identity: Mapping[str, Any], seed: int) -> None:
+        """Take the folder for the fit of this ``identity``.
+
+        Raises
+        ------
+        ValueError
+            If what was found there is of another fit.
+        """
+        if self._fit and (told := differences(self._fit["identity"], identity)):
+            raise ValueError(
+                f"checkpoint={str(self.folder)!r} is that of another fit: {'; '.join(told)}. "
+                "Choose another folder, or delete it to start anew."
+            )
+        self._kept = {"format_version": FORMAT_VERSION, "seed": seed, "identity": dict(identity)}
+
+    def resume(self, net: Any) -> None:
+        """Set ``net``, ready to train, to the state that was found, if any was."""
+        fit, arrays = self._fit, self._arrays
+        if not fit:
+            return
+        self._arrays = {}  # may be large
+        network, progress = net.module_, net.progress_
+        _copy(arrays, "learnt", network.learnt)
+        for name, snapshot in net.snapshots.items():
+            snapshot.take()
+            _copy(arrays, name, dict(zip(network.learnt, snapshot.copies, strict=True)))
+        moments: dict[str, dict[str, np.ndarray]] = {}
+        for key, value in _group(arrays, "moments").items():
+            kind, _, name = key.partition("/")
+            moments.setdefault(name, {})[kind] = value
+        load_moments(net.optimizer_, network, moments)
+        for group, lr in zip(net.optimizer_.param_groups, fit["lr"], strict=True):
+            group["lr"] = lr
+        progress.step = fit["step"]
+        for name, value in fit["progress"].items():
+            setattr(progress, name, np.array(decode(value)))
+        for row in fit["history"]:
+            net.history.new_epoch()
+            for key, value in row.items():
+                net.history.record(key, decode(value))
+        self._epoch_began = torch.tensor(arrays["random/epoch"])
+        network.generator.set_state(self._epoch_began)
+        net.begun = Begun(
+            losses=arrays["batches/train_loss"].tolist(),
+            sizes=arrays["batches/train_batch_size"].tolist(),
+            random_state=torch.tensor(arrays["random/now"]),
+        )
+        spent = net.settings.early_stopping and progress.out_of_patience(net.settings.patience)[0]
+        net.epochs_left = 0 if self.finished or spent else net.n_epochs - len(fit["history"])
+
+    def on_epoch_begin(self, net: Any, **kwargs: Any) -> None:
+        """Note the state that the epoch's plan is drawn from."""
+        self._epoch_began = net.module_.generator.get_state()
+
+    def on_batch_end(self, net: Any, training: bool = False, **kwargs: Any) -> None:
+        """Write after every so many steps."""
+        if training and net.is_between_steps and net.progress_.step % self.every == 0:
+            self._write(net)
+
+    def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
+        """Write; the next epoch begins here."""
+        self._epoch_began = net.module_.generator.get_state()
+        self._write(net)
+
+    def finish(self, net: Any) -> None:
+        """Write the result of a fit that has come to its end."""
+        if not self.finished:
+            self._write(net, finished=True)
+
+    def _write(self, net: Any, finished: bool = False) -> None:
+        if not self.writes:
+            return
+        network, progress = net.module_, net.progress_
+        done = [row for row in net.history if "n_steps" in row]
+        batches = net.history[-1]["batches"] if len(done) < len(net.history) else []
+        fit = {
+            **self._kept,
+            "finished": finished,
+            "lr": [group["lr"] for group in net.optimizer_.param_groups],
+            "step": progress.step,
+            "progress": {
+                name: encode(getattr(progress, name).tolist())
+                for name in ("best_score", "best_epoch", "epochs_since_best")
+            },
+            "history": [
+                {key: encode(value) for key, value in row.items() if np.isscalar(value)}
+                for row in done
+            ],
+        }
+        arrays = {f"learnt/{name}": _array(weight) for name, weight in network.learnt.items()}
+        arrays["random/epoch"] = self._epoch_began.numpy()
+        arrays["random/now"] = network.generator.get_state().numpy()
+        for key, kind in (("train_loss", np.float64), ("train_batch_size", np.int64)):
+            arrays[f"batches/{key}"] = np.array([batch[key] for batch in batches], kind)
+        if not finished:
+            arrays |= _on_the_way(net)
+        text = json.dumps(fit, indent=1, allow_nan=False)
+        write_sealed(self.folder / STATE, {FIT: text.encode() + b"\n", ARRAYS: save(arrays)})
+
+
+def _on_the_way(net: Any) -> dict[str, np.ndarray]:
+    """What a fit needs to go on, beyond what it has learnt: moments and snapshots."""
+    network = net.module_
+    arrays = {
+        f"moments/{kind}/{name}": value
+        for name, state in moments_of(net.optimizer_, network).items()
+        for kind, value in state.items()
+    }
+    for which, snapshot in net.snapshots.items():
+        if which == "best" and not net.settings.early_stopping:
+            continue
+        for name, copy in zip(network.learnt, snapshot.copies, strict=True):
+            arrays[f"{which}/{name}"] = _array(copy)
+    return arrays
+
+
+def _read(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """What stands in ``folder``; nothing where no fit has written yet."""
+    if not is_there(folder / STATE):
+        return {}, {}
+    try:
+        files = read_sealed(folder / STATE)
+        fit, arrays = json.loads(files[FIT]), load(files[ARRAYS])
+    except (DamagedFileError, KeyError, ValueError) as error:
+        raise DamagedFileError(
+            f"checkpoint={str(folder)!r} is damaged; delete it to start the fit anew. {error}"
+        ) from error
+    if fit["format_version"] != FORMAT_VERSION:
+        raise ValueError(
+            f"checkpoint={str(folder)!r} was written by another version of sklearn-lntune; end the "
+            "fit with that one, or delete it to start anew."
+        )
+    return fit, arrays
+
+
+def _array(tensor: torch.Tensor) -> np.ndarray:
+    return tensor.detach().cpu().contiguous().numpy()
+
+
+def _group(arrays: Mapping[str, np.ndarray], group: str) -> dict[str, np.ndarray]:
+    start = group + "/"
+    return {key.removeprefix(start): own for key, own in arrays.items() if key.startswith(start)}
+
+
+def _copy(
+    arrays: Mapping[str, np.ndarray], group: str, tensors: Mapping[str, torch.Tensor]
+) -> None:
+    """Set ``tensors`` to the arrays of ``group``, if it is there."""
+    with torch.no_grad():
+        for name, value in _group(arrays, group).items():
+            tensors[name].copy_(torch.tensor(value))
