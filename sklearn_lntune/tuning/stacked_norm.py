@@ -77,8 +77,10 @@ class StackedNorm(nn.Module):
                 gain, bias = gain.to(x.dtype), bias.to(x.dtype)
             return functional.layer_norm(x, x.shape[-1:], gain, bias, self.epsilon)
         normed = functional.layer_norm(x, x.shape[-1:], None, None, self.epsilon)
-        normed = normed * self._per_row(self.gain, x).to(x.dtype)
-        return normed if self.bias is None else normed + self._per_row(self.bias, x).to(x.dtype)
+        gain = self._per_row(self.gain, x).to(x.dtype)
+        if self.bias is None:
+            return normed * gain
+        return torch.addcmul(self._per_row(self.bias, x).to(x.dtype), normed, gain)
 
     def _own_forward(self, x: torch.Tensor) -> torch.Tensor:
         # A copy a call: two threads may run one shell.
