@@ -177,7 +177,7 @@ def test_the_main_process_decides_when_to_stop(found: Any) -> None:
         ("other texts", "X"),
         ("other labels", "y"),
         ("other weights", "sample_weight or class_weight"),
-        ("other rate", "a parameter"),
+        ("other rate", "lr"),
         ("fewer rows", "X, y, sample_weight or class_weight"),
     ],
 )

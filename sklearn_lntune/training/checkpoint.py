@@ -126,6 +126,11 @@ class Checkpoint(Callback):
         """Whether what was found is the end of a fit."""
         return bool(self._fit.get("finished"))
 
+    @property
+    def step(self) -> int:
+        """Steps taken in what was found; 0 if nothing was."""
+        return int(self._fit.get("step", 0))
+
     def seed_or(self, drawn: int) -> int:
         """The seed of the fit that was found, else the one just ``drawn``."""
         return int(self._fit.get("seed", drawn))

@@ -131,6 +131,7 @@ def run(job: Job) -> Outcome:
             net.train(train, begin)
         if checkpoint is not None:
             checkpoint.finish(net)
+            job.ranks.broadcast(None)  # no process goes on before it is written
     except (KeyboardInterrupt, TrainingDivergedError) as stop:
         error = stop
     except torch.OutOfMemoryError as full:

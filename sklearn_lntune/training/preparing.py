@@ -121,7 +121,9 @@ def prepare(
         ranks=ranks,
     )
     if ranks.size > 1:
-        ranks.agree(identity(job))
+        # Only the main process scores for all; a callable's repr may be its address.
+        found = checkpoint and (checkpoint.step, checkpoint.finished)
+        ranks.agree({**identity(job), "scoring": None, "the state in checkpoint": found})
     return job
 
 
