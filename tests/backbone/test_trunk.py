@@ -20,6 +20,8 @@ from sklearn_lntune.tuning import AdapterTuning, LayerNormTuning, PrefixTuning
 TOP = LayerNormTuning(layers=1, sites=("attention", "ffn")) + AdapterTuning(2, layers=1)
 #: T5's first block makes the position bias of the others; ALBERT has one block for all.
 LEFT_OUT = {"t5", "albert"}
+#: Its softmax is float32 whatever the weights are, and rounds by what a batch is padded to.
+FLOAT32_INSIDE = {"gemma2"}
 
 
 @pytest.fixture
@@ -62,6 +64,8 @@ def test_a_fit_with_a_trunk_equals_one_without(
         clf = tiny_clf(family, tuning=tuning, precision=precision, early_stopping=True)
         return clf.fit(texts, labels)
 
+    if family in FLOAT32_INSIDE:
+        tolerance = max(tolerance, 1e-7)
     plain, kept = without(fit, monkeypatch), fit()
     assert used == ([] if family == "albert" else [family not in LEFT_OUT])
     for name, values in plain.delta_.items():
