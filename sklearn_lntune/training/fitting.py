@@ -96,6 +96,8 @@ def run(job: Job) -> Outcome:
         dropout=job.settings.dropout,
     )
     train, valid = _with_trunk(job, network)
+    # After the user's callbacks, so that what they record of an epoch is kept.
+    own = [] if checkpoint is None else [("checkpoint", checkpoint)]
     net = DeltaNet(
         network,
         task=job.task,
@@ -106,9 +108,7 @@ def run(job: Job) -> Outcome:
         callbacks=[
             *reporters(job.verbose),
             *(job.callbacks or ()),
-            *(
-                [("checkpoint", checkpoint)] if checkpoint else ()
-            ),  # last: it keeps what they record
+            *own,
         ],
     )
 
