@@ -104,6 +104,8 @@ def run(job: Job) -> Outcome:
     trunk = trunk_of(job, network)
     if trunk is not None and network.enter_at(trunk, job.train.table, job.backbone.pad_id):
         train, valid = with_states(job, trunk)
+    # After the user's callbacks, so that what they record of an epoch is kept.
+    own = [] if checkpoint is None else [("checkpoint", checkpoint)]
     net = DeltaNet(
         network,
         task=job.task,
@@ -114,8 +116,7 @@ def run(job: Job) -> Outcome:
         callbacks=[
             *reporters(job.verbose if job.ranks.is_main else 0),
             *(job.callbacks or ()),
-            # Last: it keeps what they record.
-            *([("checkpoint", checkpoint)] if checkpoint else ()),
+            *own,
         ],
         ranks=job.ranks,
     )
