@@ -22,6 +22,7 @@ from sklearn_lntune.training.rules import (
     clip_gradients,
     divide_gradients,
     lr_factor,
+    on_host,
     set_lr,
 )
 from sklearn_lntune.training.settings import Settings
@@ -166,7 +167,15 @@ class DeltaNet(NeuralNetClassifier):
         self._rows_pending += len(batch[1])
         self._rows_seen += len(batch[1])
         if self._batches_pending == self.settings.accumulate or self._rows_seen == self._rows_total:
-            self._step(batch)
+            # Of all that a batch does, only this waits for the device: skorch, too, reads
+            # the loss, and finds it on the host.
+            losses, norms = on_host(result["loss"].view(1), self._gradient_norms(batch))
+            result["loss"] = torch.from_numpy(losses)[0]
+            if not np.isfinite(losses).all():
+                self._diverged(f"the loss is {losses[0]}")
+            if not np.isfinite(norms).all():
+                self._diverged("the gradient is not finite")
+            self._step()
         return result
 
     def train_step_single(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
@@ -175,11 +184,8 @@ class DeltaNet(NeuralNetClassifier):
         inputs, codes = batch
         logits = self.infer(inputs)
         total = self._losses(logits, codes, inputs, self.settings.label_smoothing).sum()
-        loss = total.detach() / len(codes)
-        if not torch.isfinite(loss):
-            self._diverged(f"the loss is {loss.item()}")
         torch.autograd.backward(total)
-        return {"loss": loss, "y_pred": logits.detach()}
+        return {"loss": total.detach() / len(codes), "y_pred": logits.detach()}
 
     def get_loss(
         self, y_pred: torch.Tensor, y_true: torch.Tensor, X: Any = None, training: bool = False
@@ -190,14 +196,14 @@ class DeltaNet(NeuralNetClassifier):
     def validation_step(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
         """As skorch's, and keep the logits for scoring."""
         result: dict[str, Any] = super().validation_step(batch, **fit_params)
-        self._valid_logits.append(result["y_pred"].cpu().numpy())
+        self._valid_logits.append(result["y_pred"])
         return result
 
     def on_epoch_begin(self, net: Any, dataset_train: Any = None, **kwargs: Any) -> None:
         """Start counting rows."""
         super().on_epoch_begin(net, dataset_train=dataset_train, **kwargs)
         self._rows_seen, self._rows_total = 0, len(dataset_train)
-        self._valid_logits: list[np.ndarray] = []
+        self._valid_logits: list[torch.Tensor] = []
 
     def on_epoch_end(self, net: Any, dataset_valid: Any = None, **kwargs: Any) -> None:
         """Score, keep the best delta, stop when patience is spent."""
@@ -215,7 +221,8 @@ class DeltaNet(NeuralNetClassifier):
 
     # -- parts of a step -----------------------------------------------------------
 
-    def _step(self, batch: Any) -> None:
+    def _gradient_norms(self, batch: Any) -> torch.Tensor:
+        """Of each fit, before the gradients are clipped."""
         divide_gradients(self._parameters, self._rows_pending)
         self.notify(
             "on_grad_computed",
@@ -223,9 +230,9 @@ class DeltaNet(NeuralNetClassifier):
             batch=batch,
             training=True,
         )
-        norms = clip_gradients(self._parameters, 1, self.settings.max_grad_norm)
-        if not torch.isfinite(norms).all():
-            self._diverged("the gradient is not finite")
+        return clip_gradients(self._parameters, 1, self.settings.max_grad_norm)
+
+    def _step(self) -> None:
         self._last_good.take(self.progress_.step)
         n_steps = self.n_epochs * self._steps_an_epoch
         set_lr(
@@ -246,7 +253,8 @@ class DeltaNet(NeuralNetClassifier):
         return self.task.loss(logits, codes, label_smoothing) * inputs["sample_weight"]
 
     def _score(self, rows: Rows) -> float:
-        logits = self.get_iterator(rows).in_row_order(self._valid_logits)
+        found = [logits.cpu().numpy() for logits in self._valid_logits]
+        logits = self.get_iterator(rows).in_row_order(found)
         return self.task.score(logits, rows.codes, rows.weights, self.settings.scoring)
 
     def _diverged(self, what: str) -> None:

@@ -259,7 +259,7 @@ def test_padded_equals_the_slow_way(drawn: Any) -> None:
     assert inputs["input_ids"].tolist() == slow(lambda token: token, 7)
     assert inputs["attention_mask"].tolist() == slow(lambda token: 1, 0)
     assert inputs["token_type_ids"].tolist() == slow(lambda token: token % 2, 0)
-    assert {array.dtype for array in inputs.values()} == {np.dtype(np.int64)}
+    assert {array.dtype.itemsize for array in inputs.values()} <= {1, 4}
 
 
 def test_padded_has_token_types_only_for_segments(tokenizer: Any) -> None:
