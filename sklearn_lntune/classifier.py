@@ -124,6 +124,10 @@ class LNTunedTransformerClassifier(
         Type of the frozen weights. ``"auto"`` trains in bfloat16 where the hardware has
         it and predicts in float32. What is learnt is always float32 (float64 under
         "float64").
+    compile : bool, default=False
+        Whether the backbone runs through `torch.compile`, in training and prediction.
+        Compiling takes up to a minute; it pays for long fits. On a CPU it needs a C++
+        compiler.
     revision : str, optional
         Branch, tag or commit of the backbone on the hub.
     trust_remote_code : bool, default=False
@@ -216,6 +220,7 @@ class LNTunedTransformerClassifier(
         callbacks: Any = None,
         device: Any = "auto",
         precision: str = "auto",
+        compile: bool = False,  # noqa: A002 - as torch calls it
         revision: str | None = None,
         trust_remote_code: bool = False,
         random_state: Any = None,
@@ -246,6 +251,7 @@ class LNTunedTransformerClassifier(
         self.callbacks = callbacks
         self.device = device
         self.precision = precision
+        self.compile = compile
         self.revision = revision
         self.trust_remote_code = trust_remote_code
         self.random_state = random_state
@@ -492,6 +498,7 @@ class LNTunedTransformerClassifier(
             trust_remote_code=self.trust_remote_code,
             device=self.device,
             precision=self.precision,
+            compiled=self.compile,
         )
 
     @property
@@ -614,7 +621,8 @@ class LNTunedTransformerClassifier(
         return with_format(super().__getstate__())
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(check_format(state))
+        # Pickles from before a parameter was there have its default.
+        super().__setstate__({"compile": False, **check_format(state)})
 
 
 def load(

@@ -56,6 +56,7 @@ def predictor_for(
     trust_remote_code: bool,
     device: Any,
     precision: Any,
+    compiled: Any = False,
 ) -> Predictor:
     """The predictor of the fitted estimator ``owner``, made when first asked for.
 
@@ -65,9 +66,9 @@ def predictor_for(
         If the backbone found is not the one of the fit.
     """
     loaded = backbone_of(state, backbone, revision, trust_remote_code)
-    placement = place_prediction(device, precision, loaded.stored_type)
+    placement = place_prediction(device, precision, loaded.stored_type, compiled)
     kept: dict[Any, Predictor] = loaded.kept.setdefault(owner, {})
-    key = (placement.device, placement.predict_type)
+    key = (placement.device, placement.predict_type, placement.compiled)
     predictor = kept.get(key)
     if predictor is None or predictor.state.delta is not state.delta:
         network = build_network(
@@ -82,6 +83,8 @@ def predictor_for(
             generator=torch.Generator().manual_seed(0),
         )
         network.requires_grad_(False)
+        if placement.compiled:
+            network.compile_body()
         predictor = kept[key] = Predictor(state, network, loaded.tokens, loaded.pad_id)
     return predictor
 

@@ -89,6 +89,8 @@ def run(job: Job) -> Outcome:
         dropout=job.settings.dropout,
     )
     train, valid = _with_trunk(job, network)
+    if job.placement.compiled:
+        network.compile_body()
     net = DeltaNet(
         network,
         task=job.task,

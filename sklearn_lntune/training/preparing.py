@@ -63,7 +63,9 @@ def prepare(
     plan(methods, backbone.anatomy, with_pooler=pooling == "native")  # raises what does not fit
     warn_of_bad_sums(methods)
     max_length = resolve_max_length(backbone, params["max_length"])
-    placement = place_fit(params["device"], params["precision"], backbone.stored_type)
+    placement = place_fit(
+        params["device"], params["precision"], backbone.stored_type, params["compile"]
+    )
 
     data = data.take(np.flatnonzero(data.weights))
     if settings.early_stopping and validation is None:
