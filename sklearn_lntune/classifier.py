@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from inspect import signature
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -135,6 +136,10 @@ class LNTunedTransformerClassifier(
         Type of the frozen weights. ``"auto"`` trains in bfloat16 where the hardware has
         it and predicts in float32. What is learnt is always float32 (float64 under
         "float64").
+    compile : bool, default=False
+        Whether the backbone runs through `torch.compile`, in training and prediction.
+        Compiling takes up to a minute; it pays for long fits. On a CPU it needs a C++
+        compiler.
     revision : str, optional
         Branch, tag or commit of the backbone on the hub.
     trust_remote_code : bool, default=False
@@ -237,6 +242,7 @@ class LNTunedTransformerClassifier(
         device: Any = "auto",
         distributed: bool = False,
         precision: str = "auto",
+        compile: bool = False,  # noqa: A002 - as torch calls it
         revision: str | None = None,
         trust_remote_code: bool = False,
         random_state: Any = None,
@@ -272,6 +278,7 @@ class LNTunedTransformerClassifier(
         self.device = device
         self.distributed = distributed
         self.precision = precision
+        self.compile = compile
         self.revision = revision
         self.trust_remote_code = trust_remote_code
         self.random_state = random_state
@@ -531,12 +538,6 @@ class LNTunedTransformerClassifier(
         return predictor_for(self, state, *located(state, **self._where))
 
     @property
-    def _where(self) -> dict[str, Any]:
-        """The parameters that say where and on what to predict."""
-        names = ("backbone", "revision", "trust_remote_code", "device", "precision")
-        return {name: getattr(self, name) for name in names}
-
-    @property
     def _task(self) -> OneLabel:
         return OneLabel(self.classes_)
 
@@ -661,7 +662,9 @@ class LNTunedTransformerClassifier(
         return with_format(super().__getstate__())
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(check_format(state))
+        # Pickles from before a parameter was there have its default.
+        defaults = {name: each.default for name, each in signature(type(self)).parameters.items()}
+        super().__setstate__({**defaults, **check_format(state)})
 
 
 def load(

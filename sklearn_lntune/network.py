@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from sklearn_lntune.backbone.compiled import CompiledBody
 from sklearn_lntune.backbone.native import last_linear, with_native_head
 from sklearn_lntune.backbone.placement import delta_type
 from sklearn_lntune.backbone.pool import Backbone
@@ -95,6 +96,7 @@ class Network(nn.Module):
         self._shell = (body, backbone.anatomy)
         self._inlet: Inlet | None = None
         self._add_head(body, backbone, n_outputs, n_fits)
+        self._compiled: CompiledBody | None = None
 
     @property
     def device(self) -> torch.device:
@@ -149,6 +151,15 @@ class Network(nn.Module):
         fits = torch.arange(len(rows), device=self.device) % self.n_fits
         with torch.inference_mode():
             self.eval()(fits=fits, **tensors(table, rows, pad_id, self.device))
+
+    def compile_body(self) -> None:
+        """Run the backbone through torch.compile; to be called when all is attached.
+
+        With a trunk it stays as it is: what enters the block comes from outside the graph.
+        So it does for several fits, for which the same holds of whose row is whose.
+        """
+        if self._inlet is None and self.n_fits == 1:
+            self._compiled = CompiledBody(self.body)
 
     def _add_head(self, body: nn.Module, backbone: Backbone, n_outputs: int, n_fits: int) -> None:
         """Set ``body``, ``head`` and ``embedding_size``; note what the head learns."""
@@ -251,7 +262,7 @@ class Network(nn.Module):
         if trunk is not None and self._inlet is not None:
             self._inlet.put(trunk)
         with self._computing():
-            return self.body(**inputs)
+            return (self._compiled or self.body)(**inputs)
 
     def _computing(self) -> contextlib.AbstractContextManager[Any]:
         if self.autocast is None:

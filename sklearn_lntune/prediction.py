@@ -72,7 +72,7 @@ def predictor_for(
 ) -> Predictor:
     """The predictor of the fitted estimator ``owner``, made when first asked for."""
     kept: dict[Any, Predictor] = backbone.kept.setdefault(owner, {})
-    key = (placement.device, placement.predict_type)
+    key = (placement.device, placement.predict_type, placement.compiled)
     predictor = kept.get(key)
     if predictor is None or predictor.state.delta is not state.delta:
         network = ready_network([state], backbone, placement)
@@ -98,7 +98,10 @@ def ready_network(
         attention=placement.attention(training=False),
         generator=torch.Generator().manual_seed(0),
     )
-    return network.requires_grad_(False)
+    network.requires_grad_(False)
+    if placement.compiled:
+        network.compile_body()
+    return network
 
 
 def located(
@@ -109,6 +112,7 @@ def located(
     trust_remote_code: bool,
     device: Any,
     precision: Any,
+    compile: Any = False,  # noqa: A002 - the estimator's names
 ) -> tuple[Backbone, Placement]:
     """The backbone that ``state`` was fitted on, and where to predict with it.
 
@@ -118,7 +122,7 @@ def located(
         If the backbone found is another.
     """
     found = backbone_of(state, backbone, revision, trust_remote_code)
-    return found, place_prediction(device, precision, found.stored_type)
+    return found, place_prediction(device, precision, found.stored_type, compile)
 
 
 def backbone_of(

@@ -401,6 +401,27 @@ def test_divergence_keeps_the_last_good_delta(
     assert issubclass(TrainingDivergedError, ValueError)
 
 
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_a_gradient_that_is_not_finite_leaves_the_values_before_its_step(
+    accumulate: int, tiny_clf: Clf, texts: list[str], labels: list[str]
+) -> None:
+    before: list[dict[str, np.ndarray]] = []
+
+    class Poison(Callback):
+        def on_grad_computed(self, net: Any, named_parameters: Any, **kwargs: Any) -> None:
+            before.append(net.module_.delta())
+            if len(before) == 4:
+                net.module_.learnt["head/bias"].grad.fill_(float("inf"))
+
+    clf = tiny_clf(max_epochs=9, accumulate=accumulate, callbacks=[Poison()])
+    with pytest.raises(TrainingDivergedError, match=r"the gradient is not finite in .* step 4,"):
+        clf.fit(texts, labels)
+    # A step is good once the next has been found so: the last good values are one back.
+    for name, values in clf.delta_.items():
+        np.testing.assert_array_equal(values, before[-2][name])
+    assert clf.n_steps_ == 3
+
+
 def test_an_interrupt_keeps_the_best_delta_and_goes_on(
     tiny_clf: Clf, texts: list[str], labels: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

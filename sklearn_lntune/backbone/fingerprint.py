@@ -9,9 +9,8 @@ from collections.abc import Callable
 from functools import wraps
 from operator import attrgetter
 from pathlib import Path
-from typing import NamedTuple
 
-import numpy as np
+from sklearn_lntune.backbone.stored import stored_tensors
 
 _TOKENIZER_CONFIG = "tokenizer_config.json"
 _TOKENIZER_FILES = (
@@ -69,11 +68,10 @@ def backbone_fingerprint(config: Path, weights: list[Path]) -> str:
 def _backbone_digest(files: list[Path]) -> str:
     config, *weights = files
     digest = hashlib.sha256(_json_bytes(config, _INCIDENTAL))
-    stored = [tensor for file in weights for tensor in _stored_tensors(file)]
-    for tensor in sorted(stored, key=attrgetter("name")):
+    for tensor in sorted(stored_tensors(weights), key=attrgetter("name")):
         digest.update(json.dumps([tensor.name, tensor.kind, tensor.shape]).encode())
-        if tensor.size:
-            digest.update(np.memmap(tensor.file, np.uint8, "r", tensor.start, tensor.size).data)
+        for chunk in tensor.chunks():
+            digest.update(chunk)
     return digest.hexdigest()
 
 
@@ -97,11 +95,6 @@ def tokenizer_files(folder: Path) -> list[Path]:
     return [folder / name for name in _TOKENIZER_FILES if (folder / name).is_file()]
 
 
-def stored_names(files: list[Path]) -> list[str]:
-    """Names of the tensors in safetensors ``files``."""
-    return [tensor.name for file in files for tensor in _stored_tensors(file)]
-
-
 def _json_bytes(file: Path, incidental: tuple[str, ...]) -> bytes:
     """A JSON object in one form, without private and ``incidental`` keys."""
     kept = {
@@ -110,25 +103,3 @@ def _json_bytes(file: Path, incidental: tuple[str, ...]) -> bytes:
         if not key.startswith("_") and key not in incidental
     }
     return json.dumps(kept, sort_keys=True).encode()
-
-
-def _stored_tensors(file: Path) -> list[_Stored]:
-    """Every tensor in a safetensors file, from its header."""
-    with open(file, "rb") as stream:
-        length = int.from_bytes(stream.read(8), "little")
-        header = json.loads(stream.read(length))
-    header.pop("__metadata__", None)
-    return [
-        _Stored(name, entry["dtype"], entry["shape"], file, 8 + length + start, end - start)
-        for name, entry in header.items()
-        for start, end in [entry["data_offsets"]]
-    ]
-
-
-class _Stored(NamedTuple):
-    name: str
-    kind: str
-    shape: list[int]
-    file: Path
-    start: int
-    size: int

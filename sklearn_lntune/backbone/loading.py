@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import threading
 import warnings
 from collections.abc import Iterator
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from torch import nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from sklearn_lntune.backbone.resolve import Source
+from sklearn_lntune.backbone.stored import StoredTensor, stored_tensors
 
 _TYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 # transformers' verbosity, torch's default type and random state are global: one at a time.
@@ -47,19 +48,28 @@ def load_model(
 ) -> nn.Module:
     """The frozen encoder in ``source``: no task head, no decoder beside an encoder.
 
-    Weights go straight into ``dtype``. What the files lack (a pooler, mostly) is drawn
-    from a fixed seed, so that two loads agree.
+    Weights stored in ``dtype`` are mapped from the files; others go straight into it, so
+    that memory holds them once. What the files lack (a pooler, mostly) is drawn from a
+    fixed seed, so that two loads agree.
     """
+    options = {
+        "config": config,
+        "dtype": dtype,
+        "attn_implementation": "eager",
+        "output_loading_info": True,
+    }
+    empty = _empty(config, trust_remote_code)
     with quiet(), _seeded():
-        model, report = AutoModel.from_pretrained(
-            source.folder,
-            config=config,
-            dtype=dtype,
-            attn_implementation="eager",
-            use_safetensors=True,
-            trust_remote_code=trust_remote_code,
-            output_loading_info=True,
-        )
+        if stored_type(source) == dtype or not _is_plain(empty):
+            model, report = AutoModel.from_pretrained(
+                source.folder,
+                use_safetensors=True,
+                trust_remote_code=trust_remote_code,
+                **options,
+            )
+        else:
+            weights = _weights(source, empty, dtype)
+            model, report = type(empty).from_pretrained(None, state_dict=weights, **options)
     lacking = sorted(name for name in report["missing_keys"] if "pooler" not in name)
     if lacking:
         warnings.warn(
@@ -79,9 +89,46 @@ def encoder_of(model: nn.Module) -> nn.Module:
 
 def skeleton(config: Any, trust_remote_code: bool = False) -> nn.Module:
     """The encoder that ``config`` describes, without memory for its weights."""
+    return encoder_of(_empty(config, trust_remote_code))
+
+
+def _empty(config: Any, trust_remote_code: bool) -> Any:
+    """The whole model that ``config`` describes, without memory for its weights."""
     with without_memory():
-        model = AutoModel.from_config(config, trust_remote_code=trust_remote_code)
-    return encoder_of(model)
+        return AutoModel.from_config(config, trust_remote_code=trust_remote_code)
+
+
+def _is_plain(empty: Any) -> bool:
+    """Whether all floating weights of the model take one type."""
+    mixed = ("_keep_in_fp32_modules", "_keep_in_fp32_modules_strict")
+    quantised = getattr(empty.config, "quantization_config", None) is not None
+    return not quantised and not any(getattr(empty, name, None) for name in mixed)
+
+
+def _weights(source: Source, empty: nn.Module, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    """The tensors in ``source`` in ``dtype``; buffers and integers as they are stored."""
+    buffers = tuple(name for name, _ in empty.named_buffers())
+    return {
+        tensor.name: _as_stored(tensor)
+        if tensor.kind not in _TYPES or tensor.name.endswith(buffers)
+        else _converted(tensor, dtype)
+        for tensor in stored_tensors(source.weight_files)
+    }
+
+
+def _as_stored(tensor: StoredTensor) -> torch.Tensor:
+    with safe_open(tensor.file, framework="pt") as file:
+        return file.get_tensor(tensor.name)
+
+
+def _converted(tensor: StoredTensor, dtype: torch.dtype) -> torch.Tensor:
+    whole = torch.empty(tensor.shape, dtype=dtype)
+    flat, start = whole.view(-1), 0
+    for chunk in tensor.chunks():
+        part = torch.frombuffer(chunk, dtype=_TYPES[tensor.kind])
+        flat[start : start + len(part)] = part
+        start += len(part)
+    return whole
 
 
 @contextlib.contextmanager
@@ -98,9 +145,7 @@ def freeze(model: nn.Module) -> nn.Module:
 
 def stored_type(source: Source) -> torch.dtype:
     """The type that most of the stored tensors have."""
-    with open(source.weight_files[0], "rb") as stream:
-        header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
-    kinds = [entry["dtype"] for name, entry in header.items() if name != "__metadata__"]
+    kinds = [tensor.kind for tensor in stored_tensors(source.weight_files[:1])]
     return _TYPES.get(max(set(kinds), key=kinds.count), torch.float32)
 
 

@@ -1,6 +1,6 @@
 """Where and how a fit computes: device, number types, attention.
 
-The only place that reads an estimator's ``device`` and ``precision``.
+The only place that reads an estimator's ``device``, ``precision`` and ``compile``.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 
+from sklearn_lntune.backbone.compiled import has_compiler
+
 _PRECISIONS = {
     "bfloat16": torch.bfloat16,
     "float32": torch.float32,
@@ -20,7 +22,7 @@ _PRECISIONS = {
 
 @dataclass(frozen=True)
 class Placement:
-    """Resolved ``device`` and ``precision``.
+    """Resolved ``device``, ``precision`` and ``compile``.
 
     Attributes
     ----------
@@ -28,11 +30,14 @@ class Placement:
     train_type, predict_type : torch.dtype
         What the frozen weights are held in while fitting and while predicting. Gains,
         biases, head, loss and optimiser are in `delta_type` of it.
+    compiled : bool
+        Whether the backbone runs through torch.compile.
     """
 
     device: torch.device
     train_type: torch.dtype
     predict_type: torch.dtype
+    compiled: bool = False
 
     def attention(self, *, training: bool) -> str:
         """The attention implementation that is fastest for this call.
@@ -51,7 +56,12 @@ def delta_type(compute_type: torch.dtype) -> torch.dtype:
 
 
 def place_fit(
-    device: Any, precision: Any, stored_type: torch.dtype, own: torch.device | None = None
+    device: Any,
+    precision: Any,
+    stored_type: torch.dtype,
+    compiled: Any = False,
+    *,
+    own: torch.device | None = None,
 ) -> Placement:
     """The placement of a fit.
 
@@ -63,15 +73,24 @@ def place_fit(
     stored_type : torch.dtype
         Of the backbone's files. Sixteen-bit weights also predict in it under "auto",
         since a wider type adds nothing to them.
+    compiled : bool
+        The estimator's ``compile``.
     own : torch.device, optional
         What ``"auto"`` is in this process, where several fit together.
 
     Raises
     ------
     ValueError
-        If the device is not there or cannot do the precision.
+        If the device is not there or cannot do the precision, or nothing there compiles.
     """
     chosen = _device(device, own)
+    if not isinstance(compiled, bool):
+        raise ValueError(f"compile must be True or False; got {compiled!r}.")
+    if compiled and chosen.type == "cpu" and not has_compiler():
+        raise MissingCompilerError(
+            "compile=True needs a C++ compiler on a CPU, and there is none: install one (g++, "
+            "clang++ or MSVC), name it in the environment variable CXX, or use compile=False."
+        )
     if precision not in ("auto", *_PRECISIONS):
         raise ValueError(
             f"precision must be 'auto', 'bfloat16', 'float32' or 'float64'; got {precision!r}."
@@ -79,23 +98,32 @@ def place_fit(
     if precision != "auto":
         if precision == "float64" and chosen.type == "mps":
             raise ValueError("precision='float64' is not possible on device 'mps'; use 'cpu'.")
-        return Placement(chosen, _PRECISIONS[precision], _PRECISIONS[precision])
+        return Placement(chosen, _PRECISIONS[precision], _PRECISIONS[precision], compiled)
     train_type = torch.bfloat16 if _has_native_bfloat16(chosen) else torch.float32
     narrow = stored_type in (torch.bfloat16, torch.float16)
-    return Placement(chosen, train_type, stored_type if narrow else torch.float32)
+    return Placement(chosen, train_type, stored_type if narrow else torch.float32, compiled)
 
 
-def place_prediction(device: Any, precision: Any, stored_type: torch.dtype) -> Placement:
-    """As `place_fit`, but a device that is missing here is replaced, with a warning."""
+def place_prediction(
+    device: Any, precision: Any, stored_type: torch.dtype, compiled: Any = False
+) -> Placement:
+    """As `place_fit`, but what is missing here is done without, with a warning."""
     try:
-        return place_fit(device, precision, stored_type)
+        return place_fit(device, precision, stored_type, compiled)
     except MissingDeviceError as error:
         warnings.warn(f"{error} Predicting on the CPU.", UserWarning, stacklevel=2)
-        return place_fit("cpu", precision, stored_type)
+        return place_prediction("cpu", precision, stored_type, compiled)
+    except MissingCompilerError as error:
+        warnings.warn(f"{error} Predicting without.", UserWarning, stacklevel=2)
+        return place_fit(device, precision, stored_type)
 
 
 class MissingDeviceError(ValueError):
     """The device that was asked for is not on this machine."""
+
+
+class MissingCompilerError(ValueError):
+    """Compiling was asked for, and this machine has no compiler."""
 
 
 def _device(device: Any, own: torch.device | None) -> torch.device:

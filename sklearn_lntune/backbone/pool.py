@@ -24,7 +24,6 @@ from sklearn_lntune.backbone.anatomy import Anatomy
 from sklearn_lntune.backbone.dissect import anatomy_of
 from sklearn_lntune.backbone.fingerprint import (
     backbone_fingerprint,
-    stored_names,
     tokenizer_digest,
     tokenizer_files,
 )
@@ -36,6 +35,7 @@ from sklearn_lntune.backbone.loading import (
     stored_type,
 )
 from sklearn_lntune.backbone.resolve import Source, resolve
+from sklearn_lntune.backbone.stored import stored_tensors
 from sklearn_lntune.backbone.trunk import Trunk
 from sklearn_lntune.text.tokens import Tokens
 
@@ -118,7 +118,7 @@ class Backbone:
     @cached_property
     def stored_names(self) -> frozenset[str]:
         """Names of the tensors in the files."""
-        return frozenset(stored_names(self.source.weight_files))
+        return frozenset(tensor.name for tensor in stored_tensors(self.source.weight_files))
 
     @cached_property
     def stored_type(self) -> torch.dtype:

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from sklearn_lntune.text.batches import ordered_batches, tensors
+from sklearn_lntune.text.batches import moved, ordered_batches, tensors
 from sklearn_lntune.text.table import TokenTable
 
 #: Bytes of activations held in memory; more stand in a temporary file.
@@ -176,7 +176,7 @@ class Inlet:
 def padded(states: list[torch.Tensor], device: torch.device) -> torch.Tensor:
     """The states of a batch's rows as one tensor, padded on the right."""
     whole: torch.Tensor = nn.utils.rnn.pad_sequence(states, batch_first=True)
-    return whole.to(device, non_blocking=True)
+    return moved(whole, device)
 
 
 class _ReachedError(Exception):

@@ -25,6 +25,7 @@ from sklearn_lntune.training.rules import (
     clip_gradients,
     divergence,
     divide_gradients,
+    on_host,
     set_lr,
 )
 
@@ -137,15 +138,14 @@ class _Bank:
         if not now:
             return 0
         drawn = {fit: self.lanes[fit].next_rows() for fit in now}
-        losses = self._gradients_within_memory(drawn)
+        summed = self._gradients_within_memory(drawn)
         counts = np.ones(self.n_fits)
-        for fit, (rows, _) in drawn.items():
-            counts[fit] = len(rows)
-            self.lanes[fit].note_loss(float(losses[fit]))
+        counts[now] = [len(rows) for rows, _ in drawn.values()]
         divide_gradients(self.parameters, counts.tolist())
         bounds = [lane.job.settings.max_grad_norm for lane in self.lanes]
-        norms = clip_gradients(self.parameters, bounds).cpu().numpy()
+        losses, norms = on_host(summed, clip_gradients(self.parameters, bounds))
         for fit in now:
+            self.lanes[fit].note_loss(float(losses[fit]))
             if not np.isfinite(losses[fit]):
                 self._diverged(fit, f"the loss is {losses[fit] / counts[fit]}")
             elif not np.isfinite(norms[fit]):
@@ -165,7 +165,7 @@ class _Bank:
 
     def _gradients_within_memory(
         self, drawn: dict[int, tuple[np.ndarray, torch.Tensor | None]]
-    ) -> np.ndarray:
+    ) -> torch.Tensor:
         while True:
             try:
                 return self._gradients(drawn)
@@ -176,7 +176,7 @@ class _Bank:
             self.n_tokens //= 2
             torch.cuda.empty_cache()
 
-    def _gradients(self, drawn: dict[int, tuple[np.ndarray, torch.Tensor | None]]) -> np.ndarray:
+    def _gradients(self, drawn: dict[int, tuple[np.ndarray, torch.Tensor | None]]) -> torch.Tensor:
         """Add up the gradients of all rows; return the summed loss of each fit."""
         parts = [(self.lanes[fit], *drawn[fit]) for fit in drawn]
         device, kind = self.network.device, self.network.delta_type
@@ -212,7 +212,7 @@ class _Bank:
             each = task.loss(logits, own["codes"], own.get("smoothing", 0.0)) * own["weights"]
             torch.autograd.backward(each.sum())
             losses.index_add_(0, fits[at], each.detach())
-        return losses.cpu().numpy()
+        return losses
 
     def _hold_still(self) -> None:
         """Let fits that have ended stay where they are, whatever their gradients."""

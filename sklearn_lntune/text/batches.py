@@ -71,8 +71,15 @@ def ordered_batches(lengths: np.ndarray, n_tokens: int) -> Iterator[np.ndarray]:
 def tensors(
     table: TokenTable, rows: np.ndarray, pad_id: int, device: torch.device
 ) -> dict[str, torch.Tensor]:
-    """The model's inputs for ``rows`` on ``device``."""
+    """The model's inputs for ``rows`` on ``device``, int64."""
     return {
-        name: torch.from_numpy(array).to(device, non_blocking=True)
+        name: moved(torch.from_numpy(array), device).long()
         for name, array in table.padded(rows, pad_id).items()
     }
+
+
+def moved(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """``tensor`` on ``device``; from pinned memory a GPU fetches it while Python goes on."""
+    if device.type == "cuda":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)

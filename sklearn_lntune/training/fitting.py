@@ -104,6 +104,8 @@ def run(job: Job) -> Outcome:
     trunk = trunk_of(job, network)
     if trunk is not None and network.enter_at(trunk, job.train.table, job.backbone.pad_id):
         train, valid = with_states(job, trunk)
+    if job.placement.compiled:
+        network.compile_body()
     # After the user's callbacks, so that what they record of an epoch is kept.
     own = [] if checkpoint is None else [("checkpoint", checkpoint)]
     net = DeltaNet(

@@ -24,6 +24,7 @@ from sklearn_lntune.training.rules import (
     divergence,
     divide_gradients,
     lr_factor,
+    on_host,
     set_lr,
 )
 from sklearn_lntune.training.settings import Settings
@@ -189,11 +190,17 @@ class DeltaNet(NeuralNetClassifier):
         last = self._rows_seen == self._rows_total
         due = last or self._batches_pending == self.settings.accumulate
         n_bytes = self.ranks.sum_([result["loss"], *(self._gradients() if due else ())])
-        if not torch.isfinite(result["loss"]):
-            self._diverged(f"the loss is {result['loss'].item()}")
         if due:
             self._bytes_a_step = n_bytes
-            self._step(batch)
+            # Of all that a batch does, only this waits for the device: skorch, too, reads
+            # the loss, and finds it on the host.
+            losses, norms = on_host(result["loss"].view(1), self._gradient_norms(batch))
+            result["loss"] = torch.from_numpy(losses)[0]
+            if not np.isfinite(losses).all():
+                self._diverged(f"the loss is {losses[0]}")
+            if not np.isfinite(norms).all():
+                self._diverged("the gradient is not finite")
+            self._step()
         return result
 
     def train_step_single(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
@@ -202,9 +209,8 @@ class DeltaNet(NeuralNetClassifier):
         inputs, codes = batch
         logits = self.infer(inputs)
         total = self._losses(logits, codes, inputs, self.settings.label_smoothing).sum()
-        loss = total.detach() / n_rows(batch)
         torch.autograd.backward(total)
-        return {"loss": loss, "y_pred": logits.detach()}
+        return {"loss": total.detach() / n_rows(batch), "y_pred": logits.detach()}
 
     def get_loss(
         self, y_pred: torch.Tensor, y_true: torch.Tensor, X: Any = None, training: bool = False
@@ -217,7 +223,7 @@ class DeltaNet(NeuralNetClassifier):
         result: dict[str, Any] = super().validation_step(batch, **fit_params)
         result["y_pred"] = self.ranks.spread(result["y_pred"], n_rows(batch))
         self.ranks.sum_([result["loss"], result["y_pred"]])
-        self._valid_logits.append(result["y_pred"].cpu().numpy())
+        self._valid_logits.append(result["y_pred"])
         return result
 
     def on_epoch_begin(self, net: Any, dataset_train: Any = None, **kwargs: Any) -> None:
@@ -226,7 +232,7 @@ class DeltaNet(NeuralNetClassifier):
         begun, self.begun = self.begun, Begun()
         self.history[-1]["batches"] = begun.records()
         self._rows_seen, self._rows_total = sum(begun.sizes), len(dataset_train)
-        self._valid_logits: list[np.ndarray] = []
+        self._valid_logits: list[torch.Tensor] = []
 
     def on_batch_end(
         self, net: Any, batch: Any = None, training: bool = False, **kwargs: Any
@@ -262,7 +268,8 @@ class DeltaNet(NeuralNetClassifier):
 
     # -- parts of a step -----------------------------------------------------------
 
-    def _step(self, batch: Any) -> None:
+    def _gradient_norms(self, batch: Any) -> torch.Tensor:
+        """Of each fit, before the gradients are clipped."""
         divide_gradients(self._parameters, [self._rows_pending])
         self.notify(
             "on_grad_computed",
@@ -270,9 +277,9 @@ class DeltaNet(NeuralNetClassifier):
             batch=batch,
             training=True,
         )
-        norms = clip_gradients(self._parameters, [self.settings.max_grad_norm])
-        if not torch.isfinite(norms).all():
-            self._diverged("the gradient is not finite")
+        return clip_gradients(self._parameters, [self.settings.max_grad_norm])
+
+    def _step(self) -> None:
         self._last_good.take(self.progress_.step)
         n_steps = self.n_epochs * self._steps_an_epoch
         set_lr(
@@ -296,7 +303,8 @@ class DeltaNet(NeuralNetClassifier):
         return self.task.loss(logits, codes, label_smoothing) * inputs["sample_weight"]
 
     def _score(self, rows: Rows) -> float:
-        logits = self.get_iterator(rows).in_row_order(self._valid_logits)
+        found = [logits.cpu().numpy() for logits in self._valid_logits]
+        logits = self.get_iterator(rows).in_row_order(found)
         return self.task.score(logits, rows.codes, rows.weights, self.settings.scoring)
 
     def _diverged(self, what: str) -> None:

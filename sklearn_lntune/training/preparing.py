@@ -75,7 +75,13 @@ def prepare(
     warn_of_bad_sums(methods)
     max_length = resolve_max_length(backbone, params["max_length"])
     seed = ranks.broadcast(seed)
-    placement = place_fit(params["device"], params["precision"], backbone.stored_type, ranks.device)
+    placement = place_fit(
+        params["device"],
+        params["precision"],
+        backbone.stored_type,
+        compiled=params["compile"],
+        own=ranks.device,
+    )
 
     rows, held_out = np.flatnonzero(data.weights), None
     if settings.early_stopping and validation is None:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from sklearn_lntune.backbone.trunk import padded
-from sklearn_lntune.text.batches import ordered_batches, shuffled_batches, tensors
+from sklearn_lntune.text.batches import moved, ordered_batches, shuffled_batches, tensors
 from sklearn_lntune.text.table import TokenTable
 from sklearn_lntune.training.labelled import Labelled
 from sklearn_lntune.training.ranks import ALONE, Ranks
@@ -113,7 +113,7 @@ class Batches:
     def __iter__(self) -> Iterator[tuple[dict[str, Any], torch.Tensor]]:
         for rows in self._plan():
             inputs = tensors(self.rows.table, rows, self._pad_id, self._device)
-            at = torch.from_numpy(rows).to(self._device)
+            at = moved(torch.from_numpy(rows), self._device)
             if self.rows.states is not None:
                 kept = [self.rows.states[row] for row in rows]
                 inputs["trunk"] = padded(kept, self._device)

@@ -86,6 +86,21 @@ def _gradients(parameters: Sequence[torch.Tensor]) -> list[torch.Tensor]:
     return [weight.grad for weight in parameters if weight.grad is not None]
 
 
+def on_host(losses: torch.Tensor, norms: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Loss and gradient norm of each fit, in one wait for the device.
+
+    A GPU runs behind Python; every look at a value lets it fall idle, so that a step
+    looks once, at both.
+
+    Returns
+    -------
+    tuple of two ndarray of float of shape (n_fits,)
+        A fit goes on only while both are finite.
+    """
+    found = torch.stack([losses.detach(), norms.to(losses)]).cpu().numpy()
+    return found[0], found[1]
+
+
 @dataclass
 class Progress:
     """How far each of ``n_fits`` fits has come.

@@ -48,7 +48,7 @@ def test_padded_equals_the_slow_way(kind: Any, drawn: Any) -> None:
     assert inputs["input_ids"].tolist() == slow(rows, chosen, lambda token: token, 7)
     assert inputs["attention_mask"].tolist() == slow(rows, chosen, lambda token: 1, 0)
     assert inputs["token_type_ids"].tolist() == slow(rows, chosen, lambda token: token % 2, 0)
-    assert {array.dtype for array in inputs.values()} == {np.dtype(np.int64)}
+    assert {array.dtype.itemsize for array in inputs.values()} <= {1, 4}
 
 
 @pytest.mark.parametrize("kind", [MemoryRows, ArrowRows])

@@ -15,6 +15,7 @@ from sklearn_lntune.training.rules import (
     clip_gradients,
     divide_gradients,
     lr_factor,
+    on_host,
     set_lr,
 )
 from sklearn_lntune.training.settings import SCHEDULES
@@ -263,3 +264,10 @@ def test_large_deltas_are_copied_less_often(monkeypatch: pytest.MonkeyPatch) -> 
         snapshot.restore()
         kept.append(values(parameters)[1])
     assert kept == [0, 0, 0, 3, 3, 3, 6]
+
+
+def test_losses_and_norms_come_to_the_host_together() -> None:
+    losses = torch.tensor([1.5, math.nan], requires_grad=True)
+    found = on_host(losses, torch.tensor([math.inf, 2.0], dtype=torch.float64))
+    np.testing.assert_array_equal(found[0], [1.5, math.nan])
+    np.testing.assert_array_equal(found[1], [math.inf, 2.0])

@@ -1,0 +1,56 @@
+"""Weights come from the files into the type asked for, whatever they are stored in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModel
+
+from sklearn_lntune.backbone import stored
+from sklearn_lntune.backbone.loading import encoder_of, load_config, load_model, skeleton
+from sklearn_lntune.backbone.resolve import resolve
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("family", ["bert", "t5", "gpt2", "esm"])
+def test_every_tensor_is_the_one_that_transformers_loads(
+    family: str,
+    dtype: torch.dtype,
+    tiny_backbone: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(stored, "_CHUNK_BYTES", 64)  # no tensor fits into one
+    source = resolve(tiny_backbone(family))
+    model = load_model(source, load_config(source, False), dtype, CPU, False)
+    plain = encoder_of(AutoModel.from_pretrained(source.folder, dtype=dtype))
+    expected = dict(plain.named_parameters()) | dict(plain.named_buffers())
+    found = dict(model.named_parameters()) | dict(model.named_buffers())
+    assert found.keys() == expected.keys()
+    for name, tensor in found.items():
+        assert tensor.dtype == expected[name].dtype, name
+        assert torch.equal(tensor, expected[name]), name
+
+
+def test_a_model_that_keeps_some_weights_wide_is_left_to_transformers(
+    tiny_backbone: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = resolve(tiny_backbone())
+    config = load_config(source, False)
+    kind = type(skeleton(config))
+    monkeypatch.setattr(kind, "_keep_in_fp32_modules_strict", ["LayerNorm"])
+    model = load_model(source, config, torch.bfloat16, CPU, False)
+    assert model.embeddings.LayerNorm.weight.dtype == torch.float32
+    assert model.embeddings.word_embeddings.weight.dtype == torch.bfloat16
+
+
+def test_bytes_that_are_missing_are_an_error(tmp_path: Path) -> None:
+    file = tmp_path / "cut.safetensors"
+    file.write_bytes(b"1234")
+    tensor = stored.StoredTensor("weight", "F32", [2], file, 0, 8)
+    with pytest.raises(ValueError, match="ends before tensor 'weight'"):
+        list(tensor.chunks())
