@@ -138,7 +138,7 @@ class LNTunedTransformerClassifier(
         "float64").
     compile : bool, default=False
         Whether the backbone runs through `torch.compile`, in training and prediction.
-        Compiling takes up to a minute; it pays for long fits. On a CPU it needs a C++
+        Compiling takes its time and pays for long fits only. On a CPU it needs a C++
         compiler.
     revision : str, optional
         Branch, tag or commit of the backbone on the hub.
