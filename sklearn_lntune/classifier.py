@@ -538,6 +538,12 @@ class LNTunedTransformerClassifier(
         return predictor_for(self, state, *located(state, **self._where))
 
     @property
+    def _where(self) -> dict[str, Any]:
+        """The parameters that say where and on what to predict."""
+        names = ("backbone", "revision", "trust_remote_code", "device", "precision", "compile")
+        return {name: getattr(self, name) for name in names}
+
+    @property
     def _task(self) -> OneLabel:
         return OneLabel(self.classes_)
 

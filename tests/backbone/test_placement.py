@@ -94,8 +94,8 @@ def test_auto_takes_cuda_then_apple_then_the_cpu(
 
 def test_auto_is_the_process_own_device_where_several_fit_together() -> None:
     own = torch.device("meta")
-    assert place_fit("auto", "float32", F32, own).device == own
-    assert place_fit("cpu", "float32", F32, own).device == CPU
+    assert place_fit("auto", "float32", F32, own=own).device == own
+    assert place_fit("cpu", "float32", F32, own=own).device == CPU
 
 
 @pytest.mark.parametrize(
