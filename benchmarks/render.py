@@ -137,6 +137,25 @@ def artefacts() -> str:
     )
 
 
+def scale() -> str:
+    """What a text costs as there are more of them."""
+    report = json.loads((RESULTS / "scale.json").read_text("utf-8"))
+    frame = pd.DataFrame(report["in memory"]).set_index("texts").T
+    frame.columns = [f"{n:,}" for n in frame.columns]
+    table = pd.Series(report["parquet"], name="value").drop("texts").astype(object)
+    versions = ", ".join(f"{name} {value}" for name, value in report["versions"].items())
+    return (
+        "A list of texts as long as TREC's, one epoch on a random backbone of one layer, batch "
+        f"size {report['batch_size']}:\n\n"
+        + rst(frame)
+        + f"\nThe same {report['parquet']['texts']:,} texts from a Parquet file; memory is "
+        "resident and above that of the process with the backbone loaded:\n\n"
+        + rst(table.to_frame())
+        + f"\nCPU time on {report['threads']} thread ({report['processor']}), {report['date']}; "
+        f"{versions}; ``benchmarks/scale.py``.\n"
+    )
+
+
 def main() -> None:
     """Write one file a table."""
     DOCS.mkdir(exist_ok=True)
@@ -148,6 +167,7 @@ def main() -> None:
         methods,
         methods_choice,
         artefacts,
+        scale,
     ):
         (DOCS / f"{figure.__name__}.rst").write_text(figure(), "utf-8")
     methods_figures.plot(methods_figures.load(), DOCS / "methods.svg")

@@ -8,8 +8,8 @@ import numpy as np
 class Growing:
     """Parts appended along the first axis of one array.
 
-    The memory allocator moves large blocks by remapping them, so that growing by an eighth
-    at a time never holds all of it twice, as joining a list of parts would.
+    The memory allocator moves large blocks by remapping them, so that growing by a
+    sixteenth at a time never holds all of it twice, as joining a list of parts would.
 
     Examples
     --------
@@ -30,7 +30,7 @@ class Growing:
             self._array = np.empty_like(part, shape=(0, *part.shape[1:]))
         end = self._used + len(part)
         if end > len(self._array):
-            self._resize(max(end, self._used + self._used // 8))
+            self._resize(max(end, self._used + self._used // 16))
         self._array[self._used : end] = part
         self._used = end
 

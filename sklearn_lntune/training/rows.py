@@ -47,7 +47,8 @@ def weighted_rows(table: TokenTable, data: Labelled, rows: np.ndarray | None = N
     codes, weights = data.codes, data.weights
     if rows is not None and len(rows) < len(table):
         table, codes, weights = table.take(rows), codes[rows], weights[rows]
-    return Rows(table, codes, weights / weights.mean())
+    mean = weights.mean()
+    return Rows(table, codes, weights if mean == 1 else weights / mean)
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ class Batches:
         self.batch_size = batch_size
         self._pad_id = pad_id
         self._device = device
-        self._codes = torch.from_numpy(rows.codes.astype(np.int64)).to(device)
+        self._codes = torch.from_numpy(rows.codes.astype(np.int64, copy=False)).to(device)
         self._weights = torch.from_numpy(rows.weights).to(device, dtype)
         self._generator = generator
         self._ranks = ranks

@@ -229,3 +229,19 @@ def test_a_wrong_scoring_is_an_error_that_repeats_it(scoring: Any) -> None:
 @pytest.mark.parametrize("scoring", ["loss", len])
 def test_loss_and_callables_need_no_look_up(scoring: Any) -> None:
     assert check_scoring(scoring) is scoring
+
+
+@pytest.mark.parametrize(
+    "labels", [["b", "a", "b"], [7, -1, 7], [f"class {i:02}" for i in range(30)], [True, False]]
+)
+def test_labels_held_once_are_as_labels_in_full(labels: list[Any]) -> None:
+    compact = pd.Categorical(labels)
+    plain, task = OneLabel.from_targets(labels * 3), OneLabel.from_targets(compact)
+    assert task.classes.tolist() == plain.classes.tolist()
+    assert task.classes.dtype == plain.classes.dtype
+    assert task.encode(compact).tolist() == plain.encode(labels * 3)[: len(labels)].tolist()
+
+
+def test_labels_held_once_may_be_no_strangers() -> None:
+    with pytest.raises(ValueError, match="not among the classes: \\['c'\\]"):
+        OneLabel(np.array(["a", "b"])).encode(pd.Categorical(["a", "c"]))

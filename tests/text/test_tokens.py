@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+import tracemalloc
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -203,6 +204,40 @@ def test_a_slow_tokenizer_gives_the_same_as_by_itself() -> None:
     assert table.n_truncated == 2
     pairs = [("ab", "c"), ("abc", "defgh"), ("abcde", "")]
     assert Tokens(slow, "slow").table(pairs, 6).n_truncated == n_longer(slow, pairs, 6) == 2
+
+
+def test_the_default_tokenizer_gives_the_same_as_by_itself(default_backbone: str) -> None:
+    from sklearn_lntune.backbone.pool import get_backbone
+
+    own = get_backbone(default_backbone).tokenizer
+    texts = [
+        "",
+        "A cat, a Dog.",
+        "[SEP] is no word",
+        "\u00fcber\u200bna\u00efve \u732b",
+        "x" * 300,
+        "a " * 40,
+    ]
+    table = Tokens(own, "default").table(texts, 16)
+    assert rows_of(table) == [own_output(own, text, 16)["input_ids"] for text in texts]
+    assert table.n_truncated == n_longer(own, texts, 16)
+    pairs = list(zip(texts, texts[::-1], strict=True))
+    table = Tokens(own, "default").table(pairs, 16)
+    assert rows_of(table) == [own_output(own, pair, 16)["input_ids"] for pair in pairs]
+    assert segments_of(table) == [own_output(own, pair, 16)["token_type_ids"] for pair in pairs]
+    assert table.n_truncated == n_longer(own, pairs, 16)
+
+
+def test_memory_is_eight_bytes_a_token_beside_the_cache(tokenizer: Any) -> None:
+    texts = [" ".join(WORDS[(i + j) % 30] for j in range(12)) + f" {i}" for i in range(10_000)]
+    tokens = Tokens(tokenizer, "d")
+    tokens.table(texts[:10], 64)
+    tracemalloc.start()
+    table = tokens.table(texts, 64)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    one_chunk = 600_000  # of the tokenizer's own lists
+    assert peak - tokens_module._cache.held < 8 * table.lengths.sum() + one_chunk
 
 
 def test_threads_at_once_get_equal_tables(tokenizer: Any, texts: list[str]) -> None:
