@@ -15,6 +15,8 @@ import itertools
 import warnings
 from pathlib import Path
 
+from benchmarks import speed_figures
+
 from . import bare, memory, peak, prediction, trunk
 from .fits import OURS, compare, warm_up
 from .plan import PLANS, Plan
@@ -114,6 +116,10 @@ def main() -> None:
         PARTS[part](run, plan)
     if arguments.only == list(PARTS) and arguments.workload == list(WORKLOADS):
         run.kept({"part": "finished"}, dict)
+    for title, frame in speed_figures.tables(run.frame()):
+        print(f"\n{title}\n\n{frame.to_markdown(index=False, floatfmt='g', missingval='')}")
+    for note in speed_figures.notes(run.frame()):
+        print(f"\n{note}")
 
 
 if __name__ == "__main__":

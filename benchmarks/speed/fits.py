@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from . import ours, peers, trainer
+from .peak import fit_flops
 from .record import Run
 from .workloads import BATCH_SIZE, WORKLOADS, Task, forget, wait
 
@@ -61,9 +62,9 @@ def timed(fit: Callable[[Task], ours.Predict], task: Task, scored: bool) -> dict
 def compare(run: Run, task: Task, names: tuple[str, ...], turns: int) -> None:
     """Time ``names`` by turns on the same rows."""
     key = {"part": "fit", "workload": task.workload.name, "rows": len(task.X)}
-    key |= {"tokens": task.n_tokens}
     if task.workload.pairs:
         names = tuple(name for name in names if name not in NO_PAIRS)
+    n_tokens = task.n_tokens
     for name in names:
         warm_up(name)
     contestants: dict[str, Any] = dict(CONTESTANTS)
@@ -73,7 +74,9 @@ def compare(run: Run, task: Task, names: tuple[str, ...], turns: int) -> None:
         contestants[BEST] = functools.partial(trainer.fit, **options)
     for turn, name in itertools.product(range(turns), names):
         about = key | {"who": name, "turn": turn}
-        extra = {"options": options} if name == BEST else {}
+        extra = {"tokens": n_tokens, "gflop": fit_flops(n_tokens) / 1e9}
+        if name == BEST:
+            extra["options"] = options
         run.kept(
             about,
             lambda name=name, turn=turn, extra=extra: (

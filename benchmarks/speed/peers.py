@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 from typing import Any
 
 import numpy as np
@@ -60,6 +61,7 @@ def fit_setfit(task: Task) -> Predict:
     from setfit import SetFitModel, Trainer, TrainingArguments
 
     classes, codes = np.unique(task.y, return_inverse=True)
+    logging.getLogger("setfit").setLevel(logging.ERROR)
     model = SetFitModel.from_pretrained(folder())
     rows = Dataset.from_dict({"text": task.X, "label": codes})
     arguments = TrainingArguments(

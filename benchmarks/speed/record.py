@@ -12,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import psutil
 import torch
 
@@ -80,6 +81,10 @@ class Run:
         with self._file.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(record) + "\n")
         return record
+
+    def frame(self) -> pd.DataFrame:
+        """All records of this run."""
+        return pd.DataFrame(self._known)
 
 
 class _Watch:
