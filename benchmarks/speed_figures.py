@@ -103,6 +103,7 @@ def targets(run: pd.DataFrame) -> pd.DataFrame:
     rows = [
         {"figure": name, "target": f"{sign} {bound:g}", "here": value, "met": _met(met)}
         for name, sign, bound, value, met in _judged(run)
+        if pd.notna(bound)
     ]
     return pd.DataFrame(rows, columns=["figure", "target", "here", "met"]).round(2)
 
@@ -152,14 +153,14 @@ def fits(run: pd.DataFrame) -> pd.DataFrame:
                 "contestant": who,
                 "seconds": _spread(seconds),
                 "turns": len(group),
-                "ours is faster by": _ratio(part, workload, n_rows, who),
+                "seconds / ours": _ratio(part, workload, n_rows, who),
                 "tokens/s": round(tokens / seconds.median()),
                 "share of peak, %": 100 * group["gflop"].iloc[0] / seconds.median() / peak,
                 "test accuracy, %": 100 * group["accuracy"].max(),
             }
         )
     table = pd.DataFrame(rows)
-    return table.round({"ours is faster by": 2, "share of peak, %": 0, "test accuracy, %": 0})
+    return table.round({"seconds / ours": 2, "share of peak, %": 0, "test accuracy, %": 0})
 
 
 def predictions(run: pd.DataFrame) -> pd.DataFrame:
@@ -189,7 +190,8 @@ def memories(run: pd.DataFrame) -> pd.DataFrame:
     """Megabytes above the imports of each contestant, beside weights + activations."""
     part = _part(run, "memory")
     rows = []
-    for (workload, n_rows), group in part.groupby(["workload", "rows"], sort=False):
+    for workload, n_rows in _distinct(part, "workload", "rows"):
+        group = part[(part["workload"] == workload) & (part["rows"] == n_rows)]
         floor = group[group["who"] == FLOOR].iloc[0]
         needed = floor["weights"] + floor["activations"]
         label = f"weights {floor['weights']:.0f} + activations {floor['activations']:.0f}"
@@ -208,6 +210,7 @@ def plot(runs: list[pd.DataFrame], file: Path) -> None:
     mpl.rcParams["svg.hashsalt"] = "speed"  # the same bytes each time
     import matplotlib.pyplot as plt
 
+    runs = [run for run in runs if len(_part(run, "fit"))]
     figure, panels = plt.subplots(
         1, len(runs), figsize=(7.5, 5), layout="constrained", squeeze=False
     )
@@ -215,7 +218,7 @@ def plot(runs: list[pd.DataFrame], file: Path) -> None:
         table = fits(run)
         table = table[table["contestant"] != OURS]
         labels = table["workload"] + ", " + table["contestant"]
-        axes.barh(labels, table["ours is faster by"], color="tab:blue")
+        axes.barh(labels, table["seconds / ours"], color="tab:blue")
         axes.axvline(1.0, color="gray", linestyle=":")
         axes.invert_yaxis()
         axes.tick_params(axis="y", labelsize=7)
@@ -232,50 +235,52 @@ def plot(runs: list[pd.DataFrame], file: Path) -> None:
 
 def _judged(run: pd.DataFrame) -> Iterator[tuple[str, str, float, float, bool]]:
     """Name, sign, bound, value and verdict of each target that was measured."""
+    for name, sign, bound, value in _measured(run):
+        if pd.notna(value):
+            met = value >= bound if sign == "at least" else value <= bound
+            yield name, sign, bound, float(value), met
 
-    def least(name: str, bound: float, value: float) -> tuple[str, str, float, float, bool]:
-        return name, "at least", bound, value, value >= bound
 
-    def most(name: str, bound: float, value: float) -> tuple[str, str, float, float, bool]:
-        return name, "at most", bound, value, value <= bound
-
+def _measured(run: pd.DataFrame) -> Iterator[tuple[str, str, float, float]]:
+    """Each target with what was measured, NaN where nothing was."""
+    least, most = "at least", "at most"
     part = _part(run, "fit")
-    for who, bound in FIT_TARGETS.items():
-        for workload, n_rows in (
-            part[["workload", "rows"]].drop_duplicates().itertuples(index=False)
-        ):
+    for workload, n_rows in _distinct(part, "workload", "rows"):
+        for who, bound in FIT_TARGETS.items():
             value = _ratio(part, workload, n_rows, who)
-            if value == value:  # measured here
-                yield least(f"fit, {who} / ours, {workload}", bound, value)
-    if len(whole := _part(run, "whole")):
-        ratios = wholes(run).set_index("workload")["ratio"]
-        for workload, bound in WHOLE_TARGETS.items():
-            if workload in set(whole["workload"]):
-                yield most(f"whole fit / bare steps, {workload}", bound, ratios[workload])
-    if len(_part(run, "step")):
-        rates = [_part(run, part).set_index(["rows", "length"]) for part in ("step", "peak")]
-        share = rates[0]["gflops"][32, 32] / rates[1]["peak"][32, 32]
-        yield least("bare step at 32 x 32, share of the peak there", STEP_TARGET, share)
+            yield f"fit, {who} / ours, {workload}, {n_rows:.0f} rows", least, bound, value
+    for row in wholes(run).itertuples() if len(_part(run, "whole")) else ():
+        bound = WHOLE_TARGETS.get(row.workload, float("nan"))
+        yield f"whole fit / bare steps, {row.workload}", most, bound, row.ratio
+    for row in _part(run, "step").itertuples():
+        if (row.rows, row.length) == (32, 32):
+            peak = _part(run, "peak").set_index(["rows", "length"])["peak"][32, 32]
+            yield "bare step at 32 x 32 / peak there", least, STEP_TARGET, row.gflops / peak
     part = _part(run, "predict")
-    for workload in part["workload"].unique() if len(part) else ():
+    for (workload,) in _distinct(part, "workload"):
         medians = part[part["workload"] == workload].groupby("who")["seconds"].median()
         for (own, other), bound in PREDICT_TARGETS.items():
-            value = medians[other] / medians[own]
-            yield least(f"predict, {other} / {own}, {workload}", bound, value)
-    if len(part := _part(run, "trunk")):
-        for search, name in ((False, "one fit"), (True, "grid")):
-            medians = part[part["search"] == search].groupby("layers")["seconds"].median()
-            if {"all", 2} <= set(medians.index):
-                value = medians["all"] / medians[2]
-                yield least(f"trunk, all / top 2 of 6, {name}", TRUNK_TARGET, value)
-    if len(_part(run, "memory")):
-        for workload, table in memories(run).groupby("workload", sort=False):
-            by = table.set_index("contestant")
-            needed = by["MB"].iloc[0]
-            name = f"memory of a fit / (weights + activations), {workload}"
-            yield most(name, MEMORY_TARGET, by.loc[OURS, "MB"] / needed)
-            lowest = by["MB"].iloc[1:].drop(OURS).min()
-            yield least(f"memory, lowest peer / ours, {workload}", 1.0, lowest / by.loc[OURS, "MB"])
+            value = medians.get(other, float("nan")) / medians.get(own, float("nan"))
+            yield f"predict, {other} / {own}, {workload}", least, bound, value
+    part = _part(run, "trunk")
+    for (search,) in _distinct(part, "search"):
+        medians = part[part["search"] == search].groupby("layers")["seconds"].median()
+        name = "a grid" if search else "one fit"
+        value = medians.get("all", float("nan")) / medians.get(2, float("nan"))
+        yield f"eight epochs, all / top 2 of 6 blocks, {name}", least, TRUNK_TARGET, value
+    for workload, table in memories(run).groupby("workload", sort=False):
+        used = table.set_index("contestant")["MB"]
+        own = used.get(OURS, float("nan"))
+        name = f"memory of a fit / (weights + activations), {workload}"
+        yield name, most, MEMORY_TARGET, own / used.iloc[0]
+        lowest = used.iloc[1:].drop(OURS, errors="ignore").min()
+        yield f"memory, lowest peer / ours, {workload}", least, 1.0, lowest / own
+
+
+def _distinct(part: pd.DataFrame, *columns: str) -> Iterator[Any]:
+    """Each combination of values once, in order."""
+    if len(part):
+        yield from part[[*columns]].drop_duplicates().itertuples(index=False)
 
 
 def _kind(record: dict[str, Any]) -> tuple[Any, ...]:
