@@ -229,6 +229,9 @@ def plot(runs: list[pd.DataFrame], file: Path) -> None:
             title=f"{run['cpu'].iloc[0]}, {native} native bfloat16",
         )
         axes.title.set_fontsize(8)
+        for which in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
+            which("{x:g}")
+        axes.tick_params(axis="x", which="both", labelsize=7)
     figure.savefig(file, metadata={"Date": None})
     plt.close(figure)
 

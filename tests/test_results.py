@@ -61,3 +61,27 @@ def test_speed_is_judged_by_medians_of_the_last_finished_run(
     fits = figures["fits"](run).set_index("contestant")
     assert fits.loc["ours", "seconds"] == "2 (1 to 9)"
     assert fits.loc["ours", "share of peak, %"] == 25
+
+
+def test_an_interrupted_run_goes_on_and_a_finished_one_does_not(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pytest.importorskip("psutil")
+    record = runpy.run_path(str(ROOT / "benchmarks" / "speed" / "record.py"))
+    file = tmp_path / "speed.jsonl"
+    made: list[int] = []
+
+    def measure() -> dict[str, int]:
+        made.append(len(made))
+        return {"value": made[-1]}
+
+    first = record["Run"]("short", file)
+    assert first.kept({"part": "fit", "who": "a"}, measure)["value"] == 0
+    second = record["Run"]("short", file)  # as after an interrupt
+    assert second.name == first.name
+    assert second.kept({"part": "fit", "who": "a"}, measure)["value"] == 0
+    assert second.kept({"part": "fit", "who": "b"}, measure)["value"] == 1
+    assert record["Run"]("full", file).frame().empty
+    second.kept({"part": "finished"}, dict)
+    assert record["Run"]("short", file).frame().empty
+    assert len(file.read_text("utf-8").splitlines()) == 3

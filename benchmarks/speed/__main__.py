@@ -76,9 +76,9 @@ def memories(run: Run, plan: Plan) -> None:
         run.kept(
             {**key, "who": "floor"}, lambda n=name, r=n_rows: memory.floor(WORKLOADS[n].task(r))
         )
-        for turn, who in itertools.product(range(plan.turns), plan.memory_of):
+        for who in plan.memory_of:
             run.kept(
-                {**key, "who": who, "turn": turn},
+                {**key, "who": who},
                 lambda w=who, n=name, r=n_rows: memory.measured(w, n, r),
             )
 

@@ -64,7 +64,7 @@ def compare(run: Run, task: Task, names: tuple[str, ...], turns: int) -> None:
     key = {"part": "fit", "workload": task.workload.name, "rows": len(task.X)}
     if task.workload.pairs:
         names = tuple(name for name in names if name not in NO_PAIRS)
-    n_tokens = task.n_tokens
+    n_tokens = int(task.lengths.sum())
     for name in names:
         warm_up(name)
     contestants: dict[str, Any] = dict(CONTESTANTS)

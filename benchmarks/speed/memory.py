@@ -5,7 +5,6 @@ python -m benchmarks.speed.memory CONTESTANT WORKLOAD ROWS
 
 from __future__ import annotations
 
-import gc
 import json
 import subprocess
 import sys
@@ -15,10 +14,10 @@ from typing import Any
 import psutil
 import torch
 
-from . import bare
+from . import bare, ours
 from .fits import CONTESTANTS
 from .record import ROOT, training_type
-from .workloads import WORKLOADS, Task, folder
+from .workloads import WORKLOADS, Task, folder, forget
 
 _STATUS = Path("/proc/self/status")
 _RESET = Path("/proc/self/clear_refs")
@@ -36,8 +35,9 @@ def measured(who: str, workload: str, n_rows: int) -> dict[str, Any]:
 def child(who: str, workload: str, n_rows: int) -> dict[str, float]:
     """Megabytes of a fit's highest point above the point before it."""
     task = WORKLOADS[workload].task(n_rows)
+    assert len(task.lengths)
     _warm_up()
-    gc.collect()
+    forget()
     before = psutil.Process().memory_info().rss
     _reset_peak()
     CONTESTANTS[who](task)
@@ -47,7 +47,7 @@ def child(who: str, workload: str, n_rows: int) -> dict[str, float]:
 def floor(task: Task) -> dict[str, float]:
     """Megabytes of the weights in the training type and of the largest batch's activations."""
     recorder = bare.Recorder()
-    bare.ours.classifier(task, callbacks=[recorder]).fit(task.X, task.y)
+    ours.classifier(task, callbacks=[recorder]).fit(task.X, task.y)
     net = bare.network(len(set(task.y)))
     weights = {id(w): w.numel() * w.element_size() for w in net.body.parameters()}
     storages = {w.untyped_storage().data_ptr() for w in net.parameters()}

@@ -39,7 +39,7 @@ class Plan:
     grid : tuple
         Layers whose grid is timed.
     turns : int
-        Of all parts but fits and predictions.
+        Of whole fits and of fits on kept activations.
     """
 
     whole: dict[str, int | None]
@@ -91,7 +91,7 @@ PLANS = {
         predict={"trec": 500},
         memory={"trec": 256},
         memory_of=("ours", PEFT, FULL, SKORCH_LONGEST),
-        trunk=320,
+        trunk=256,
         grid=(2,),
         turns=2,
     ),

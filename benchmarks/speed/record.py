@@ -8,6 +8,7 @@ import json
 import platform
 import time
 from collections.abc import Callable
+from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -44,8 +45,8 @@ def machine() -> dict[str, Any]:
 class Run:
     """The records of one run: those of an earlier, unfinished one are used again.
 
-    A run goes on only on the same machine, with the same versions and the same code of
-    the package; otherwise a new one begins.
+    A run goes on only on the same machine, with the same versions and the same code;
+    otherwise a new one begins.
 
     Parameters
     ----------
@@ -62,7 +63,7 @@ class Run:
         known = [each for each in known if here.items() <= each.items()]
         finished = {each["run"] for each in known if each["part"] == "finished"}
         open_runs = [each["run"] for each in known if each["run"] not in finished]
-        self.name = max(open_runs, default=time.strftime("%Y-%m-%dT%H:%M"))
+        self.name = max(open_runs, default=datetime.now().isoformat())
         self._known = [each for each in known if each["run"] == self.name]
         self._about = here | {"run": self.name}
 
@@ -125,10 +126,11 @@ def _cpu_name() -> str:
 
 
 def _code() -> str:
-    """Digest of the package's source, so that no run mixes two states of it."""
+    """Digest of the source measured and measuring, so that no run mixes two states of it."""
     digest = hashlib.sha256()
-    for file in sorted((ROOT / "sklearn_lntune").rglob("*.py")):
-        digest.update(file.read_bytes())
+    for folder in ("sklearn_lntune", "benchmarks/speed"):
+        for file in sorted((ROOT / folder).rglob("*.py")):
+            digest.update(file.read_bytes())
     return digest.hexdigest()[:12]
 
 

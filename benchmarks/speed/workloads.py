@@ -5,11 +5,13 @@ from __future__ import annotations
 import gc
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
+import numpy as np
 import torch
 from sklearn.model_selection import train_test_split
+from sklearn.utils import shuffle
 
 from sklearn_lntune import clear_backbones
 from sklearn_lntune.backbone.pool import get_backbone
@@ -57,14 +59,9 @@ class Task:
     X_test: list[Any]
     y_test: list[str]
 
-    @property
-    def n_tokens(self) -> int:
-        """Real tokens of an epoch."""
-        return self.lengths.sum().item()
-
-    @property
-    def lengths(self) -> Any:
-        """Tokens a row."""
+    @cached_property
+    def lengths(self) -> np.ndarray:
+        """Tokens a row. Ask for it before any contestant's time begins."""
         tokens = get_backbone(DEFAULT_BACKBONE).tokens
         return tokens.table(self.X, self.workload.max_length).lengths
 
@@ -113,6 +110,5 @@ def _rows(source: str, split: str, n_rows: int | None) -> tuple[list[Any], Seque
     if n_classes <= n_rows <= len(X) - n_classes:
         X, _, y, _ = train_test_split(X, y, train_size=n_rows, random_state=SEED, stratify=y)
     else:
-        X, _, y, _ = train_test_split([*X, X[0]], [*y, y[0]], test_size=1, random_state=SEED)
-        X, y = X[:n_rows], y[:n_rows]
+        X, y = shuffle(X, y, random_state=SEED, n_samples=n_rows)
     return X, y
