@@ -88,7 +88,7 @@ def compare(run: Run, task: Task, names: tuple[str, ...], turns: int) -> None:
 def best_options(run: Run, task: Task) -> dict[str, Any]:
     """Peft's fastest type and attention, then whether grouping by length pays.
 
-    Types are tried on an eighth of the rows, grouping on a half.
+    Types are tried on an eighth of the rows, at most four batches, grouping on a half.
     """
 
     @functools.cache
@@ -100,7 +100,8 @@ def best_options(run: Run, task: Task) -> dict[str, Any]:
         )
         return float(found.get("seconds", np.inf))
 
-    few, many = (max(len(task.X) // part, BATCH_SIZE) for part in (8, 2))
+    few = min(max(len(task.X) // 8, BATCH_SIZE), 4 * BATCH_SIZE)
+    many = max(len(task.X) // 2, BATCH_SIZE)
     first, *further = trainer.ATTENTIONS
     tried = {
         (kind, first): trial(few, number_type=kind, attention=first, grouped=False)
