@@ -12,7 +12,7 @@ export TOKENIZERS_PARALLELISM := false
 help:
 	@echo "make demo   install and run examples/quickstart.py"
 	@echo "make test   ruff, mypy, pytest with doctests and examples"
-	@echo "make bench  benchmarks/peft_trainer.py"
+	@echo "make bench  speed and memory beside peers, under 15 minutes; BENCH_ARGS=--full for all"
 	@echo "make docs   the documentation, in docs/_build/html"
 	@echo "make wheel  build the wheel and list what is in it"
 
@@ -40,7 +40,7 @@ test: $(VENV)/.test
 	HF_HUB_OFFLINE=1 $(BIN)/pytest --numprocesses 2 --dist worksteal --durations 15 $(PYTEST_ARGS)
 
 bench: $(VENV)/.bench
-	HF_HUB_OFFLINE=1 $(BIN)/python benchmarks/peft_trainer.py
+	HF_HUB_OFFLINE=1 $(BIN)/python -m benchmarks.speed $(BENCH_ARGS)
 
 docs: $(VENV)/.docs
 	HF_HUB_OFFLINE=1 $(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html

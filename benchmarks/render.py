@@ -10,6 +10,7 @@ from pathlib import Path
 
 import methods_figures
 import pandas as pd
+import speed_figures
 from defaults import load, table
 
 RESULTS = Path(__file__).parent / "results"
@@ -156,6 +157,27 @@ def scale() -> str:
     )
 
 
+def speed() -> str:
+    """Targets, times and memory of each processor, and the plot."""
+    runs = speed_figures.load()
+    if not runs:
+        return "No run is committed yet.\n"
+    parts = []
+    for run in runs:
+        parts += [f".. rubric:: {run['cpu'].iloc[0]}", "", speed_figures.about(run), ""]
+        for title, frame in speed_figures.tables(run):
+            parts += [f"{title}:", "", rst(frame, index=False, floatfmt="g", missingval="")]
+        parts += [line for note in speed_figures.notes(run) for line in (note, "")]
+    parts += [
+        ".. figure:: figures/speed.svg",
+        "   :alt: how many times as fast as each peer a fit is",
+        "",
+        "   Seconds of a peer's fit over seconds of ours, on the same rows.",
+        "",
+    ]
+    return "\n".join(parts)
+
+
 def main() -> None:
     """Write one file a table."""
     DOCS.mkdir(exist_ok=True)
@@ -168,9 +190,12 @@ def main() -> None:
         methods_choice,
         artefacts,
         scale,
+        speed,
     ):
         (DOCS / f"{figure.__name__}.rst").write_text(figure(), "utf-8")
     methods_figures.plot(methods_figures.load(), DOCS / "methods.svg")
+    if runs := speed_figures.load():
+        speed_figures.plot(runs, DOCS / "speed.svg")
 
 
 if __name__ == "__main__":
