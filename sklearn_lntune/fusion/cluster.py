@@ -58,7 +58,7 @@ def check_not_nested(over: str | None) -> None:
 
 
 def _in_dask_task() -> bool:
-    if "distributed" not in sys.modules:
+    if sys.modules.get("distributed") is None:  # no task of Dask's runs here
         return False
     from distributed import get_worker
 
