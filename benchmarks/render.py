@@ -10,6 +10,7 @@ from pathlib import Path
 
 import methods_figures
 import pandas as pd
+import plan as large
 from defaults import load, table
 
 RESULTS = Path(__file__).parent / "results"
@@ -137,6 +138,27 @@ def artefacts() -> str:
     )
 
 
+def plan() -> str:
+    """What large jobs would cost, with what that rests on."""
+    frames = large.figures()
+
+    def cell(value: float) -> str:
+        return "" if pd.isna(value) else f"{value:,.0f}" if value >= 100 else f"{value:.2g}"
+
+    jobs = frames["jobs"].T.map(cell)
+    return "\n".join(
+        [
+            "Measured (``benchmarks/peft_trainer.py``, ``benchmarks/memory.py``):\n",
+            rst(frames["measured"], floatfmt=".4g"),
+            "Assumed, measured by nobody here:\n",
+            rst(frames["assumed"], floatfmt=".4g"),
+            "Calculated (``benchmarks/plan.py``):\n",
+            rst(jobs, disable_numparse=True),
+            rst(frames["tasks"], floatfmt=".3g"),
+        ]
+    )
+
+
 def main() -> None:
     """Write one file a table."""
     DOCS.mkdir(exist_ok=True)
@@ -148,6 +170,7 @@ def main() -> None:
         methods,
         methods_choice,
         artefacts,
+        plan,
     ):
         (DOCS / f"{figure.__name__}.rst").write_text(figure(), "utf-8")
     methods_figures.plot(methods_figures.load(), DOCS / "methods.svg")
