@@ -25,25 +25,8 @@ GRID = {"lr": [1e-3, 1e-2, 3e-2]}
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[Any]:
-    """Two workers that count loads of a backbone and sizes of banks."""
+    """Two worker processes."""
     distributed = pytest.importorskip("distributed", reason="needs the extra 'cluster'")
-
-    def watch() -> None:
-        from sklearn_lntune.backbone import pool
-        from sklearn_lntune.fusion import serving
-
-        load, train = pool.load_model, serving.train
-        pool.loads, serving.banks = [], []  # type: ignore[attr-defined]
-
-        def counted(source: Any, *args: Any) -> Any:
-            pool.loads.append(str(source.folder))  # type: ignore[attr-defined]
-            return load(source, *args)
-
-        def noted(jobs: Any, **options: Any) -> Any:
-            serving.banks.append(len(jobs))  # type: ignore[attr-defined]
-            return train(jobs, **options)
-
-        pool.load_model, serving.train = counted, noted
 
     with (
         distributed.LocalCluster(
@@ -53,9 +36,35 @@ def client() -> Iterator[Any]:
     ):
         cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers lack this file
         client.amm.stop()
-        client.run(watch)
         yield client
         cluster.close(timeout=1)
+
+
+@pytest.fixture(scope="module")
+def watched(client: Any) -> Any:
+    """The workers, counting from here on loads of a backbone and sizes of banks."""
+    client.run(watch)
+    return client
+
+
+def watch() -> None:
+    from sklearn_lntune import clear_backbones
+    from sklearn_lntune.backbone import pool
+    from sklearn_lntune.fusion import serving
+
+    load, train = pool.load_model, serving.train
+    pool.loads, serving.banks = [], []  # type: ignore[attr-defined]
+
+    def counted(source: Any, *args: Any) -> Any:
+        pool.loads.append(str(source.folder))  # type: ignore[attr-defined]
+        return load(source, *args)
+
+    def noted(jobs: Any, **options: Any) -> Any:
+        serving.banks.append(len(jobs))  # type: ignore[attr-defined]
+        return train(jobs, **options)
+
+    pool.load_model, serving.train = counted, noted
+    clear_backbones()
 
 
 def loads() -> int:
@@ -76,60 +85,7 @@ def scores(search: Any) -> np.ndarray:
     return np.array([search.cv_results_[name] for name in kept])
 
 
-def test_search_over_dask_is_the_sequential_one_and_loads_a_backbone_a_worker(
-    client: Any, tiny_clf: Callable[..., Any], texts: list[str], labels: list[str]
-) -> None:
-    search = GridSearchCV(tiny_clf(), GRID, cv=2, refit=False)
-    expected = scores(search.fit(texts, labels))
-    for _ in range(2):
-        with joblib.parallel_config("dask"):
-            search.fit(texts, labels)
-        np.testing.assert_array_equal(scores(search), expected)
-    assert set(client.run(loads).values()) == {1}
-
-
-def test_what_travels_is_small(
-    client: Any, tiny_clf: Callable[..., Any], texts: list[str], labels: list[str]
-) -> None:
-    clf = tiny_clf()
-    with joblib.parallel_config("dask"):
-        found = cross_validate(clf, texts, labels, cv=2, return_estimator=True)
-    assert len(pickle.dumps(clf)) < 4_000
-    for fitted in found["estimator"]:
-        assert len(pickle.dumps(fitted)) < 32_000
-        assert fitted.predict(texts[:3]).shape == (3,)
-
-
-def test_fused_over_dask_is_one_bank_a_worker_and_equals_the_sequential_search(
-    client: Any, tiny_clf: Callable[..., Any], texts: list[str], labels: list[str]
-) -> None:
-    search = GridSearchCV(tiny_clf(), GRID, cv=2)
-    expected = search.fit(texts, labels)
-    before, proba = scores(expected), expected.predict_proba(texts)
-    client.run(banks)
-    with fused_fits(over="dask"):
-        search.fit(texts, labels)
-    np.testing.assert_allclose(scores(search), before, rtol=0, atol=1e-12)
-    np.testing.assert_allclose(search.predict_proba(texts), proba, rtol=0, atol=1e-9)
-    assert list(client.run(banks).values()) == [[3], [3]]
-
-
-def test_fused_over_dask_keeps_an_error_to_its_task(
-    client: Any, tiny_clf: Callable[..., Any], texts: list[str], labels: list[str]
-) -> None:
-    search = GridSearchCV(tiny_clf(), {"lr": [1e-2, -1.0]}, cv=2, refit=False)
-    with fused_fits(over="dask"), pytest.warns(match="2 fits failed|non-finite"):
-        search.fit(texts, labels)
-    assert np.isfinite(scores(search)[:, 0]).all()
-    assert np.isnan(scores(search)[:, 1]).all()
-    with (
-        fused_fits(over="dask"),
-        pytest.raises(ValueError, match="lr") as caught,
-    ):
-        search.set_params(error_score="raise").fit(texts, labels)
-    assert "On the worker" in caught.value.__notes__[0]
-
-
+# First, while no worker has imported torch: that is most of what a new worker costs.
 @pytest.mark.parametrize("fused", [False, True], ids=["scattered", "fused"])
 def test_no_candidate_is_lost_with_a_worker(
     fused: bool,
@@ -162,6 +118,60 @@ def test_no_candidate_is_lost_with_a_worker(
         search.fit(X, y)
     assert Path(died).exists()
     np.testing.assert_allclose(scores(search), expected, rtol=0, atol=1e-12)
+
+
+def test_search_over_dask_is_the_sequential_one_and_loads_a_backbone_a_worker(
+    watched: Any, tiny_clf: Callable[..., Any], texts: list[str], labels: list[str]
+) -> None:
+    search = GridSearchCV(tiny_clf(), GRID, cv=2, refit=False)
+    expected = scores(search.fit(texts, labels))
+    for _ in range(2):
+        with joblib.parallel_config("dask"):
+            search.fit(texts, labels)
+        np.testing.assert_array_equal(scores(search), expected)
+    assert set(watched.run(loads).values()) == {1}
+
+
+def test_what_travels_is_small(
+    client: Any, tiny_clf: Callable[..., Any], texts: list[str], labels: list[str]
+) -> None:
+    clf = tiny_clf()
+    with joblib.parallel_config("dask"):
+        found = cross_validate(clf, texts, labels, cv=2, return_estimator=True)
+    assert len(pickle.dumps(clf)) < 4_000
+    for fitted in found["estimator"]:
+        assert len(pickle.dumps(fitted)) < 32_000
+        assert fitted.predict(texts[:3]).shape == (3,)
+
+
+def test_fused_over_dask_is_one_bank_a_worker_and_equals_the_sequential_search(
+    watched: Any, tiny_clf: Callable[..., Any], texts: list[str], labels: list[str]
+) -> None:
+    search = GridSearchCV(tiny_clf(), GRID, cv=2)
+    expected = search.fit(texts, labels)
+    before, proba = scores(expected), expected.predict_proba(texts)
+    watched.run(banks)
+    with fused_fits(over="dask"):
+        search.fit(texts, labels)
+    np.testing.assert_allclose(scores(search), before, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(search.predict_proba(texts), proba, rtol=0, atol=1e-9)
+    assert list(watched.run(banks).values()) == [[3], [3]]
+
+
+def test_fused_over_dask_keeps_an_error_to_its_task(
+    client: Any, tiny_clf: Callable[..., Any], texts: list[str], labels: list[str]
+) -> None:
+    search = GridSearchCV(tiny_clf(), {"lr": [1e-2, -1.0]}, cv=2, refit=False)
+    with fused_fits(over="dask"), pytest.warns(match="2 fits failed|non-finite"):
+        search.fit(texts, labels)
+    assert np.isfinite(scores(search)[:, 0]).all()
+    assert np.isnan(scores(search)[:, 1]).all()
+    with (
+        fused_fits(over="dask"),
+        pytest.raises(ValueError, match="lr") as caught,
+    ):
+        search.set_params(error_score="raise").fit(texts, labels)
+    assert "On the worker" in caught.value.__notes__[0]
 
 
 def test_search_over_ray_is_the_sequential_one(
