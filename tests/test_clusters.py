@@ -129,7 +129,7 @@ def test_search_over_dask_is_the_sequential_one_and_loads_a_backbone_a_worker(
         with joblib.parallel_config("dask"):
             search.fit(texts, labels)
         np.testing.assert_array_equal(scores(search), expected)
-    assert set(watched.run(loads).values()) == {1}
+    assert max(watched.run(loads).values()) == 1
 
 
 def test_what_travels_is_small(
