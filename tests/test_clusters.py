@@ -37,12 +37,12 @@ def client() -> Iterator[Any]:
         cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers lack this file
         client.amm.stop()
         yield client
-        cluster.close(timeout=1)
 
 
 @pytest.fixture(scope="module")
 def watched(client: Any) -> Any:
     """The workers, counting from here on loads of a backbone and sizes of banks."""
+    client.wait_for_workers(2, timeout=120)  # those that were killed have come back
     client.run(watch)
     return client
 
