@@ -10,6 +10,7 @@ from pathlib import Path
 
 import methods_figures
 import pandas as pd
+import plan as large
 import speed_figures
 from defaults import load, table
 
@@ -178,6 +179,27 @@ def speed() -> str:
     return "\n".join(parts)
 
 
+def plan() -> str:
+    """What large jobs would cost, with what that rests on."""
+    frames = large.figures()
+
+    def cell(value: float) -> str:
+        return "" if pd.isna(value) else f"{value:,.0f}" if value >= 100 else f"{value:.2g}"
+
+    jobs = frames["jobs"].T.map(cell)
+    return "\n".join(
+        [
+            "Measured (``benchmarks/results/peft_trainer_trec.json``, ``memory.json``):\n",
+            rst(frames["measured"], floatfmt=".4g"),
+            "Assumed, measured by nobody here:\n",
+            rst(frames["assumed"], floatfmt=".4g"),
+            "Calculated (``benchmarks/plan.py``):\n",
+            rst(jobs, disable_numparse=True),
+            rst(frames["tasks"], floatfmt=".3g"),
+        ]
+    )
+
+
 def main() -> None:
     """Write one file a table."""
     DOCS.mkdir(exist_ok=True)
@@ -191,6 +213,7 @@ def main() -> None:
         artefacts,
         scale,
         speed,
+        plan,
     ):
         (DOCS / f"{figure.__name__}.rst").write_text(figure(), "utf-8")
     methods_figures.plot(methods_figures.load(), DOCS / "methods.svg")

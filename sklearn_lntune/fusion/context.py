@@ -12,7 +12,9 @@ from sklearn_lntune.checks import check_number
 
 
 @contextmanager
-def fused_fits(*, max_memory: int | str = "auto", verbose: int = 0) -> Iterator[None]:
+def fused_fits(
+    *, max_memory: int | str = "auto", verbose: int = 0, over: str | None = None
+) -> Iterator[None]:
     """Let all fits that scikit-learn starts through joblib train as one, over one backbone.
 
     Inside, `GridSearchCV`, `cross_val_score`, `BaggingClassifier`, `VotingClassifier` and
@@ -29,12 +31,20 @@ def fused_fits(*, max_memory: int | str = "auto", verbose: int = 0) -> Iterator[
         (of the GPU, where there is one).
     verbose : int, default=0
         1 shows a bar with the fits that are done and running, and the time left.
+    over : None or "dask", default=None
+        None: everything in this process. "dask": the tasks go in groups to the workers of
+        the Dask client in use, one group a worker, and each group is fused there. Then
+        ``max_memory`` and ``verbose`` hold for each worker. Needs the extra ``cluster``.
 
     Notes
     -----
     Fits share a group where backbone, tuning methods, pooling, number of classes, device
     and precision are equal. A fit with callbacks, with ``pooling="native"`` or with full
     tuning trains by itself; the logger ``sklearn_lntune.fusion`` says so.
+
+    Of two contexts that choose a backend of joblib's, the inner one alone has an effect.
+    Inside ``joblib.parallel_config("dask")``, this one raises a ``ValueError``; the other
+    way round nothing can be noticed. Use ``over="dask"`` alone.
 
     Examples
     --------
@@ -50,11 +60,19 @@ def fused_fits(*, max_memory: int | str = "auto", verbose: int = 0) -> Iterator[
     """
     if not (isinstance(max_memory, str) and max_memory == "auto"):
         check_number("max_memory", max_memory, integer=True, low=1)
-    with joblib.parallel_config(backend=_backend(max_memory, verbose)):
+    if over not in (None, "dask"):
+        raise ValueError(f"over must be None or 'dask', not {over!r}.")
+    with joblib.parallel_config(backend=_backend(max_memory, verbose, over)):
         yield
 
 
-def _backend(max_memory: Any, verbose: int) -> Any:
+def _backend(max_memory: Any, verbose: int, over: str | None) -> Any:
+    from sklearn_lntune.fusion import cluster
+
+    cluster.check_not_nested(over)
+    if over == "dask":
+        options = {"max_memory": max_memory, "verbose": verbose}
+        return cluster.FusedDaskBackend(cluster.current_client(), options)
     # torch and transformers are imported from here on only.
     from sklearn_lntune.fusion.backend import FusedBackend
     from sklearn_lntune.fusion.coordinator import Coordinator
