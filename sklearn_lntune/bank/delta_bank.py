@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import itertools
 import os
-import threading
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
-from weakref import WeakValueDictionary
 
 import numpy as np
-from sklearn.utils.validation import check_is_fitted
 
-from sklearn_lntune.bank.shelf import saved_in, size_of
+from sklearn_lntune.bank.register import Register, View, without
 from sklearn_lntune.checks import check_number
-from sklearn_lntune.classifier import LNTunedTransformerClassifier, load
-from sklearn_lntune.persistence import FittedState
+from sklearn_lntune.classifier import LNTunedTransformerClassifier
 from sklearn_lntune.task import OneLabel
 from sklearn_lntune.text.check import Text, check_texts
 
@@ -25,21 +19,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from sklearn_lntune.bank.homes import Member
-
-_WHERE = ("backbone", "revision", "trust_remote_code", "device", "precision")
-
-
-@dataclass(frozen=True)
-class _View:
-    """What the bank holds at one moment; never changed, only replaced."""
-
-    members: Mapping[str, Member] = field(default_factory=dict)
-    #: Those that can be read again.
-    files: Mapping[str, Path] = field(default_factory=dict)
-
-    @property
-    def names(self) -> list[str]:
-        return list(dict.fromkeys([*self.files, *self.members]))
 
 
 class DeltaBank:
@@ -83,24 +62,14 @@ class DeltaBank:
     def __init__(
         self, classifiers: Mapping[str, LNTunedTransformerClassifier] | None = None
     ) -> None:
-        self._view = _View()
-        #: Held by whoever changes the bank; never while a network predicts.
-        self._lock = threading.RLock()
-        self._backbones: WeakValueDictionary[Any, Any] = WeakValueDictionary()
-        self._homes: WeakValueDictionary[Any, Any] = WeakValueDictionary()
-        self._clock = itertools.count()
-        self._last_used: dict[str, int] = {}
-        self._folder: Path | None = None
-        self._max_memory: int | None = None
-        self._load_options: dict[str, Any] = {}
-        classifiers = classifiers or {}
-        if not isinstance(classifiers, Mapping):
+        if not isinstance(classifiers, Mapping | None):
             raise TypeError(
                 f"classifiers must be a mapping of names to fitted classifiers; got "
                 f"{type(classifiers).__name__}."
             )
+        self._register = Register()
         if classifiers:
-            self._publish(self._members_of(classifiers), {})
+            self._register.add(classifiers)
 
     @classmethod
     def from_folder(
@@ -141,10 +110,8 @@ class DeltaBank:
         if max_memory is not None:
             check_number("max_memory", max_memory, integer=True, low=1)
         bank = cls()
-        bank._folder = Path(folder)
-        bank._max_memory = max_memory
-        bank._load_options = {"backbone": backbone, "trust_remote_code": trust_remote_code}
-        bank._view = _View({}, saved_in(folder))
+        options = {"backbone": backbone, "trust_remote_code": trust_remote_code}
+        bank._register = Register(Path(folder), max_memory, options)
         return bank
 
     # -- answers -------------------------------------------------------------------
@@ -177,16 +144,10 @@ class DeltaBank:
         if tasks is None:
             import pandas as pd
 
-            columns = {
-                name: OneLabel(member.classes).decide(logits)
-                for name, member, logits in self._every_task(X)
-            }
+            columns = {name: task.decide(logits) for name, task, logits in self._every_task(X)}
             index = X.index if isinstance(X, pd.Series | pd.DataFrame) else None
             return pd.DataFrame(columns, index=index)
-        answers = [
-            (rows, OneLabel(member.classes).decide(logits))
-            for rows, member, logits in self._mixed(X, tasks)
-        ]
+        answers = [(rows, task.decide(logits)) for rows, task, logits in self._mixed(X, tasks)]
         dtypes = [labels.dtype for _, labels in answers]
         one_kind = len({dtype.kind for dtype in dtypes}) == 1
         mixed = np.empty(
@@ -214,22 +175,22 @@ class DeltaBank:
             With ``tasks``: one a row, as long as its task has classes.
         """
         if tasks is None:
-            return {name: OneLabel.probabilities(logits) for name, _, logits in self._every_task(X)}
+            return {name: task.probabilities(logits) for name, task, logits in self._every_task(X)}
         by_row: dict[int, np.ndarray] = {}
-        for rows, _, logits in self._mixed(X, tasks):
-            by_row |= zip(rows.tolist(), OneLabel.probabilities(logits), strict=True)
+        for rows, task, logits in self._mixed(X, tasks):
+            by_row |= zip(rows.tolist(), task.probabilities(logits), strict=True)
         return [by_row[row] for row in range(len(by_row))]
 
     def classes(self, name: str) -> np.ndarray:
         """The labels of the classifier ``name``, in the order of probabilities."""
-        return self._ready([name], self._view)[name].classes
+        return self._register.ready([name])[name].classes
 
     # -- members -------------------------------------------------------------------
 
     @property
     def names(self) -> list[str]:
         """Names of all classifiers, loaded or not."""
-        return self._view.names
+        return self._register.view.names
 
     def __len__(self) -> int:
         return len(self.names)
@@ -238,77 +199,54 @@ class DeltaBank:
         return iter(self.names)
 
     def __contains__(self, name: object) -> bool:
-        return name in self._view.members or name in self._view.files
+        return name in self._register.view
 
     def __repr__(self) -> str:
-        view = self._view
+        view = self._register.view
         return f"DeltaBank of {len(view.names)} classifiers, {len(view.members)} in memory"
 
     def add(self, name: str, clf: LNTunedTransformerClassifier) -> None:
         """Take in a fitted classifier under a new name."""
-        with self._lock:
-            if name in self:
-                raise ValueError(f"the bank has {name!r} already; use replace.")
-            self._publish(self._members_of({name: clf}), self._view.files)
+        self._register.add({name: clf})
 
     def replace(self, name: str, clf: LNTunedTransformerClassifier) -> None:
         """Let a fitted classifier take the place of the one called ``name``."""
-        with self._lock:
-            self._check_known([name], self._view)
-            self._publish(self._members_of({name: clf}), _without(self._view.files, {name}))
+        self._register.replace(name, clf)
 
     def remove(self, name: str) -> None:
         """Forget the classifier ``name``; its file, if it has one, stays."""
-        with self._lock:
-            self._check_known([name], self._view)
-            self._drop({name})
-            self._view = _View(self._view.members, _without(self._view.files, {name}))
+        self._register.remove(name)
 
     def reload(self, name: str) -> None:
         """Read the file of ``name`` again; it may have come since the bank was made.
 
         Where it cannot be read, what was in its place stays.
         """
-        if self._folder is None:
-            raise ValueError("this bank is of no folder: use replace, or DeltaBank.from_folder.")
-        files = saved_in(self._folder)
-        if name not in files:
-            raise ValueError(f"there is no saved classifier {name!r} in {self._folder}.")
-        with self._lock:
-            clf = load(files[name], **self._load_options)
-            self._make_room({name}, size_of(files[name]))
-            members = self._members_of({name: clf})
-            self._publish(members, {**self._view.files, name: files[name]})
+        self._register.reload(name)
 
     # -- parts ---------------------------------------------------------------------
 
-    def _every_task(self, X: Any) -> Iterator[tuple[str, Member, np.ndarray]]:
-        """Name, member and logits of each task, for all rows of ``X``."""
+    def _every_task(self, X: Any) -> Iterator[tuple[str, OneLabel, np.ndarray]]:
+        """Name, classes and logits of each task, for all rows of ``X``."""
         texts, row_text = _distinct(check_texts(X))
-        view = self._view
+        view = self._register.view
         if not view.names:
             raise ValueError("the bank holds no classifier.")
-        portions = self._portions(view)
-        # Files, unlike what was read from them, may be kept until the end of a long way.
-        files, kept = view.files, _without(view.members, view.files if portions[1:] else ())
+        portions = self._register.portions(view)
+        # Of a long way only the files are kept: each portion makes room for the next.
+        files, kept = view.files, without(view.members, view.files if portions[1:] else ())
         del view
         for names in portions:
-            view = _View({**self._view.members, **kept}, files)
-            yield from self._portion(names, view, texts, row_text)
-
-    def _portion(
-        self, names: list[str], view: _View, texts: list[Text], row_text: np.ndarray
-    ) -> Iterator[tuple[str, Member, np.ndarray]]:
-        members = self._ready(names, view)
-        _check_columns(members, texts)
-        found = _logits(texts, {members[name]: np.arange(len(texts)) for name in names})
-        for name in names:
-            yield name, members[name], found[members[name]][row_text]
+            members = self._register.ready(
+                names, View({**self._register.view.members, **kept}, files)
+            )
+            yield from _answers(members, texts, row_text)
+            del members
 
     def _mixed(
         self, X: Any, tasks: Sequence[str]
-    ) -> Iterator[tuple[np.ndarray, Member, np.ndarray]]:
-        """Row numbers, member and logits of each task that ``tasks`` names."""
+    ) -> Iterator[tuple[np.ndarray, OneLabel, np.ndarray]]:
+        """Row numbers, classes and logits of each task that ``tasks`` names."""
         texts, row_text = _distinct(check_texts(X))
         if isinstance(tasks, str) or len(tasks) != len(row_text):
             raise ValueError(
@@ -318,7 +256,7 @@ class DeltaBank:
         rows_of: dict[str, list[int]] = {}
         for row, name in enumerate(tasks):
             rows_of.setdefault(name, []).append(row)
-        members = self._ready(rows_of, self._view)
+        members = self._register.ready(rows_of)
         _check_columns(members, texts)
         rows = {members[name]: np.array(own) for name, own in rows_of.items()}
         distinct = {
@@ -326,116 +264,17 @@ class DeltaBank:
         }
         found = _logits(texts, {member: numbers for member, (numbers, _) in distinct.items()})
         for member, own in rows.items():
-            yield own, member, found[member][distinct[member][1]]
-
-    def _ready(self, names: Collection[str], view: _View) -> dict[str, Member]:
-        """The members called ``names``, as in ``view``, those that are missing read first."""
-        self._check_known(names, view)
-        members = {name: view.members[name] for name in names if name in view.members}
-        if len(members) < len(names):
-            with self._lock:
-                current = self._view
-                for name in names:
-                    same = current.files.get(name) == view.files.get(name)
-                    if name not in members and same and name in current.members:
-                        members[name] = current.members[name]
-                files = {name: view.files[name] for name in names if name not in members}
-                classifiers = {
-                    name: load(file, **self._load_options) for name, file in files.items()
-                }
-                self._make_room(names, sum(map(size_of, files.values())))
-                read = self._members_of(classifiers)
-                members |= read
-                # What was removed meanwhile is read for this request only.
-                kept = {name: each for name, each in read.items() if name in current.files}
-                self._publish(kept, current.files)
-        for name in names:
-            self._last_used[name] = next(self._clock)
-        return members
-
-    def _portions(self, view: _View) -> list[list[str]]:
-        """All names, in groups that ``max_memory`` has room for."""
-        if self._max_memory is None:
-            return [view.names]
-        portions: list[list[str]] = [[]]
-        room = self._max_memory
-        for name in view.names:
-            member = view.members.get(name)
-            size = member.nbytes if member else size_of(view.files[name])
-            if portions[-1] and size > room:
-                portions.append([])
-                room = self._max_memory
-            portions[-1].append(name)
-            room -= size
-        return portions
-
-    def _members_of(self, classifiers: Mapping[str, Any]) -> dict[str, Member]:
-        """Take in what ``classifiers`` learnt; nobody sees it before it is published."""
-        # torch and transformers are imported from here on only.
-        from sklearn_lntune.bank.homes import find_home
-        from sklearn_lntune.prediction import located
-
-        found = []
-        for name, clf in classifiers.items():
-            state, where = _state_of(name, clf)
-            backbone, placement = located(state, **where)
-            identity = (backbone.fingerprint, backbone.tokenizer_fingerprint)
-            backbone = self._backbones.setdefault(identity, backbone)
-            home = find_home(self._homes, state, backbone, placement)
-            found.append((name, home, state, int(clf.n_features_in_)))
-        homes = [home for _, home, _, _ in found]
-        for home in dict.fromkeys(homes):
-            home.reserve(homes.count(home))
-        return {name: home.take_in(state, n_columns) for name, home, state, n_columns in found}
-
-    def _publish(self, members: Mapping[str, Member], files: Mapping[str, Path]) -> None:
-        self._view = _View({**self._view.members, **members}, files)
-
-    def _make_room(self, needed: Collection[str], size: int) -> None:
-        """For ``size`` bytes under ``max_memory``, drop what was not used for longest."""
-        members, files = self._view.members, self._view.files
-        if self._max_memory is None:
-            return
-        excess = sum(member.nbytes for member in members.values()) + size - self._max_memory
-        dropped = set()
-        for name in sorted(members, key=lambda name: self._last_used.get(name, -1)):
-            if excess <= 0:
-                break
-            if name in files and name not in needed:
-                dropped.add(name)
-                excess -= members[name].nbytes
-        self._drop(dropped)
-
-    def _drop(self, names: Collection[str]) -> None:
-        """Forget members, and the room they took where most of it is empty now."""
-        from sklearn_lntune.bank.homes import compacted
-
-        gone = [self._view.members[name] for name in names if name in self._view.members]
-        left = _without(self._view.members, names)
-        for name in names:
-            self._last_used.pop(name, None)
-        self._view = _View(compacted(self._homes, left, gone), self._view.files)
-
-    def _check_known(self, names: Collection[str], view: _View) -> None:
-        unknown = [name for name in names if name not in view.members and name not in view.files]
-        if unknown:
-            raise ValueError(
-                f"the bank has no classifier called {unknown[:5]}; it has {view.names[:20]}."
-            )
+            yield own, OneLabel(member.classes), found[member][distinct[member][1]]
 
 
-def _state_of(name: str, clf: Any) -> tuple[FittedState, dict[str, Any]]:
-    """What a classifier learnt, and where it predicts."""
-    if not isinstance(name, str):
-        raise TypeError(f"names of classifiers are strings; got {name!r}.")
-    if not isinstance(clf, LNTunedTransformerClassifier):
-        raise TypeError(
-            f"{name!r} must be a fitted LNTunedTransformerClassifier; got {type(clf).__name__}. Of "
-            "a pipeline, pass its last step."
-        )
-    check_is_fitted(clf, "delta_")
-    params = clf.get_params(deep=False)
-    return FittedState.from_attributes(vars(clf)), {key: params[key] for key in _WHERE}
+def _answers(
+    members: Mapping[str, Member], texts: list[Text], row_text: np.ndarray
+) -> Iterator[tuple[str, OneLabel, np.ndarray]]:
+    """Name, classes and logits for each of ``members``; rows by their number of a text."""
+    _check_columns(members, texts)
+    found = _logits(texts, {member: np.arange(len(texts)) for member in members.values()})
+    for name, member in members.items():
+        yield name, OneLabel(member.classes), found[member][row_text]
 
 
 def _distinct(rows: list[Text]) -> tuple[list[Text], np.ndarray]:
@@ -466,7 +305,3 @@ def _logits(texts: Sequence[Text], wanted: Mapping[Member, np.ndarray]) -> dict[
         for home, own in by_home.items()
         for member, logits in home.logits(texts, own)
     }
-
-
-def _without(mapping: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
-    return {name: value for name, value in mapping.items() if name not in names}
