@@ -13,6 +13,7 @@ take turns, and nobody keeps tokens from one round to the next.
 from __future__ import annotations
 
 import argparse
+import copy
 import gc
 import json
 import multiprocessing
@@ -55,7 +56,7 @@ def fitted(tuning: str) -> LNTunedTransformerClassifier:
     )
     if tuning == "lora":
         clf.set_params(tuning__lora__rank=RANK, tuning__lora__alpha=ALPHA)
-    return clf.fit(list(X[:512]), list(y[:512]))
+    return clf.fit(list(X[:256]), list(y[:256]))
 
 
 def names_of(n: int) -> list[str]:
@@ -91,7 +92,8 @@ def one_by_one(folder: Path, n: int) -> Round:
 def separate(folder: Path, n: int) -> Round:
     """Full copies of a model with a head."""
     tokenizer, load = _transformers()
-    models = {name: load() for name in names_of(n)}
+    first = load()
+    models = {name: copy.deepcopy(first) for name in names_of(n)}
 
     def answer(task: str, texts: list[str]) -> np.ndarray:
         return _logits(models[task], tokenizer, texts).argmax(1)
@@ -152,11 +154,9 @@ def _transformers() -> tuple[Any, Callable[[], Any]]:
     folder = resolve(DEFAULT_BACKBONE).folder
 
     def load() -> Any:
-        model = AutoModelForSequenceClassification.from_pretrained(
+        return AutoModelForSequenceClassification.from_pretrained(
             folder, num_labels=6, dtype=torch.float32
-        )
-        model.load_state_dict({k: v.clone() for k, v in model.state_dict().items()}, assign=True)
-        return model.eval()  # a copy of its own: the file's pages would be shared
+        ).eval()
 
     return AutoTokenizer.from_pretrained(folder), load
 
@@ -243,7 +243,8 @@ class Contestant:
     """A process and the way to it."""
 
     def __init__(self, who: str, folder: Path, n: int) -> None:
-        context = multiprocessing.get_context("spawn")
+        context = multiprocessing.get_context("forkserver")  # imports once
+        context.set_forkserver_preload(["bank"])
         self.n_tasks = n
         self.seconds: list[float] = []
         self._channel, there = context.Pipe()
@@ -312,6 +313,7 @@ def main() -> None:
         "threads": torch.get_num_threads(),
         "processor": torch.cpu.get_capabilities().get("cpu_name") or platform.machine(),
         "cores": os.cpu_count(),
+        "load of the machine": round(os.getloadavg()[1], 1),
         "date": time.strftime("%Y-%m-%d"),
         "versions": {name: version(name) for name in ("torch", "transformers", "peft")},
     }
