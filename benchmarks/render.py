@@ -166,7 +166,6 @@ def main() -> None:
         methods,
         methods_choice,
         artefacts,
-        bank,
     ):
         (DOCS / f"{figure.__name__}.rst").write_text(figure(), "utf-8")
     methods_figures.plot(methods_figures.load(), DOCS / "methods.svg")

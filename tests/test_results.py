@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent
 
 
 FIGURES = ["defaults", "real_data", "peft_trainer", "memory", "methods", "methods_choice"]
-FIGURES += ["artefacts", "bank"]
+FIGURES += ["artefacts"]
 
 
 @pytest.mark.parametrize("figure", FIGURES)
