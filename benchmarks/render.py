@@ -200,6 +200,24 @@ def plan() -> str:
     )
 
 
+def bank() -> str:
+    """Memory and speed of many tasks at prediction."""
+    report = json.loads((RESULTS / "bank.json").read_text("utf-8"))
+    frame = pd.DataFrame(report["runs"]).drop(columns="seconds").set_index("who")
+    versions = ", ".join(f"{name} {value}" for name, value in report["versions"].items())
+    return (
+        f"Mixed traffic: {report['texts']} texts of TREC in one request, text *i* for task *i* "
+        "modulo the number of tasks. All tasks have six classes.\n\n"
+        + rst(frame.astype(object))
+        + f"\nA delta takes {report['kilobytes of a delta']} kB. Taking one more into the bank of "
+        f"1,000 took {report['milliseconds to add one to 1000']} ms. A batch of mixed LayerNorm "
+        f"adapters in peft: {report['peft, mixed LayerNorm batch']}. Medians of "
+        f"{report['rounds']} rounds in turns, a process each, {report['threads']} threads of "
+        f"{report['cores']} cores ({report['processor']}), float32, {report['date']}; {versions}; "
+        "``benchmarks/bank.py``.\n"
+    )
+
+
 def main() -> None:
     """Write one file a table."""
     DOCS.mkdir(exist_ok=True)

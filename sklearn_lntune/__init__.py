@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sklearn_lntune.backbone.pool import clear_backbones
+    from sklearn_lntune.bank.delta_bank import DeltaBank
     from sklearn_lntune.classifier import LNTunedTransformerClassifier, load
     from sklearn_lntune.exceptions import (
         BackboneMismatchError,
@@ -24,6 +25,7 @@ __version__ = "0.1.0"
 __all__ = [
     "BackboneMismatchError",
     "DamagedFileError",
+    "DeltaBank",
     "LNTunedTransformerClassifier",
     "TrainingDivergedError",
     "clear_backbones",
@@ -34,6 +36,7 @@ __all__ = [
 _HOMES = {
     "BackboneMismatchError": "exceptions",
     "DamagedFileError": "exceptions",
+    "DeltaBank": "bank.delta_bank",
     "LNTunedTransformerClassifier": "classifier",
     "TrainingDivergedError": "exceptions",
     "clear_backbones": "backbone.pool",

@@ -72,6 +72,13 @@ def test_many_devices_and_one(
 
 
 @pytest.mark.slow
+def test_bank(default_backbone: str, capsys: pytest.CaptureFixture[str]) -> None:
+    names = runpy.run_path(str(EXAMPLES / "bank.py"), run_name="__main__")
+    assert names["bank"].names == ["asks", "long", "topic"]
+    assert "3 classifiers, 1 in memory" in capsys.readouterr().out
+
+
+@pytest.mark.slow
 def test_readme(default_backbone: str) -> None:
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.S)
     assert len(blocks) >= 4

@@ -28,6 +28,7 @@ FLOORS = [
     "fusion",
     "saving",
     "classifier",
+    "bank",
     "inspection",
     "__init__",
 ]

@@ -36,9 +36,14 @@ class Question:
 
 def kind_of(state: FittedState) -> tuple[Hashable, ...]:
     """Equal for states whose deltas can stand side by side."""
-    private = any(method.private for method in from_plain(state.tuning))
-    alone = id(state.delta) if private or state.pooling == "native" else None
+    alone = None if may_stack(state) else id(state.delta)
     return repr(state.tuning), state.pooling, alone
+
+
+def may_stack(state: FittedState) -> bool:
+    """Whether deltas like that of ``state`` may stand side by side, if its model allows it."""
+    private = any(method.private for method in from_plain(state.tuning))
+    return not private and state.pooling != "native"
 
 
 def answer(questions: Sequence[Question]) -> list[np.ndarray]:

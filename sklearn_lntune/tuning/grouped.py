@@ -60,16 +60,15 @@ def product(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     weight : torch.Tensor of shape (n_fits, n_out, n_in)
         Met in the type of ``x``.
     """
-    weight = weight.to(x.dtype)
     if len(weight) == 1:
-        return functional.linear(x, weight[0])
+        return functional.linear(x, weight[0].to(x.dtype))
     fits = _fits_of(x)
     if fits is None:
         _group_size(len(weight), x)  # raises where the rows do not fall into groups
     else:
         weight = weight.index_select(0, fits)
     groups = x.reshape(len(weight), -1, x.shape[-1])
-    return torch.bmm(groups, weight.mT).view(*x.shape[:-1], -1)
+    return torch.bmm(groups, weight.to(x.dtype).mT).view(*x.shape[:-1], -1)
 
 
 def _fits_of(x: torch.Tensor) -> torch.Tensor | None:

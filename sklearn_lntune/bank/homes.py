@@ -1,0 +1,290 @@
+"""Where the deltas of a bank live: side by side in one network, or by turns in it.
+
+Heads are small and differ in their number of classes, so a stack leaves them out: its
+network gives pooled vectors, and each classifier's own head reads those of its rows.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Hashable, Iterator, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+import numpy as np
+import torch
+
+from sklearn_lntune.backbone.placement import Placement
+from sklearn_lntune.backbone.pool import Backbone
+from sklearn_lntune.fusion.answering import kind_of, may_stack
+from sklearn_lntune.network import Network, compute
+from sklearn_lntune.persistence.state import FittedState
+from sklearn_lntune.prediction import ready_network
+from sklearn_lntune.text.check import Text
+from sklearn_lntune.text.table import joined
+from sklearn_lntune.tuning.grouped import NotStackableError
+from sklearn_lntune.tuning.names import from_plain
+
+_HEAD = ("head/weight", "head/bias")
+#: Rows whose pooled vectors are held at a time.
+_ROWS = 16384
+
+
+class Slot:
+    """A place in a stack, free again when nobody refers to it any more.
+
+    So a prediction that runs keeps what it reads, whatever happens to the bank.
+    """
+
+    def __init__(self, number: int, free: list[int]) -> None:
+        self.number = number
+        weakref.finalize(self, free.append, number).atexit = False
+
+
+@dataclass(frozen=True, eq=False)
+class Member:
+    """A classifier of a bank.
+
+    Attributes
+    ----------
+    classes : ndarray of shape (n_classes,)
+    max_length : int
+    n_columns : int
+        1 for texts, 2 for pairs.
+    nbytes : int
+        Of its delta.
+    home : Stack or Turns
+        Holds the rest of the delta.
+    arrays : dict of str to ndarray
+        The part of the delta that is its own: the head, or all.
+    slot : Slot or None
+        Where in a stack the rest stands.
+    """
+
+    classes: np.ndarray
+    max_length: int
+    n_columns: int
+    nbytes: int
+    home: Home
+    arrays: dict[str, np.ndarray]
+    slot: Slot | None = None
+
+
+class Stack:
+    """Deltas of one kind in one network, on a leading axis with room for more.
+
+    Parameters
+    ----------
+    state : FittedState
+        Any of its members': they differ in delta, classes and longest input only.
+    backbone : Backbone
+    placement : Placement
+    """
+
+    def __init__(self, state: FittedState, backbone: Backbone, placement: Placement) -> None:
+        self._state = replace(state, delta={}, log=[])
+        self._backbone, self._placement = backbone, placement
+        self.network = self._built(0)
+        self.free: list[int] = []
+
+    @property
+    def capacity(self) -> int:
+        """Members that it has room for."""
+        return self.network.n_fits
+
+    def reserve(self, n: int) -> None:
+        """Make room for ``n`` more; where that takes a larger network, for some more yet."""
+        if len(self.free) >= n:
+            return
+        before = self.capacity
+        fresh = self._built(before + n - len(self.free) + before // 8)
+        for name, weight in fresh.learnt.items():
+            weight[:before] = self.network.learnt[name]
+        # Those who run go on with the old one, which holds the same values for them.
+        self.network = fresh
+        self.free.extend(range(before, self.capacity))
+
+    def take_in(self, state: FittedState, n_columns: int) -> Member:
+        """Copy the delta of ``state`` into a free place."""
+        self.reserve(1)
+        slot = Slot(self.free.pop(), self.free)
+        kind = self.network.delta_type
+        head = {name: torch.from_numpy(state.delta[name]).to(kind).numpy() for name in _HEAD}
+        self.network.load_delta(
+            state.delta | {name: value[:0] for name, value in head.items()}, slot.number
+        )
+        return _member(state, n_columns, self, head, slot)
+
+    def shrunk(self, members: Sequence[Member]) -> list[Member]:
+        """``members``, all that are left, in a stack without spare room."""
+        smaller = Stack(self._state, self._backbone, self._placement)
+        smaller.reserve(len(members))
+        at = torch.tensor([member.slot.number for member in members if member.slot])
+        for name, weight in smaller.network.learnt.items():
+            weight.copy_(self.network.learnt[name][at.to(weight.device)])
+        return [
+            replace(member, home=smaller, slot=Slot(smaller.free.pop(0), smaller.free))
+            for member in members
+        ]
+
+    def logits(
+        self, texts: Sequence[Text], wanted: Mapping[Member, np.ndarray]
+    ) -> Iterator[tuple[Member, np.ndarray]]:
+        """Each member's logits of the texts with the numbers in ``wanted``."""
+        network, backbone = self.network, self._backbone
+        for part in _parts(wanted):
+            tables, n_before = [], 0
+            rows: dict[Member, np.ndarray] = {}
+            for max_length in {member.max_length for member in part}:
+                members = [member for member in part if member.max_length == max_length]
+                numbers = np.concatenate([wanted[member] for member in members])
+                used, at = np.unique(numbers, return_inverse=True)
+                tables.append(backbone.tokens.table([texts[i] for i in used], max_length))
+                sizes = [len(wanted[member]) for member in members]
+                found = np.split(n_before + at, np.cumsum(sizes)[:-1])
+                rows |= dict(zip(members, found, strict=True))
+                n_before += len(used)
+            slots = [member.slot.number for member in rows if member.slot is not None]
+            sizes = [len(each) for each in rows.values()]
+            pooled = compute(
+                network,
+                joined(tables).take(np.concatenate(list(rows.values()))),
+                backbone.pad_id,
+                "pooled",
+                np.repeat(slots, sizes),
+            )
+            for member, vectors in zip(rows, np.split(pooled, np.cumsum(sizes)[:-1]), strict=True):
+                weight, bias = (member.arrays[name] for name in _HEAD)
+                yield member, vectors @ weight.T + bias
+
+    def _built(self, capacity: int) -> Network:
+        # No outputs: heads stay with the members.
+        return Network(
+            self._backbone,
+            tuple(method.settled() for method in from_plain(self._state.tuning)),
+            self._state.pooling,
+            0,
+            dtype=self._placement.predict_type,
+            device=self._placement.device,
+            attention=self._placement.attention(training=False),
+            generator=torch.Generator().manual_seed(0),
+            n_fits=capacity,
+        ).requires_grad_(False)
+
+
+class Turns:
+    """One network for deltas that do not stack; each is copied in when it is its turn.
+
+    Parameters
+    ----------
+    state : FittedState
+        Any of its members'; they differ in delta, labels and longest input only.
+    backbone : Backbone
+    placement : Placement
+    """
+
+    def __init__(self, state: FittedState, backbone: Backbone, placement: Placement) -> None:
+        self._backbone = backbone
+        self._network = ready_network([state], backbone, placement)
+        self._loaded: dict[str, np.ndarray] | None = state.delta
+        self._lock = threading.Lock()
+
+    def reserve(self, n: int) -> None:
+        """Nothing to do: members bring their own arrays."""
+
+    def take_in(self, state: FittedState, n_columns: int) -> Member:
+        """A member with the delta of ``state``, once that has been seen to fit."""
+        with self._lock:
+            self._load(state.delta)
+        return _member(state, n_columns, self, state.delta)
+
+    def logits(
+        self, texts: Sequence[Text], wanted: Mapping[Member, np.ndarray]
+    ) -> Iterator[tuple[Member, np.ndarray]]:
+        """Each member's logits of the texts with the numbers in ``wanted``."""
+        for member, numbers in wanted.items():
+            own = [texts[i] for i in numbers]
+            table = self._backbone.tokens.table(own, member.max_length)
+            with self._lock:
+                self._load(member.arrays)
+                found = compute(self._network, table, self._backbone.pad_id)
+            yield member, found
+
+    def _load(self, delta: dict[str, np.ndarray]) -> None:
+        if self._loaded is not delta:
+            self._loaded = None
+            self._network.load_delta(delta)
+            self._loaded = delta
+
+
+Home: TypeAlias = Stack | Turns
+
+
+def find_home(
+    homes: MutableMapping[Hashable, Home],
+    state: FittedState,
+    backbone: Backbone,
+    placement: Placement,
+) -> Home:
+    """The one of ``homes`` where the delta of ``state`` can live, or a new one among them."""
+    identity = (backbone.fingerprint, backbone.tokenizer_fingerprint)
+    kind = (*identity, placement, *kind_of(state)[:2])
+    alone = (*kind, len(state.classes))
+    home = homes.get(kind) or homes.get(alone)
+    if home is None:
+        stacks = _stacks(state, backbone, placement)
+        home = (Stack if stacks else Turns)(state, backbone, placement)
+        homes[kind if stacks else alone] = home
+    return home
+
+
+def compacted(
+    homes: MutableMapping[Hashable, Home], members: Mapping[str, Member], gone: Sequence[Member]
+) -> dict[str, Member]:
+    """``members``, once ``gone`` have left: in smaller stacks where most room is empty."""
+    found = dict(members)
+    for home in {member.home for member in gone}:
+        own = [name for name, member in members.items() if member.home is home]
+        if isinstance(home, Stack) and 0 < len(own) < home.capacity // 2:
+            moved = home.shrunk([members[name] for name in own])
+            found |= zip(own, moved, strict=True)
+            homes.update({key: moved[0].home for key, each in homes.items() if each is home})
+    return found
+
+
+def _stacks(state: FittedState, backbone: Backbone, placement: Placement) -> bool:
+    """Whether several deltas like that of ``state`` can share a pass; it is tried out."""
+    if not may_stack(state):
+        return False
+    try:
+        table = backbone.tokens.table(["a"], state.max_length)
+        ready_network([state] * 2, backbone, placement).try_stacked(table, backbone.pad_id)
+    except NotStackableError:
+        return False
+    return True
+
+
+def _member(
+    state: FittedState,
+    n_columns: int,
+    home: Home,
+    arrays: dict[str, np.ndarray],
+    slot: Slot | None = None,
+) -> Member:
+    nbytes = sum(value.nbytes for value in state.delta.values())
+    return Member(state.classes, state.max_length, n_columns, nbytes, home, arrays, slot)
+
+
+def _parts(wanted: Mapping[Member, np.ndarray]) -> Iterator[list[Member]]:
+    """The members in groups of a bounded number of rows, at least one each."""
+    part: list[Member] = []
+    n_rows = 0
+    for member, numbers in wanted.items():
+        if part and n_rows + len(numbers) > _ROWS:
+            yield part
+            part, n_rows = [], 0
+        part.append(member)
+        n_rows += len(numbers)
+    if part:
+        yield part

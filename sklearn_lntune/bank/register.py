@@ -1,0 +1,228 @@
+"""The members of a bank, by name: taken in, read from files, dropped, while others predict."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections import Counter
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
+
+from sklearn.utils.validation import check_is_fitted
+
+from sklearn_lntune.bank.shelf import saved_in, size_of
+from sklearn_lntune.classifier import LNTunedTransformerClassifier, load
+from sklearn_lntune.persistence import FittedState
+
+if TYPE_CHECKING:
+    from sklearn_lntune.bank.homes import Member
+
+_WHERE = ("backbone", "revision", "trust_remote_code", "device", "precision")
+
+
+@dataclass(frozen=True)
+class View:
+    """What the bank holds at one moment; never changed, only replaced."""
+
+    members: Mapping[str, Member] = field(default_factory=dict)
+    #: Those that can be read again.
+    files: Mapping[str, Path] = field(default_factory=dict)
+
+    @property
+    def names(self) -> list[str]:
+        """Of all, loaded or not."""
+        return list(dict.fromkeys([*self.files, *self.members]))
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.members or name in self.files
+
+
+class Register:
+    """Who is in a bank.
+
+    Whoever predicts takes a view and goes by it. Whoever changes something holds the lock
+    and puts a new view in the old one's place.
+
+    Parameters
+    ----------
+    folder : Path, optional
+        Of saved classifiers, read when they are needed.
+    max_memory : int, optional
+        Bytes of deltas to hold.
+    load_options : mapping, default={}
+        For `load`.
+    """
+
+    def __init__(
+        self,
+        folder: Path | None = None,
+        max_memory: int | None = None,
+        load_options: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.view = View() if folder is None else View({}, saved_in(folder))
+        self._folder = folder
+        self._max_memory = max_memory
+        self._load_options = load_options or {}
+        self._lock = threading.RLock()  # never held while a network predicts
+        self._backbones: WeakValueDictionary[Any, Any] = WeakValueDictionary()
+        self._homes: WeakValueDictionary[Any, Any] = WeakValueDictionary()
+        self._clock = itertools.count()
+        self._last_used: dict[str, int] = {}
+
+    # -- changes -------------------------------------------------------------------
+
+    def add(self, classifiers: Mapping[str, LNTunedTransformerClassifier]) -> None:
+        """Take in fitted classifiers under new names."""
+        with self._lock:
+            for name in classifiers:
+                if name in self.view:
+                    raise ValueError(f"the bank has {name!r} already; use replace.")
+            self._publish(self._members_of(classifiers), self.view.files)
+
+    def replace(self, name: str, clf: LNTunedTransformerClassifier) -> None:
+        """Let a fitted classifier take the place of the one called ``name``."""
+        with self._lock:
+            self._check_known([name], self.view)
+            self._publish(self._members_of({name: clf}), without(self.view.files, {name}))
+
+    def remove(self, name: str) -> None:
+        """Forget the classifier ``name``; its file, if it has one, stays."""
+        with self._lock:
+            self._check_known([name], self.view)
+            self._drop({name})
+            self.view = View(self.view.members, without(self.view.files, {name}))
+
+    def reload(self, name: str) -> None:
+        """Read the file of ``name`` again; it may have come since the bank was made.
+
+        Where it cannot be read, what was in its place stays.
+        """
+        if self._folder is None:
+            raise ValueError("this bank is of no folder: use replace, or DeltaBank.from_folder.")
+        files = saved_in(self._folder)
+        if name not in files:
+            raise ValueError(f"there is no saved classifier {name!r} in {self._folder}.")
+        with self._lock:
+            member = self._read({name: files[name]}, needed={name})
+            self._publish(member, {**self.view.files, name: files[name]})
+
+    # -- for predictions -------------------------------------------------------------
+
+    def ready(self, names: Collection[str], view: View | None = None) -> dict[str, Member]:
+        """The members called ``names``, as in ``view``, those that are missing read first."""
+        view = view or self.view
+        self._check_known(names, view)
+        members = {name: view.members[name] for name in names if name in view.members}
+        files = {name: view.files[name] for name in names if name not in members}
+        del view  # what has to go to make room shall not be kept by it
+        if files:
+            with self._lock:
+                for name, file in list(files.items()):
+                    # Another thread may have read it by now.
+                    if name in self.view.members and self.view.files.get(name) == file:
+                        members[name] = self.view.members[name]
+                        del files[name]
+                members |= self._read(files, needed=names)
+        for name in names:
+            self._last_used[name] = next(self._clock)
+        return {name: members[name] for name in names}
+
+    def _read(self, files: Mapping[str, Path], needed: Collection[str]) -> dict[str, Member]:
+        """Members from ``files``; what was removed meanwhile is not kept."""
+        classifiers = {name: load(file, **self._load_options) for name, file in files.items()}
+        self._make_room(needed, sum(map(size_of, files.values())))
+        read = self._members_of(classifiers)
+        kept = {name: member for name, member in read.items() if name in self.view.files}
+        self._publish(kept, self.view.files)
+        return read
+
+    def portions(self, view: View) -> list[list[str]]:
+        """All names, in groups that ``max_memory`` has room for."""
+        if self._max_memory is None:
+            return [view.names]
+        portions: list[list[str]] = [[]]
+        room = self._max_memory
+        for name in view.names:
+            member = view.members.get(name)
+            size = member.nbytes if member else size_of(view.files[name])
+            if portions[-1] and size > room:
+                portions.append([])
+                room = self._max_memory
+            portions[-1].append(name)
+            room -= size
+        return portions
+
+    def _members_of(self, classifiers: Mapping[str, Any]) -> dict[str, Member]:
+        """Take in what ``classifiers`` learnt; nobody sees it before it is published."""
+        # torch and transformers are imported from here on only.
+        from sklearn_lntune.bank.homes import find_home
+        from sklearn_lntune.prediction import located
+
+        found = []
+        for name, clf in classifiers.items():
+            state, where = _state_of(name, clf)
+            backbone, placement = located(state, **where)
+            identity = (backbone.fingerprint, backbone.tokenizer_fingerprint)
+            backbone = self._backbones.setdefault(identity, backbone)
+            home = find_home(self._homes, state, backbone, placement)
+            found.append((name, home, state, int(clf.n_features_in_)))
+        for home, n in Counter(home for _, home, _, _ in found).items():
+            home.reserve(n)
+        return {name: home.take_in(state, n_columns) for name, home, state, n_columns in found}
+
+    def _publish(self, members: Mapping[str, Member], files: Mapping[str, Path]) -> None:
+        self.view = View({**self.view.members, **members}, files)
+
+    def _make_room(self, needed: Collection[str], size: int) -> None:
+        """For ``size`` bytes under ``max_memory``, drop what was not used for longest."""
+        members, files = self.view.members, self.view.files
+        if self._max_memory is None:
+            return
+        excess = sum(member.nbytes for member in members.values()) + size - self._max_memory
+        dropped = set()
+        for name in sorted(members, key=lambda name: self._last_used.get(name, -1)):
+            if excess <= 0:
+                break
+            if name in files and name not in needed:
+                dropped.add(name)
+                excess -= members[name].nbytes
+        self._drop(dropped)
+
+    def _drop(self, names: Collection[str]) -> None:
+        """Forget members, and the room they took where most of it is empty now."""
+        from sklearn_lntune.bank.homes import compacted
+
+        gone = [self.view.members[name] for name in names if name in self.view.members]
+        left = without(self.view.members, names)
+        for name in names:
+            self._last_used.pop(name, None)
+        self.view = View(compacted(self._homes, left, gone), self.view.files)
+
+    def _check_known(self, names: Collection[str], view: View) -> None:
+        unknown = [name for name in names if name not in view.members and name not in view.files]
+        if unknown:
+            raise ValueError(
+                f"the bank has no classifier called {unknown[:5]}; it has {view.names[:20]}."
+            )
+
+
+def _state_of(name: str, clf: Any) -> tuple[FittedState, dict[str, Any]]:
+    """What a classifier learnt, and where it predicts."""
+    if not isinstance(name, str):
+        raise TypeError(f"names of classifiers are strings; got {name!r}.")
+    if not isinstance(clf, LNTunedTransformerClassifier):
+        raise TypeError(
+            f"{name!r} must be a fitted LNTunedTransformerClassifier; got {type(clf).__name__}. Of "
+            "a pipeline, pass its last step."
+        )
+    check_is_fitted(clf, "delta_")
+    params = clf.get_params(deep=False)
+    return FittedState.from_attributes(vars(clf)), {key: params[key] for key in _WHERE}
+
+
+def without(mapping: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
+    """``mapping`` without the keys ``names``."""
+    return {name: value for name, value in mapping.items() if name not in names}

@@ -1,0 +1,40 @@
+"""Saved classifiers in a folder, by name."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from sklearn_lntune.persistence.sealed import SUMS, is_zip
+
+
+def saved_in(folder: str | os.PathLike[str]) -> dict[str, Path]:
+    """The saved classifiers in ``folder``: zips by their stem, folders by their name.
+
+    Raises
+    ------
+    ValueError
+        If there is no such folder, or two of them have one name.
+    """
+    root = Path(folder)
+    if not root.is_dir():
+        raise ValueError(f"folder must be a folder of saved classifiers; {root} is none.")
+    found: dict[str, Path] = {}
+    for path in sorted(root.iterdir()):
+        zipped = path.is_file() and is_zip(path)
+        if path.name.startswith(".") or not (zipped or (path / SUMS).is_file()):
+            continue
+        name = path.stem if zipped else path.name
+        if name in found:
+            raise ValueError(f"{found[name]} and {path} would both be called {name!r}; rename one.")
+        found[name] = path
+    return found
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a saved classifier, about those of its delta; 0 where it is gone."""
+    try:
+        files = [path] if path.is_file() else list(path.glob("*.safetensors"))
+        return sum(file.stat().st_size for file in files)
+    except OSError:
+        return 0
