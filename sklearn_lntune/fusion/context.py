@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from warnings import catch_warnings
 
 import joblib
 
@@ -36,6 +37,9 @@ def fused_fits(*, max_memory: int | str = "auto", verbose: int = 0) -> Iterator[
     and precision are equal. A fit with callbacks, with ``pooling="native"`` or with full
     tuning trains by itself; the logger ``sklearn_lntune.fusion`` says so.
 
+    Inside another `fused_fits`, a second one changes nothing: its fits join the first. The
+    context is that of the thread which enters it; other threads of yours fit as always.
+
     Examples
     --------
     >>> from sklearn.model_selection import GridSearchCV
@@ -50,12 +54,18 @@ def fused_fits(*, max_memory: int | str = "auto", verbose: int = 0) -> Iterator[
     """
     if not (isinstance(max_memory, str) and max_memory == "auto"):
         check_number("max_memory", max_memory, integer=True, low=1)
-    with joblib.parallel_config(backend=_backend(max_memory, verbose)):
+    # torch and transformers are imported from here on only.
+    from sklearn_lntune.fusion.backend import FusedBackend
+
+    if isinstance(joblib.parallel.get_active_backend()[0], FusedBackend):
+        yield
+        return
+    # scikit-learn sets the filters of warnings in each task, and they are the process's.
+    with catch_warnings(), joblib.parallel_config(backend=_backend(max_memory, verbose)):
         yield
 
 
 def _backend(max_memory: Any, verbose: int) -> Any:
-    # torch and transformers are imported from here on only.
     from sklearn_lntune.fusion.backend import FusedBackend
     from sklearn_lntune.fusion.coordinator import Coordinator
     from sklearn_lntune.fusion.memory import half_of_free
