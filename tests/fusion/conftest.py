@@ -52,7 +52,7 @@ def servers(monkeypatch: pytest.MonkeyPatch) -> list[serving.Server]:
     return made
 
 
-class _Caught(Exception):
+class _CaughtError(Exception):
     def __init__(self, job: Job) -> None:
         super().__init__()
         self.job = job
@@ -64,11 +64,12 @@ def job_of(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Job]:
 
     def caught(fit: Callable[..., Any], *data: Any, **more: Any) -> Job:
         def stop(job: Job) -> Any:
-            raise _Caught(job)
+            raise _CaughtError(job)
 
-        with monkeypatch.context() as patch, pytest.raises(_Caught) as found:
+        with monkeypatch.context() as patch:
             patch.setattr(entering, "run", stop)
-            fit(*data, **more)
+            with pytest.raises(_CaughtError) as found:
+                fit(*data, **more)
         return found.value.job
 
     return caught

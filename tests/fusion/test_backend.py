@@ -72,7 +72,7 @@ def many(function: Callable[..., Any], n: int, **options: Any) -> Any:
 
 
 def nested(level: int) -> Any:
-    return fit(level) if level == 0 else [nested(level - 1)] + many(lambda i: nested(level - 1), 2)
+    return fit(level) if not level else [nested(level - 1), *many(lambda i: nested(level - 1), 2)]
 
 
 @pytest.mark.parametrize("n_jobs", [None, -1, 2])

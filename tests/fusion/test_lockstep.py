@@ -109,9 +109,9 @@ TUNINGS = [
     "bias",
     "lora",
     "adapter",
-    PrefixTuning(length=3, start="vocabulary"),
-    PrefixTuning(length=3, start="random"),
-    PrefixTuning(length=3, start="projection"),
+    PrefixTuning(length=3, init="vocabulary"),
+    PrefixTuning(length=3, init="random"),
+    PrefixTuning(length=3, projection=6),
     LayerNormTuning(terms="gain") + LoraTuning(rank=2),
     "layernorm+prefix+adapter",
 ]
