@@ -45,7 +45,8 @@ def servers(monkeypatch: pytest.MonkeyPatch) -> list[serving.Server]:
     made: list[serving.Server] = []
 
     class Recorded(serving.Server):
-        def __post_init__(self) -> None:
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args)
             made.append(self)
 
     monkeypatch.setattr(serving, "Server", Recorded)

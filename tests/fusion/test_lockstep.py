@@ -73,6 +73,7 @@ VARIED: list[dict[str, Any]] = [
 ]
 
 
+@pytest.mark.filterwarnings("ignore:.* texts are longer than max_length=5")
 def test_each_fit_follows_its_own_settings(
     tiny_clf: Any, job_of: Any, texts: list[str], labels: list[str]
 ) -> None:
