@@ -72,7 +72,7 @@ def train(
                 bank.end(fit, KeyboardInterrupt())
         on_step(bank.step())
         for fit in bank.take_ended():
-            on_end(fit, bank.progress.step)
+            on_end(fit, bank.steps_of(fit))
     return bank.outcomes()
 
 
@@ -310,6 +310,11 @@ class _Bank:
         """The fits that have ended since the last call."""
         ended, self._ended = self._ended, []
         return ended
+
+    def steps_of(self, fit: int) -> int:
+        """Steps that ``fit`` has taken by now."""
+        outcome = self.lanes[fit].outcome
+        return self.progress.step if outcome is None else outcome.n_steps
 
     def outcomes(self) -> list[Outcome]:
         """What each fit leaves behind."""

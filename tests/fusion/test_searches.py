@@ -305,6 +305,7 @@ def test_a_bank_that_breaks_trains_one_by_one(
     assert sizes(servers) == [1, 1, 1]
 
 
+@pytest.mark.filterwarnings("ignore:One or more of the test scores")
 def test_one_failing_candidate_fails_alone(
     quick: Any, texts: list[str], labels: list[str], servers: list[Server]
 ) -> None:
@@ -361,7 +362,7 @@ def test_a_scorer_that_uses_a_classifier(
         inner = cross_val_score(quick(), texts[:12], labels[:12], cv=2)
         return float((judge.predict(texts[:5]) == judge.predict(texts[:5])).mean() + inner.mean())
 
-    clf = quick(early_stopping=True, scoring=agreement)
+    clf = quick(early_stopping=True, validation_fraction=0.3, scoring=agreement)
     check_same(*both(lambda: cross_val_score(clf, texts, labels, cv=2, error_score="raise")))
     assert sizes(servers) == [2]
 

@@ -20,8 +20,8 @@ def stacked() -> tuple[list[torch.Tensor], StackedAdamW]:
     groups: list[dict[str, object]] = [
         {
             "params": [weight],
-            "peak_lr": torch.tensor(RATES).double(),
-            "weight_decay": torch.tensor(DECAYS if i else [0.0] * 3).double(),
+            "peak_lr": torch.tensor(RATES, dtype=torch.float64),
+            "weight_decay": torch.tensor(DECAYS if i else [0.0] * 3, dtype=torch.float64),
         }
         for i, weight in enumerate(weights)
     ]
@@ -36,7 +36,7 @@ def gradients(weights: list[torch.Tensor], step: int) -> list[torch.Tensor]:
 
 
 def factors(step: int) -> torch.Tensor:
-    return torch.tensor([1.0, 0.5 + 0.1 * step, 1 / (1 + step)]).double()
+    return torch.tensor([1.0, 0.5 + 0.1 * step, 1 / (1 + step)], dtype=torch.float64)
 
 
 def test_each_fit_moves_as_by_itself() -> None:
@@ -78,7 +78,7 @@ def test_a_fit_that_is_held_stays_bit_for_bit() -> None:
             weight.grad = gradient
             if step:
                 weight.grad[1] = 0.0
-        rates = torch.tensor([1.0, 0.0 if step else 1.0, 1.0]).double()
+        rates = torch.tensor([1.0, 0.0 if step else 1.0, 1.0], dtype=torch.float64)
         for group in ours.param_groups:
             group["lr"] = rates * group["peak_lr"]
         before = [weight.detach().clone() for weight in weights]
