@@ -79,6 +79,13 @@ def test_bank(default_backbone: str, capsys: pytest.CaptureFixture[str]) -> None
 
 
 @pytest.mark.slow
+def test_fused_search(default_backbone: str, capsys: pytest.CaptureFixture[str]) -> None:
+    scores = runpy.run_path(str(EXAMPLES / "fused_search.py"), run_name="__main__")["scores"]
+    assert abs(scores["fused"] - scores["one by one"]).max() < 0.05
+    assert "a vote of three" in capsys.readouterr().out
+
+
+@pytest.mark.slow
 def test_readme(default_backbone: str) -> None:
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.S)
     assert len(blocks) >= 4

@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any
 
-from joblib.parallel import ParallelBackendBase
+from joblib.parallel import FallbackToBackend, ParallelBackendBase
 
 from sklearn_lntune.fusion.coordinator import Coordinator, Task, current_task
 
@@ -34,8 +34,11 @@ class FusedBackend(ParallelBackendBase):
     def __init__(self, coordinator: Coordinator, nesting_level: int = 0) -> None:
         super().__init__(nesting_level=nesting_level)
         self.coordinator = coordinator
+        self.parallel: Any = None
         self._parent: Task | None = None
+        self._sender = coordinator.sender
         self._tasks: dict[Task, threading.Thread] = {}
+        self._aborted = False
 
     def effective_n_jobs(self, n_jobs: int | None) -> int:
         """One where the user says so; else as many as there may be tasks."""
@@ -48,15 +51,18 @@ class FusedBackend(ParallelBackendBase):
         return FusedBackend(self.coordinator, (self.nesting_level or 0) + 1), None
 
     def configure(self, n_jobs: int | None = 1, parallel: Any = None, **options: Any) -> int:
-        """Note in which task this call is made; each task has a nested backend of its own."""
-        self._parent = current_task()
+        """Have a backend for each `Parallel`, so that one can end without the others."""
+        if self.parallel is not parallel:
+            own = FusedBackend(self.coordinator, self.nesting_level or 0)
+            own.parallel = parallel
+            own._parent = current_task()
+            raise FallbackToBackend(own)
         return super().configure(n_jobs, parallel, **options)
 
     def submit(self, func: Callable[[], Any], callback: Any = None) -> Future[Any]:
         """Run ``func`` in a thread of its own."""
         future: Future[Any] = Future()
         task = Task(self.coordinator, self._parent)
-        self.coordinator.more_busy()
 
         def run() -> None:
             with task.running():
@@ -69,8 +75,17 @@ class FusedBackend(ParallelBackendBase):
                 callback(future)
 
         thread = threading.Thread(target=run, name="fused-fit", daemon=True)
+        task.begin()
         self._tasks[task] = thread
-        thread.start()
+        if self._aborted:  # joblib was about to submit it
+            task.cancel()
+        try:
+            thread.start()
+        except RuntimeError as error:  # the system has no more threads
+            self._tasks.pop(task)
+            task.end()
+            future.set_exception(error)
+            callback(future)
         return future
 
     def retrieve_result_callback(self, out: Future[Any]) -> Any:
@@ -78,33 +93,31 @@ class FusedBackend(ParallelBackendBase):
         return out.result()
 
     # A thread that sends out tasks may bring more, until it begins to wait for results.
+    # The results of a generator may be taken by another thread than the one that sent out.
 
     def start_call(self) -> None:
         """Begin to send out tasks."""
-        if current_task() is None:
-            self.coordinator.more_busy()
+        self._aborted = False
+        self._sender = self.coordinator.sender
+        self._sender.begin()
 
     def stop_call(self) -> None:
         """All results are there."""
-        if current_task() is None:
-            self.coordinator.less_busy()
+        self._sender.end()
 
     @contextmanager
     def retrieval_context(self) -> Iterator[None]:
         """Inside, the thread waits for results."""
-        self.coordinator.less_busy()
-        try:
+        with self._sender.waiting():
             yield
-        finally:
-            self.coordinator.more_busy()
 
     def abort_everything(self, ensure_ready: bool = True) -> None:
         """Cancel what runs, and wait until it has ended."""
+        self._aborted = True
         running = dict(self._tasks)
         for task in running:
             task.cancel()
-        self.coordinator.less_busy()  # this thread brings nothing while it waits
-        for thread in running.values():
-            if thread is not threading.current_thread():
-                thread.join()
-        self.coordinator.more_busy()
+        with self._sender.waiting():
+            for thread in running.values():
+                if thread is not threading.current_thread():
+                    thread.join()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from warnings import catch_warnings
 
 import joblib
 
@@ -45,6 +46,8 @@ def fused_fits(
     Of two contexts that choose a backend of joblib's, the inner one alone has an effect.
     Inside ``joblib.parallel_config("dask")``, this one raises a ``ValueError``; the other
     way round nothing can be noticed. Use ``over="dask"`` alone.
+    Inside another `fused_fits`, a second one changes nothing: its fits join the first. The
+    context is that of the thread which enters it; other threads of yours fit as always.
 
     Examples
     --------
@@ -61,8 +64,15 @@ def fused_fits(
     if not (isinstance(max_memory, str) and max_memory == "auto"):
         check_number("max_memory", max_memory, integer=True, low=1)
     if over not in (None, "dask"):
-        raise ValueError(f"over must be None or 'dask', not {over!r}.")
-    with joblib.parallel_config(backend=_backend(max_memory, verbose, over)):
+        raise ValueError(f"over must be None or 'dask'; got {over!r}.")
+    # torch and transformers are imported from here on only.
+    from sklearn_lntune.fusion.backend import FusedBackend
+
+    if over is None and isinstance(joblib.parallel.get_active_backend()[0], FusedBackend):
+        yield
+        return
+    # scikit-learn sets the filters of warnings in each task, and they are the process's.
+    with catch_warnings(), joblib.parallel_config(backend=_backend(max_memory, verbose, over)):
         yield
 
 
@@ -73,7 +83,6 @@ def _backend(max_memory: Any, verbose: int, over: str | None) -> Any:
     if over == "dask":
         options = {"max_memory": max_memory, "verbose": verbose}
         return cluster.FusedDaskBackend(cluster.current_client(), options)
-    # torch and transformers are imported from here on only.
     from sklearn_lntune.fusion.backend import FusedBackend
     from sklearn_lntune.fusion.coordinator import Coordinator
     from sklearn_lntune.fusion.memory import half_of_free

@@ -1,22 +1,65 @@
 """Know when every running task waits, and then let one of them serve them all.
 
 A task is a thread that joblib runs. While it computes by itself it is *busy*; when it
-comes to a fit or a prediction of ours it hands in a request and waits. As soon as no
-task is busy, no further request can come, and one of the waiting threads serves all.
+comes to a fit or a prediction of ours it hands in a request and waits. As soon as nobody
+is busy, no further request can come, and one of the waiting threads serves all.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
+
+import joblib
+
+#: Seconds without a new request after which those that wait are served in any case: a busy
+#: task may itself wait for one that waits here, for instance for a lock of the user's.
+PATIENCE = 30.0
 
 # The task that the running thread is.
 _current = threading.local()
 
 
-class Task:
+class Party:
+    """Whoever may bring requests: a task, or a thread that sends out tasks.
+
+    Parameters
+    ----------
+    coordinator : Coordinator
+    """
+
+    def __init__(self, coordinator: Coordinator) -> None:
+        self.coordinator = coordinator
+        self.calls = 0
+        self.waits = 0
+
+    @property
+    def busy(self) -> bool:
+        """Whether it computes by itself."""
+        return self.calls > 0 and self.waits == 0
+
+    def begin(self) -> None:
+        """From here on it may bring requests."""
+        self.coordinator.change(self, calls=1)
+
+    def end(self) -> None:
+        """It brings none any more, once it has ended as often as it began."""
+        self.coordinator.change(self, calls=-1)
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Inside, it waits for others."""
+        self.coordinator.change(self, waits=1)
+        try:
+            yield
+        finally:
+            self.coordinator.change(self, waits=-1)
+
+
+class Task(Party):
     """One task of joblib's, run in a thread of its own.
 
     Parameters
@@ -27,7 +70,7 @@ class Task:
     """
 
     def __init__(self, coordinator: Coordinator, parent: Task | None) -> None:
-        self.coordinator = coordinator
+        super().__init__(coordinator)
         self._parent = parent
         self._cancelled = False
 
@@ -49,12 +92,23 @@ class Task:
             yield
         finally:
             _current.task = None
-            self.coordinator.less_busy()
+            self.end()
 
 
 def current_task() -> Task | None:
     """The task that this thread is, if it is one."""
     return getattr(_current, "task", None)
+
+
+@contextmanager
+def _no_task() -> Iterator[None]:
+    """Inside, what this thread calls (a scorer of the user's) computes by itself."""
+    before, _current.task = current_task(), None
+    try:
+        with joblib.parallel_config(backend="sequential"):
+            yield
+    finally:
+        _current.task = before
 
 
 class Request:
@@ -93,39 +147,61 @@ class Coordinator:
         self._serve = serve
         self._max_waiting = max_waiting
         self._changed = threading.Condition()
+        self._computing = threading.Lock()
         self._busy = 0
         self._waiting: list[Request] = []
+        self._held = 0
+        self._latest = 0.0
         self._serving = False
-        #: Held by whoever computes: a bank, or a fit that trains alone.
-        self.computing = threading.Lock()
+        self._senders = threading.local()
 
-    def more_busy(self, n: int = 1) -> None:
-        """``n`` more threads may bring requests."""
-        with self._changed:
-            self._busy += n
+    @property
+    def sender(self) -> Party:
+        """The running thread, as one that sends out tasks: the task that it is, or itself."""
+        task = current_task()
+        if task is not None:
+            return task
+        if not hasattr(self._senders, "party"):
+            self._senders.party = Party(self)
+        party: Party = self._senders.party
+        return party
 
-    def less_busy(self, n: int = 1) -> None:
-        """``n`` threads wait or have ended."""
+    def change(self, party: Party, calls: int = 0, waits: int = 0) -> None:
+        """Count how many are busy anew."""
         with self._changed:
-            self._busy -= n
-            self._changed.notify_all()
+            self._count(party, calls, waits)
+            if self._due():
+                self._changed.notify_all()
+
+    def _count(self, party: Party, calls: int = 0, waits: int = 0) -> None:
+        before = party.busy
+        party.calls += calls
+        party.waits += waits
+        self._busy += party.busy - before
 
     def wake(self) -> None:
         """Let waiting tasks see that they are cancelled."""
         with self._changed:
             self._changed.notify_all()
 
+    @contextmanager
+    def computing(self) -> Iterator[None]:
+        """Inside, this thread computes, and no other does: a bank, or a fit that trains alone."""
+        with self._computing, _no_task():
+            yield
+
     def wait_for(self, request: Request) -> Any:
         """Hand in ``request`` and return its result; the thread may have to serve others."""
         with self._changed:
             self._waiting.append(request)
-            self._busy -= 1
-            self._changed.notify_all()
+            self._held += request.size
+            self._latest = time.monotonic()
+            self._count(request.task, waits=1)
+            if self._due():
+                self._changed.notify_all()
         while not request.done:
             with self._changed:
-                self._changed.wait_for(
-                    lambda: request.done or self._due() or self._gives_up(request)
-                )
+                self._changed.wait_for(lambda: self._may_go_on(request), timeout=PATIENCE)
                 taken = self._take(request)
             if taken:
                 self._serve_all(taken)
@@ -137,8 +213,9 @@ class Coordinator:
         """Whether the waiting requests shall be served now."""
         if self._serving or not self._waiting:
             return False
-        held = sum(request.size for request in self._waiting)
-        return self._busy == 0 or held > self._max_waiting
+        if self._busy == 0 or self._held > self._max_waiting:
+            return True
+        return time.monotonic() - self._latest >= PATIENCE
 
     def _may_go_on(self, request: Request) -> bool:
         return request.done or self._due() or self._gives_up(request)
@@ -148,19 +225,22 @@ class Coordinator:
 
     def _take(self, request: Request) -> list[Request]:
         """The requests that this thread is to serve; with the lock held."""
+        if request.done:
+            return []
         if self._gives_up(request):
             self._waiting.remove(request)
+            self._held -= request.size
             request.error = KeyboardInterrupt("the search was ended.")
             self._finish([request])
             return []
-        if request.done or not self._due():
+        if not self._due():
             return []
-        taken, self._waiting, self._serving = self._waiting, [], True
+        taken, self._waiting, self._held, self._serving = self._waiting, [], 0, True
         return taken
 
     def _serve_all(self, taken: list[Request]) -> None:
         try:
-            with self.computing:
+            with self.computing():
                 self._serve(taken)
         except BaseException as error:  # of ours: each task shall know of it
             for request in taken:
@@ -173,5 +253,5 @@ class Coordinator:
     def _finish(self, requests: list[Request]) -> None:
         for request in requests:
             request.done = True
-        self._busy += len(requests)  # their threads run again
+            self._count(request.task, waits=-1)  # its thread runs again
         self._changed.notify_all()

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from sklearn_lntune.fusion.alone import run_alone, why_alone
 from sklearn_lntune.fusion.answering import Question
 from sklearn_lntune.fusion.coordinator import Request, current_task
 from sklearn_lntune.fusion.memory import bytes_of_rows
-from sklearn_lntune.fusion.serving import why_alone
 from sklearn_lntune.persistence.state import FittedState
 from sklearn_lntune.prediction import located, predictor_for
 from sklearn_lntune.text.stream import Texts, TextTable
@@ -29,8 +29,8 @@ def run(job: Job) -> Outcome:
     reason = why_alone(job)
     if reason is not None:
         log.info("a fit trains alone: %s.", reason)
-        with task.coordinator.computing:
-            return fitting.run(job)
+        with task.coordinator.computing():
+            return run_alone(job, lambda: task.cancelled)
     outcome: Outcome = task.coordinator.wait_for(Request(task, job, bytes_of_rows(job)))
     return outcome
 
@@ -47,7 +47,7 @@ def ask(
     task = current_task()
     if task is None or isinstance(texts, TextTable):
         predictor = predictor_for(owner, state, backbone, placement)
-        with task.coordinator.computing if task else contextlib.nullcontext():
+        with task.coordinator.computing() if task else contextlib.nullcontext():
             return predictor.run(texts, output, verbose)
     question = Question(state, backbone, placement, texts, output)
     answers: np.ndarray = task.coordinator.wait_for(Request(task, question))

@@ -36,9 +36,10 @@ STEP_TOKENS = {"cpu": 2048, "cuda": 32768, "mps": 8192}
 def train(
     jobs: Sequence[Job],
     *,
+    n_tokens: int | None = None,
     cancelled: Callable[[int], bool] = lambda fit: False,
     on_step: Callable[[int], None] = lambda n_fits: None,
-    on_end: Callable[[int], None] = lambda fit: None,
+    on_end: Callable[[int, int], None] = lambda fit, n_steps: None,
 ) -> list[Outcome]:
     """Train ``jobs`` as one bank.
 
@@ -46,38 +47,40 @@ def train(
     ----------
     jobs : sequence of Job
         With one backbone, placement, tuning, pooling and number of outputs.
+    n_tokens : int, optional
+        Tokens, padding included, that run forward and backward at once.
     cancelled : callable
         Asked before each step, with the number of a job: whether it shall end now.
     on_step : callable
         Told how many fits have taken a step.
     on_end : callable
-        Told the number of each job that ends.
+        Told the number of each job that ends, and how many steps it has taken.
 
     Returns
     -------
     list of Outcome
-        One a job, in order.
+        One a job, in order. The error may be one that the user's scorer has raised.
 
     Raises
     ------
     NotStackableError
         If the backbone's layers cannot be shared so; nothing has been trained then.
     """
-    bank = _Bank(jobs)
+    bank = _Bank(jobs, n_tokens)
     while bank.active.any():
         for fit in bank.going:
             if cancelled(fit):
                 bank.end(fit, KeyboardInterrupt())
         on_step(bank.step())
         for fit in bank.take_ended():
-            on_end(fit)
+            on_end(fit, bank.steps_of(fit))
     return bank.outcomes()
 
 
 class _Bank:
     """The stacked values of several fits, and what moves them."""
 
-    def __init__(self, jobs: Sequence[Job]) -> None:
+    def __init__(self, jobs: Sequence[Job], n_tokens: int | None = None) -> None:
         self.lanes = [Lane(job) for job in jobs]
         self.n_fits = len(self.lanes)
         self.pad_id = jobs[0].backbone.pad_id
@@ -88,7 +91,7 @@ class _Bank:
             self.network, [own.rates for own in settings], [own.weight_decay for own in settings]
         )
         self._load_moments()
-        self.n_tokens = STEP_TOKENS[self.network.device.type]
+        self.n_tokens = n_tokens or STEP_TOKENS[self.network.device.type]
         self.progress = Progress(self.n_fits)
         self.last_good = Snapshot(self.parameters, self.n_fits)
         self.best = Snapshot(self.parameters, self.n_fits)
@@ -231,7 +234,11 @@ class _Bank:
         logits = self._validate([fit for fit in closing if self.lanes[fit].valid is not None])
         for fit in closing:
             lane, settings = self.lanes[fit], self.lanes[fit].job.settings
-            score = lane.close_epoch(self.progress.step, logits.get(fit))
+            try:
+                score = lane.close_epoch(self.progress.step, logits.get(fit))
+            except Exception as error:  # of the user's scorer
+                self.end(fit, error)
+                continue
             finished = len(lane.log) == lane.job.n_epochs
             if score is not None and settings.early_stopping:
                 only = np.arange(self.n_fits) == fit
@@ -303,6 +310,11 @@ class _Bank:
         """The fits that have ended since the last call."""
         ended, self._ended = self._ended, []
         return ended
+
+    def steps_of(self, fit: int) -> int:
+        """Steps that ``fit`` has taken by now."""
+        outcome = self.lanes[fit].outcome
+        return self.progress.step if outcome is None else outcome.n_steps
 
     def outcomes(self) -> list[Outcome]:
         """What each fit leaves behind."""

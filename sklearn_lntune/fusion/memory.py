@@ -2,24 +2,75 @@
 
 from __future__ import annotations
 
+import tracemalloc
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
 import psutil
 import torch
 
+from sklearn_lntune.fusion.lockstep import STEP_TOKENS
+from sklearn_lntune.network import Network
+from sklearn_lntune.text.batches import tensors
 from sklearn_lntune.training.fitting import Job, network_of
 
 #: Copies of what a fit learns: stacked and alone, gradient, two moments, last good and best.
 _COPIES = 7
-_TRIALS = 4
 
 
-def bytes_a_fit(job: Job) -> int:
-    """Memory that one more fit like ``job`` takes in a bank."""
-    kept = [network_of(job)]  # the first one loads the backbone
-    before = psutil.Process().memory_info().rss
-    kept += [network_of(job) for _ in range(_TRIALS)]
-    each = (psutil.Process().memory_info().rss - before) // _TRIALS
-    learnt = sum(weight.nbytes for weight in kept[0].learnt.values())
-    return (_COPIES - 1) * learnt + max(each, learnt) + bytes_of_rows(job)
+@dataclass(frozen=True)
+class Room:
+    """How large a bank may be.
+
+    Attributes
+    ----------
+    n_fits : int
+        Side by side.
+    n_tokens : int
+        That run forward and backward at once.
+    """
+
+    n_fits: int
+    n_tokens: int
+
+
+def room_for(job: Job, max_memory: int) -> Room:
+    """How many fits like ``job`` have room in ``max_memory`` bytes, and how many tokens.
+
+    What a step keeps for its backward pass takes half of it at most. One fit, and one row,
+    run in any case.
+    """
+    network, shell = _with_python_bytes(job)
+    learnt = sum(weight.nbytes for weight in network.learnt.values()) // network.n_fits
+    a_fit = _COPIES * learnt + shell + bytes_of_rows(job)
+    a_token = bytes_a_token(network, job)
+    most = STEP_TOKENS[network.device.type]
+    n_tokens = min(most, max(1, max_memory // 2 // a_token))
+    return Room(max(1, (max_memory - n_tokens * a_token) // a_fit), n_tokens)
+
+
+def bytes_a_token(network: Network, job: Job) -> int:
+    """What is kept of a token between the forward and the backward pass.
+
+    Measured on the longest rows, since attention keeps more of each token there.
+    """
+    rows = np.argsort(-job.train.table.lengths, kind="stable")[[0, min(1, len(job.train) - 1)]]
+    inputs = tensors(job.train.table, rows, job.backbone.pad_id, network.device)
+    fits = torch.arange(len(rows), device=network.device) % network.n_fits
+    shared = {weight.untyped_storage().data_ptr() for weight in network.state_dict().values()}
+    kept: dict[int, int] = {}
+
+    def note(value: torch.Tensor) -> torch.Tensor:
+        storage = value.untyped_storage()
+        if storage.data_ptr() not in shared:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return value
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda value: value):
+        logits = network.eval()(fits=fits, **inputs)
+    del logits  # with it goes what was kept, so that no address was used twice
+    return max(1, sum(kept.values()) // inputs["attention_mask"].numel())
 
 
 def bytes_of_rows(job: Job) -> int:
@@ -37,3 +88,21 @@ def half_of_free(device: torch.device | None = None) -> int:
     if torch.cuda.is_available():
         return torch.cuda.mem_get_info(device)[0] // 2
     return psutil.virtual_memory().available // 2
+
+
+def _with_python_bytes(job: Job) -> tuple[Network, int]:
+    """A network for two fits like ``job``, and the bytes of its tree without any tensor."""
+    network_of(job)  # the first one loads the backbone
+    traced = tracemalloc.is_tracing()
+    if not traced:
+        tracemalloc.start()
+    before = _traced()
+    network: Any = network_of(job, 2)
+    size = _traced() - before
+    if not traced:
+        tracemalloc.stop()
+    return network, max(0, size)
+
+
+def _traced() -> int:
+    return tracemalloc.get_traced_memory()[0]

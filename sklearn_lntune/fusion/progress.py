@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from tqdm.auto import tqdm
 
@@ -15,16 +14,21 @@ class Bar:
 
     Parameters
     ----------
-    n_fits : int
+    jobs : sequence of Job
         That arrived together.
     verbose : int
         0 shows nothing.
     """
 
-    def __init__(self, n_fits: int, verbose: int) -> None:
-        self._n_fits, self._done, self._running = n_fits, 0, 0
+    def __init__(self, jobs: Sequence[Job], verbose: int) -> None:
+        self._n_fits, self._running = len(jobs), 0
+        self._done: set[int] = set()
         self._bar = tqdm(
-            desc="fused fits", unit="step", disable=not (verbose and n_fits), dynamic_ncols=True
+            desc="fused fits",
+            unit="step",
+            total=sum(job.n_steps for job in jobs),
+            disable=not (verbose and jobs),
+            dynamic_ncols=True,
         )
 
     def __enter__(self) -> Bar:
@@ -33,24 +37,23 @@ class Bar:
     def __exit__(self, *error: object) -> None:
         self._bar.close()
 
-    def begin(self, jobs: Sequence[Job]) -> None:
-        """A bank of ``jobs`` begins."""
-        steps = sum(job.n_steps for job in jobs)
-        # Of banks to come the steps are taken to be as many a fit.
-        left = (self._n_fits - self._done) * steps // len(jobs)
-        self._bar.total = self._bar.n + left
-        self._running = len(jobs)
+    def run(self, n_fits: int) -> None:
+        """A bank of ``n_fits`` begins."""
+        self._running = n_fits
         self._show()
 
-    def step(self, n_fits: int) -> None:
-        """Each of ``n_fits`` has taken a step."""
-        self._bar.update(n_fits)
+    def step(self, n_steps: int) -> None:
+        """So many fits have taken a step."""
+        self._bar.update(n_steps)
 
-    def end(self, fit: int) -> None:
-        """One fit has ended."""
-        self._done, self._running = self._done + 1, self._running - 1
+    def end(self, job: Job, n_steps: int) -> None:
+        """One fit has ended after ``n_steps``, perhaps before its time."""
+        if id(job) in self._done:  # in a bank that failed later, and trains one by one
+            return
+        self._done.add(id(job))
+        self._bar.total -= job.n_steps - n_steps
+        self._running -= 1
         self._show()
 
     def _show(self) -> None:
-        said: dict[str, Any] = {"done": f"{self._done}/{self._n_fits}", "running": self._running}
-        self._bar.set_postfix(said)
+        self._bar.set_postfix(done=f"{len(self._done)}/{self._n_fits}", running=self._running)

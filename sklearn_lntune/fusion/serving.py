@@ -9,35 +9,25 @@ from typing import Any
 
 import numpy as np
 
+from sklearn_lntune.exceptions import TrainingDivergedError
+from sklearn_lntune.fusion.alone import run_alone
 from sklearn_lntune.fusion.answering import Question, answer
 from sklearn_lntune.fusion.coordinator import Request
 from sklearn_lntune.fusion.lockstep import train
-from sklearn_lntune.fusion.memory import bytes_a_fit
+from sklearn_lntune.fusion.memory import room_for
 from sklearn_lntune.fusion.progress import Bar
-from sklearn_lntune.training.fitting import Job, run
-from sklearn_lntune.tuning.grouped import NotStackableError
+from sklearn_lntune.training.fitting import Job, Outcome
 from sklearn_lntune.tuning.names import as_plain
 
 log = logging.getLogger("sklearn_lntune.fusion")
 
 
-def why_alone(job: Job) -> str | None:
-    """Why ``job`` cannot share a bank, if so."""
-    if job.callbacks:
-        return "it has callbacks of its own, which expect a skorch net"
-    if job.checkpoint is not None:
-        return "it keeps a checkpoint"
-    if job.pooling == "native":
-        return "the head of pooling='native' does not stack"
-    private = [method.name for method in job.methods if method.private]
-    if private:
-        return f"{private[0]!r} shares no weights"
-    return None
-
-
 @dataclass
 class Server:
     """Serves the requests of one `fused_fits`.
+
+    Whatever stops a bank, other than a fit's own end, stops one fit only: its fits then
+    train one by one.
 
     Parameters
     ----------
@@ -55,38 +45,80 @@ class Server:
         """Set the result or the error of each request."""
         fits = [request for request in requests if isinstance(request.content, Job)]
         questions = [request for request in requests if isinstance(request.content, Question)]
-        with Bar(len(fits), self.verbose) as bar:
-            for group in _grouped(fits, lambda job: _kind(job)):
-                for bank in self._banks(group):
-                    self._train(bank, bar)
+        with Bar([request.content for request in fits], self.verbose) as bar:
+            for group in _grouped(fits, _kind):
+                self._fit(group, bar)
         for group in _grouped(questions, lambda question: question.kind):
-            for request, found in zip(group, answer([r.content for r in group]), strict=True):
-                request.result = found
+            delta = sum(array.nbytes for array in group[0].content.state.delta.values())
+            for bank in _pieces(group, self.max_memory // max(1, delta)):
+                self._answer(bank)
 
-    def _banks(self, group: list[Request]) -> list[list[Request]]:
-        """``group`` in as many pieces as the memory asks for, of about one size."""
-        largest = max(1, self.max_memory // bytes_a_fit(group[0].content))
-        n_banks = -(-len(group) // largest)
-        return [list(piece) for piece in np.array_split(np.array(group, dtype=object), n_banks)]
-
-    def _train(self, bank: list[Request], bar: Bar) -> None:
-        """Train one bank; what cannot be stacked trains one by one."""
-        jobs = [request.content for request in bank]
+    def _fit(self, group: list[Request], bar: Bar) -> None:
+        """Train fits of one kind, in as many banks as the memory asks for."""
         try:
-            bar.begin(jobs)
+            room = room_for(group[0].content, self.max_memory)
+        except Exception as error:
+            self._one_by_one(group, bar, error)
+            return
+        for bank in _pieces(group, room.n_fits):
+            self._train(bank, room.n_tokens, bar)
+
+    def _train(self, bank: list[Request], n_tokens: int, bar: Bar) -> None:
+        jobs = [request.content for request in bank]
+        bar.run(len(bank))
+        try:
             outcomes = train(
                 jobs,
+                n_tokens=n_tokens,
                 cancelled=lambda fit: bank[fit].task.cancelled,
                 on_step=bar.step,
-                on_end=bar.end,
+                on_end=lambda fit, n_steps: bar.end(jobs[fit], n_steps),
             )
-            self.sizes.append(len(bank))
-        except NotStackableError as error:
-            log.info("%d fits train one by one: %s", len(bank), error)
-            outcomes = [run(job) for job in jobs]
-            self.sizes += [1] * len(bank)
+        except Exception as error:
+            self._one_by_one(bank, bar, error)
+            return
+        self.sizes.append(len(bank))
         for request, outcome in zip(bank, outcomes, strict=True):
-            request.result = outcome
+            _hand_over(request, outcome)
+
+    def _one_by_one(self, bank: list[Request], bar: Bar, why: Exception) -> None:
+        log.info("%d fits train one by one: %s", len(bank), why)
+        for request in bank:
+            bar.run(1)
+            n_steps = 0
+            try:
+                request.result = _run_alone(request)
+                n_steps = request.result.n_steps
+            except BaseException as error:
+                request.error = error
+            self.sizes.append(1)
+            bar.step(n_steps)
+            bar.end(request.content, n_steps)
+
+    def _answer(self, bank: list[Request]) -> None:
+        try:
+            found = answer([request.content for request in bank])
+        except Exception as error:
+            if len(bank) == 1:
+                bank[0].error = error
+                return
+            for request in bank:
+                self._answer([request])
+            return
+        for request, rows in zip(bank, found, strict=True):
+            request.result = rows
+
+
+def _run_alone(request: Request) -> Outcome:
+    return run_alone(request.content, lambda: request.task.cancelled)
+
+
+def _hand_over(request: Request, outcome: Outcome) -> None:
+    """Give back ``outcome``, or an error that leaves no delta behind when training alone."""
+    if isinstance(outcome.error, KeyboardInterrupt | TrainingDivergedError | None):
+        request.result = outcome
+    else:
+        request.error = outcome.error
 
 
 def _kind(job: Job) -> Hashable:
@@ -108,3 +140,9 @@ def _grouped(requests: list[Request], kind: Callable[[Any], Hashable]) -> list[l
     for request in requests:
         groups.setdefault(kind(request.content), []).append(request)
     return list(groups.values())
+
+
+def _pieces(group: list[Request], largest: int) -> list[list[Request]]:
+    """``group`` in pieces of about one size, of ``largest`` at most but at least one."""
+    n_pieces = -(-len(group) // max(1, largest))
+    return [list(piece) for piece in np.array_split(np.array(group, dtype=object), n_pieces)]

@@ -271,3 +271,28 @@ def test_losses_and_norms_come_to_the_host_together() -> None:
     found = on_host(losses, torch.tensor([math.inf, 2.0], dtype=torch.float64))
     np.testing.assert_array_equal(found[0], [1.5, math.nan])
     np.testing.assert_array_equal(found[1], [math.inf, 2.0])
+
+
+def test_fits_that_were_not_scored_keep_their_best_and_their_patience() -> None:
+    progress = Progress(n_fits=3)
+    progress.note_scores(1, np.array([0.5, 0.5, 0.5]))
+    only = np.array([True, False, True])
+    better = progress.note_scores(2, np.array([0.6, 0.9, 0.4]), only)
+    assert better.tolist() == [True, False, False]
+    assert progress.best_score.tolist() == [0.6, 0.5, 0.5]
+    assert progress.best_epoch.tolist() == [2, 1, 1]
+    assert progress.epochs_since_best.tolist() == [0, 0, 1]
+
+
+def test_a_snapshot_of_some_fits() -> None:
+    parameters = [torch.zeros(3, 2, requires_grad=True), torch.zeros(3, 1, 2, requires_grad=True)]
+    snapshot = Snapshot(parameters, n_fits=3)
+    fill(parameters, 1.0)
+    snapshot.take(fits=np.array([False, True, False]))
+    fill(parameters, 2.0)
+    snapshot.restore(np.array([True, True, False]))
+    for parameter in parameters:
+        assert parameter.detach().reshape(3, 2)[:, 0].tolist() == [0.0, 1.0, 2.0]
+    snapshot.restore()
+    for parameter in parameters:
+        assert parameter.detach().reshape(3, 2)[:, 0].tolist() == [0.0, 1.0, 0.0]
