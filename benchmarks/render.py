@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 
 import methods_figures
+import numpy as np
 import pandas as pd
 import plan as large
 import speed_figures
@@ -200,6 +201,43 @@ def plan() -> str:
     )
 
 
+def fused() -> str:
+    """Seconds of a search apart and fused, and beside a search over skorch nets."""
+    report = json.loads((RESULTS / "fused.json").read_text("utf-8"))
+    frame = pd.DataFrame(report["runs"])
+    groups = frame.groupby(["batch_size", "who"], sort=False)
+    table = groups["seconds_a_fit"].agg(["median", "min", "max"]).round(3)
+    table["fits"] = groups["fits"].first()
+    table["resident memory, MB"] = groups["resident_megabytes"].max()
+    table = table.rename(columns={"median": "seconds a fit, median"}).reset_index()
+    ratios = [
+        f"{report[f'ratio_{size}']:.2f} times as fast as apart at batch size {size}"
+        + (
+            f", {report[f'skorch_ratio_{size}']:.0f} times as fast as skorch"
+            if f"skorch_ratio_{size}" in report
+            else ""
+        )
+        for size in sorted(set(frame["batch_size"]))
+    ]
+    spread = frame[frame.who.isin(["apart", "fused"])].groupby(["batch_size", "who"])["scores"]
+    first = spread.first().map(np.array)
+    apart = max(
+        float(np.abs(first[size, "apart"] - first[size, "fused"]).max())
+        for size in sorted(set(frame["batch_size"]))
+    )
+    versions = ", ".join(f"{name} {value}" for name, value in report["versions"].items())
+    bfloat16 = "with" if report["native_bfloat16"] else "without"
+    return (
+        rst(table.astype(object), index=False)
+        + f"\nFused: {'; '.join(ratios)}. The largest difference between mean test scores, apart "
+        f"and fused, is {100 * apart:.2f} points. 12 candidates in 3 folds on {report['rows']} "
+        "rows of TREC, one epoch; skorch and the fused search beside it on "
+        f"{report['skorch_rows']} rows, two candidates of skorch. {report['threads']} threads, {report['device']} "
+        f"({report['processor']}, {bfloat16} native bfloat16), {report['date']}; {versions}; "
+        "``benchmarks/fused.py``.\n"
+    )
+
+
 def bank() -> str:
     """Memory and speed of many tasks at prediction."""
     report = json.loads((RESULTS / "bank.json").read_text("utf-8"))
@@ -230,6 +268,7 @@ def main() -> None:
         methods_choice,
         artefacts,
         scale,
+        fused,
         speed,
         plan,
     ):

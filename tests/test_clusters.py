@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import signal
@@ -23,11 +24,10 @@ from sklearn_lntune import fused_fits
 GRID = {"lr": [1e-3, 1e-2, 3e-2]}
 
 
-@pytest.fixture(scope="module")
-def client() -> Iterator[Any]:
+@contextlib.contextmanager
+def two_workers() -> Iterator[Any]:
     """Two worker processes."""
     distributed = pytest.importorskip("distributed", reason="needs the extra 'cluster'")
-
     with (
         distributed.LocalCluster(
             n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0"
@@ -40,9 +40,21 @@ def client() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
+def client() -> Iterator[Any]:
+    with two_workers() as client:
+        yield client
+
+
+@pytest.fixture
+def mortal() -> Iterator[Any]:
+    """Workers of one test alone: a killed one may be long in coming back."""
+    with two_workers() as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
 def watched(client: Any) -> Any:
     """The workers, counting from here on loads of a backbone and sizes of banks."""
-    client.wait_for_workers(2, timeout=120)  # those that were killed have come back
     client.run(watch)
     return client
 
@@ -85,11 +97,10 @@ def scores(search: Any) -> np.ndarray:
     return np.array([search.cv_results_[name] for name in kept])
 
 
-# First, while no worker has imported torch: that is most of what a new worker costs.
 @pytest.mark.parametrize("fused", [False, True], ids=["scattered", "fused"])
 def test_no_candidate_is_lost_with_a_worker(
     fused: bool,
-    client: Any,
+    mortal: Any,
     tiny_clf: Callable[..., Any],
     texts: list[str],
     labels: list[str],
