@@ -232,7 +232,8 @@ def fused() -> str:
         + f"\nFused: {'; '.join(ratios)}. The largest difference between mean test scores, apart "
         f"and fused, is {100 * apart:.2f} points. 12 candidates in 3 folds on {report['rows']} "
         "rows of TREC, one epoch; skorch and the fused search beside it on "
-        f"{report['skorch_rows']} rows, two candidates of skorch. {report['threads']} threads, {report['device']} "
+        f"{report['skorch_rows']} rows, two candidates of skorch. "
+        f"{report['threads']} threads, {report['device']} "
         f"({report['processor']}, {bfloat16} native bfloat16), {report['date']}; {versions}; "
         "``benchmarks/fused.py``.\n"
     )
