@@ -92,7 +92,7 @@ def main() -> None:
         "repeats": repeats,
         "threads": torch.get_num_threads(),
         "device": str(place.device),
-        "machine": platform.machine(),
+        "processor": torch.cpu.get_capabilities().get("cpu_name") or platform.machine(),
         "date": time.strftime("%Y-%m-%d"),
         "versions": {name: version(name) for name in ("torch", "transformers")},
     }

@@ -201,6 +201,20 @@ def plan() -> str:
     )
 
 
+def attention() -> str:
+    """Milliseconds of plain and fused attention."""
+    report = json.loads((RESULTS / "attention.json").read_text("utf-8"))
+    frame = pd.DataFrame(report["runs"])
+    frame["training"] = frame["training"].map({True: "forward, backward", False: "forward"})
+    frame["eager / sdpa"] = (frame["eager"] / frame["sdpa"]).round(2)
+    versions = ", ".join(f"{name} {value}" for name, value in report["versions"].items())
+    return rst(frame.astype(object), index=False) + (
+        f"\nMilliseconds, median of {report['repeats']} in turns, {report['threads']} threads, "
+        f"{report['device']} ({report['processor']}), {report['date']}; {versions}; "
+        "``benchmarks/attention.py``.\n"
+    )
+
+
 def fused() -> str:
     """Seconds of a search apart and fused, and beside a search over skorch nets."""
     report = json.loads((RESULTS / "fused.json").read_text("utf-8"))
@@ -270,6 +284,7 @@ def main() -> None:
         artefacts,
         scale,
         fused,
+        attention,
         speed,
         plan,
     ):

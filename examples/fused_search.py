@@ -22,7 +22,7 @@ from sklearn_lntune import LNTunedTransformerClassifier, fused_fits
 from sklearn_lntune.datasets import load_support_tickets
 
 X, y = load_support_tickets(subset="train", return_X_y=True)
-X, y = X[:64], y[:64]
+X, y = X[:40], y[:40]
 clf = LNTunedTransformerClassifier(max_epochs=1, min_steps=0, batch_size=8, random_state=0)
 clf.fit(X[:16], y[:16])  # loads the backbone, so that the clock below does not see it
 

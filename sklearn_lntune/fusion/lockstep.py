@@ -30,7 +30,7 @@ from sklearn_lntune.training.rules import (
 )
 
 #: Tokens, padding included, that run forward and backward at once.
-STEP_TOKENS = {"cpu": 2048, "cuda": 32768, "mps": 8192}
+STEP_TOKENS = {"cpu": 1024, "cuda": 32768, "mps": 8192}
 
 
 def train(
