@@ -22,8 +22,8 @@ from sklearn_lntune.tuning.base import Ground, TuningMethod
 from sklearn_lntune.tuning.grouped import assigned, per_row, product
 from sklearn_lntune.tuning.plan import plan
 
-#: Tokens, padding included, in one batch of a prediction.
-PREDICT_TOKENS = {"cpu": 4096, "cuda": 65536, "mps": 16384}
+#: Tokens, padding included, in one batch of a prediction. On a CPU more do not fit its caches.
+PREDICT_TOKENS = {"cpu": 1024, "cuda": 65536, "mps": 16384}
 _HEAD_SPREAD = 0.02
 
 
