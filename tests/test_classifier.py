@@ -655,7 +655,9 @@ def test_a_batch_too_large_for_the_gpu_is_halved_in_predict(
 
     monkeypatch.setattr(network, "_compute", short_of_memory)
     np.testing.assert_allclose(clf.predict_proba(texts), expected, rtol=0, atol=1e-12)
-    assert budgets == [4096, 2048, 1024, 512]
+    most = network.PREDICT_TOKENS["cpu"]
+    assert budgets == [most // 2**halved for halved in range(len(budgets))]
+    assert budgets[-1] <= 600 < budgets[-2]
     monkeypatch.setattr(network, "_compute", lambda *_: (_ for _ in ()).throw(_full()))
     with pytest.raises(torch.OutOfMemoryError):
         clf.predict(texts)

@@ -100,11 +100,12 @@ def test_a_stack_answers_as_its_classifiers(
     check(
         bank, classifiers, [*texts, *texts[:3]], max(atol, PADDING) if family == "gemma2" else atol
     )
-    if family == "gemma2":  # all padded alike
+    if family == "gemma2":  # all padded alike: they run as one batch
+        few = texts[:20]
         like = {f"{i}": fitted(folder, texts, labels, i, precision=precision) for i in range(3)}
-        found = DeltaBank(like).predict_proba(texts)
+        found = DeltaBank(like).predict_proba(few)
         for name, clf in like.items():
-            np.testing.assert_allclose(found[name], clf.predict_proba(texts), rtol=0, atol=atol)
+            np.testing.assert_allclose(found[name], clf.predict_proba(few), rtol=0, atol=atol)
 
 
 def test_unlike_classifiers_live_in_one_bank(
