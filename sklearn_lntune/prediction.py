@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
@@ -18,7 +17,7 @@ from sklearn_lntune.exceptions import BackboneMismatchError
 from sklearn_lntune.network import Network, build_network, compute
 from sklearn_lntune.persistence.state import FittedState
 from sklearn_lntune.text.batches import tensors
-from sklearn_lntune.text.check import Text
+from sklearn_lntune.text.check import Text, distinct
 from sklearn_lntune.text.growing import Growing
 from sklearn_lntune.text.stream import Texts, TextTable
 from sklearn_lntune.text.tokens import Tokens
@@ -56,15 +55,14 @@ class Predictor:
         return answers.whole()
 
     def _run(self, texts: Sequence[Text], output: str) -> np.ndarray:
-        index, unique = pd.factorize(np.fromiter(texts, object, len(texts)))
-        table = self.tokens.table(unique.tolist(), self.state.max_length)
-        return compute(self.network, table, self.pad_id, output)[index]
+        unique, numbers = distinct(texts)
+        table = self.tokens.table(unique, self.state.max_length)
+        return compute(self.network, table, self.pad_id, output)[numbers]
 
     def batch(self, texts: Sequence[Text]) -> dict[str, torch.Tensor]:
         """What the network takes, for ``texts`` as one batch."""
         table = self.tokens.table(list(texts), self.state.max_length)
-        device = next(self.network.parameters()).device
-        return tensors(table, np.arange(len(texts)), self.pad_id, device)
+        return tensors(table, np.arange(len(texts)), self.pad_id, self.network.device)
 
 
 def predictor_for(

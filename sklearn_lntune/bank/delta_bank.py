@@ -13,7 +13,7 @@ from sklearn_lntune.bank.register import Register, View, without
 from sklearn_lntune.checks import check_number
 from sklearn_lntune.classifier import LNTunedTransformerClassifier
 from sklearn_lntune.task import OneLabel
-from sklearn_lntune.text.check import Text, check_texts
+from sklearn_lntune.text.check import Text, check_texts, distinct
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -228,7 +228,7 @@ class DeltaBank:
 
     def _every_task(self, X: Any) -> Iterator[tuple[str, OneLabel, np.ndarray]]:
         """Name, classes and logits of each task, for all rows of ``X``."""
-        texts, row_text = _distinct(check_texts(X))
+        texts, row_text = distinct(check_texts(X))
         view = self._register.view
         if not view.names:
             raise ValueError("the bank holds no classifier.")
@@ -247,7 +247,7 @@ class DeltaBank:
         self, X: Any, tasks: Sequence[str]
     ) -> Iterator[tuple[np.ndarray, OneLabel, np.ndarray]]:
         """Row numbers, classes and logits of each task that ``tasks`` names."""
-        texts, row_text = _distinct(check_texts(X))
+        texts, row_text = distinct(check_texts(X))
         if isinstance(tasks, str) or len(tasks) != len(row_text):
             raise ValueError(
                 f"tasks must hold one name a row of X ({len(row_text)}); got "
@@ -259,12 +259,12 @@ class DeltaBank:
         members = self._register.ready(rows_of)
         _check_columns(members, texts)
         rows = {members[name]: np.array(own) for name, own in rows_of.items()}
-        distinct = {
+        own_texts = {
             member: np.unique(row_text[own], return_inverse=True) for member, own in rows.items()
         }
-        found = _logits(texts, {member: numbers for member, (numbers, _) in distinct.items()})
+        found = _logits(texts, {member: numbers for member, (numbers, _) in own_texts.items()})
         for member, own in rows.items():
-            yield own, OneLabel(member.classes), found[member][distinct[member][1]]
+            yield own, OneLabel(member.classes), found[member][own_texts[member][1]]
 
 
 def _answers(
@@ -275,13 +275,6 @@ def _answers(
     found = _logits(texts, {member: np.arange(len(texts)) for member in members.values()})
     for name, member in members.items():
         yield name, OneLabel(member.classes), found[member][row_text]
-
-
-def _distinct(rows: list[Text]) -> tuple[list[Text], np.ndarray]:
-    """The distinct texts, and which of them each row is."""
-    unique: dict[Text, int] = {}
-    numbers = np.array([unique.setdefault(text, len(unique)) for text in rows])
-    return list(unique), numbers
 
 
 def _check_columns(members: Mapping[str, Member], texts: Sequence[Text]) -> None:

@@ -12,7 +12,7 @@ from sklearn_lntune.backbone.pool import Backbone
 from sklearn_lntune.network import compute
 from sklearn_lntune.persistence.state import FittedState
 from sklearn_lntune.prediction import ready_network
-from sklearn_lntune.text.check import Text
+from sklearn_lntune.text.check import Text, distinct
 from sklearn_lntune.text.table import joined
 from sklearn_lntune.tuning.grouped import NotStackableError
 from sklearn_lntune.tuning.names import from_plain
@@ -52,14 +52,15 @@ def answer(questions: Sequence[Question]) -> list[np.ndarray]:
     Repeated texts of a question are computed once.
     """
     first = questions[0]
+    backbone = first.backbone
     indexes, tables = [], []
     for question in questions:
-        unique: dict[Text, int] = {}
-        indexes.append([unique.setdefault(text, len(unique)) for text in question.texts])
-        tokens = question.backbone.tokens
-        tables.append(tokens.table(list(unique), question.state.max_length))
-    network = ready_network([question.state for question in questions], *_where(first))
-    table, pad_id = joined(tables), first.backbone.pad_id
+        unique, numbers = distinct(question.texts)
+        indexes.append(numbers)
+        tables.append(backbone.tokens.table(unique, question.state.max_length))
+    states = [question.state for question in questions]
+    network = ready_network(states, backbone, first.placement)
+    table, pad_id = joined(tables), backbone.pad_id
     sizes = [len(each) for each in tables]
     fits = np.repeat(np.arange(len(questions)), sizes)
     try:
@@ -71,11 +72,4 @@ def answer(questions: Sequence[Question]) -> list[np.ndarray]:
     answers = [rows[index] for rows, index in zip(found, indexes, strict=True)]
     if first.output == "pooled":
         return answers
-    return [
-        logits[:, : len(question.state.classes)]
-        for logits, question in zip(answers, questions, strict=True)
-    ]
-
-
-def _where(question: Question) -> tuple[Backbone, Placement]:
-    return question.backbone, question.placement
+    return [logits[:, : len(state.classes)] for logits, state in zip(answers, states, strict=True)]

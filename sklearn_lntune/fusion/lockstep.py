@@ -230,7 +230,7 @@ class _Bank:
 
     def _close_epochs(self) -> None:
         """Score, keep the best deltas, and end the fits whose time has come."""
-        closing = [int(fit) for fit in np.flatnonzero(self.active) if self.lanes[fit].at_epoch_end]
+        closing = [fit for fit in self.going if self.lanes[fit].at_epoch_end]
         logits = self._validate([fit for fit in closing if self.lanes[fit].valid is not None])
         for fit in closing:
             lane, settings = self.lanes[fit], self.lanes[fit].job.settings

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numbers
 import warnings
+from collections.abc import Sequence
 from itertools import chain
 from typing import Any, TypeAlias
 
@@ -83,6 +84,20 @@ def _are_texts_or_pairs(rows: list[Any]) -> bool:
     if kinds == {tuple} and set(map(len, rows)) == {2}:
         kinds = set(map(type, chain.from_iterable(rows)))
     return kinds == {str}
+
+
+def distinct(texts: Sequence[Text]) -> tuple[list[Text], np.ndarray]:
+    """The distinct ones of ``texts``, and for each text the number of its equal among them.
+
+    Examples
+    --------
+    >>> distinct(["a", "b", "a"])
+    (['a', 'b'], array([0, 1, 0]))
+    """
+    import pandas as pd
+
+    numbers, unique = pd.factorize(np.fromiter(texts, object, len(texts)))
+    return unique.tolist(), numbers
 
 
 def _cells(X: Any) -> np.ndarray:

@@ -119,7 +119,7 @@ class DeltaNet(NeuralNetClassifier):
             dataset,
             self.settings.batch_size,
             self.pad_id,
-            next(network.parameters()).device,
+            network.device,
             network.delta_type,
             network.generator if training else None,
             self.ranks,
