@@ -151,7 +151,9 @@ def scale() -> str:
         "A list of texts as long as TREC's, one epoch on a random backbone of one layer, batch "
         f"size {report['batch_size']}:\n\n"
         + rst(frame)
-        + f"\nThe same {report['parquet']['texts']:,} texts from a Parquet file; memory is "
+        + f"\nFrom {frame.columns[-2]} to {frame.columns[-1]} texts, the peak of a fit without the "
+        f"cache grows by {report['bytes a further token']} bytes a token.\n"
+        f"\nThe same {report['parquet']['texts']:,} texts from a Parquet file; memory is "
         "resident and above that of the process with the backbone loaded:\n\n"
         + rst(table.to_frame())
         + f"\nCPU time on {report['threads']} thread ({report['processor']}), {report['date']}; "
@@ -212,6 +214,29 @@ def attention() -> str:
         f"\nMilliseconds, median of {report['repeats']} in turns, {report['threads']} threads, "
         f"{report['device']} ({report['processor']}), {report['date']}; {versions}; "
         "``benchmarks/attention.py``.\n"
+    )
+
+
+def compiling() -> str:
+    """Milliseconds of plain and compiled steps, and after how many compiling has paid."""
+    report = json.loads((RESULTS / "compiling.json").read_text("utf-8"))
+    frames = []
+    for step, run in report["runs"].items():
+        frame = pd.DataFrame(run["shapes"])
+        gain = frame["plain"] - frame["compiled"]
+        frame["plain / compiled"] = (frame["plain"] / frame["compiled"]).round(2)
+        steps = 1e3 * run["seconds to compile"] / gain
+        frame["steps to win back"] = [f"{n:,.0f}" if n > 0 else "never" for n in steps]
+        frame.insert(0, "step", step)
+        frames.append(frame)
+    costs = ", ".join(
+        f"{run['seconds to compile']:.0f} s for {step}" for step, run in report["runs"].items()
+    )
+    versions = ", ".join(f"{name} {value}" for name, value in report["versions"].items())
+    return rst(pd.concat(frames).astype(object), index=False) + (
+        f"\nMilliseconds in {report['type']}, median of {report['repeats']} in turns. Compiling "
+        f"took {costs}, once a fit. {report['threads']} threads, {report['device']} "
+        f"({report['processor']}), {report['date']}; {versions}; ``benchmarks/compiling.py``.\n"
     )
 
 
@@ -284,7 +309,9 @@ def main() -> None:
         artefacts,
         scale,
         fused,
+        bank,
         attention,
+        compiling,
         speed,
         plan,
     ):

@@ -16,13 +16,13 @@ import time
 import numpy as np
 from sklearn.base import clone
 from sklearn.ensemble import VotingClassifier
-from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.model_selection import GridSearchCV, cross_val_score, train_test_split
 
 from sklearn_lntune import LNTunedTransformerClassifier, fused_fits
 from sklearn_lntune.datasets import load_support_tickets
 
 X, y = load_support_tickets(subset="train", return_X_y=True)
-X, y = X[:40], y[:40]
+X, _, y, _ = train_test_split(X, y, train_size=40, stratify=y, random_state=0)
 clf = LNTunedTransformerClassifier(max_epochs=1, min_steps=0, batch_size=8, random_state=0)
 clf.fit(X[:16], y[:16])  # loads the backbone, so that the clock below does not see it
 

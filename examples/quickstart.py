@@ -87,11 +87,11 @@ def strip(texts):
 pipe = Pipeline(
     [
         ("clean", FunctionTransformer(strip)),
-        ("clf", LNTunedTransformerClassifier(max_epochs=2, min_steps=0, random_state=0)),
+        ("clf", LNTunedTransformerClassifier(max_epochs=1, min_steps=0, random_state=0)),
     ]
 )
 grid = {"clf__lr": [3e-3, 1e-2], "clf__tuning__layernorm__terms": ["both", "bias"]}
-search = GridSearchCV(pipe, grid, cv=2, verbose=3).fit(X_train[:400], y_train[:400])
+search = GridSearchCV(pipe, grid, cv=2, verbose=3).fit(X_train[:120], y_train[:120])
 print(f"best of the grid: {search.best_params_}")
 
 # %%

@@ -43,12 +43,12 @@ print(parameter_report(LNTunedTransformerClassifier(tuning=best)).to_string())
 
 X, y = load_support_tickets(subset="train", return_X_y=True)
 clf = LNTunedTransformerClassifier(
-    tuning="layernorm+prefix", random_state=0, max_epochs=1, min_steps=20, batch_size=8
+    tuning="layernorm+prefix", random_state=0, max_epochs=1, min_steps=0, batch_size=8
 )
 grid = [
     {"tuning__prefix__length": [4, 8]},
     {"tuning": ["layernorm", best]},
 ]
-search = GridSearchCV(clf, grid, cv=2).fit(X[:160], y[:160])
+search = GridSearchCV(clf, grid, cv=2).fit(X[:80], y[:80])
 table = pd.DataFrame(search.cv_results_)[["params", "mean_test_score"]]
 print(table.to_string())

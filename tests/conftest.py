@@ -9,6 +9,9 @@ from typing import Any
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# Tiny products gain nothing from threads, and pytest-xdist runs one worker a core; more
+# threads than cores wait for each other. Processes that tests start inherit it.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pytest
@@ -18,7 +21,6 @@ from families import VOCABULARY, tiny_config
 from sklearn_lntune import LNTunedTransformerClassifier, clear_backbones
 from sklearn_lntune.datasets.real import FOLDER_VARIABLE
 
-# Tiny products gain nothing from threads, and pytest-xdist runs one worker a core.
 torch.set_num_threads(1)
 
 WORDS = (

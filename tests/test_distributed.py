@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import joblib
 import numpy as np
 import pytest
 from distributed_program import run
+from filelock import FileLock
 from launching import ROOT, launch
 
 from sklearn_lntune.tuning import LayerNormTuning
@@ -80,12 +82,17 @@ def cases(
 def found(
     cases: dict[str, dict[str, Any]], tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What the two processes found, by case."""
-    folder = tmp_path_factory.mktemp("launched")
-    joblib.dump(cases, folder / "cases")
-    program = ROOT / "tests" / "distributed_program.py"
-    done = launch(program, folder / "cases", folder, folder=folder)
-    assert done.returncode == 0, done.stderr[-4000:]
+    """What the two processes found, by case; launched once, however many workers test it."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "launched"
+    folder.mkdir(exist_ok=True)
+    with FileLock(folder / "lock"):
+        if not (folder / "done").exists():
+            joblib.dump(cases, folder / "cases")
+            program = ROOT / "tests" / "distributed_program.py"
+            done = launch(program, folder / "cases", folder, folder=folder)
+            assert done.returncode == 0, done.stderr[-4000:]
+            (folder / "done").touch()
     return joblib.load(folder / "rank0"), joblib.load(folder / "rank1")
 
 

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent
 
 
 FIGURES = ["defaults", "real_data", "peft_trainer", "memory", "methods", "methods_choice"]
-FIGURES += ["artefacts", "attention", "bank", "fused", "plan", "scale", "speed"]
+FIGURES += ["artefacts", "attention", "bank", "compiling", "fused", "plan", "scale", "speed"]
 
 
 @pytest.mark.parametrize("figure", FIGURES)

@@ -10,10 +10,11 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import torch
 
 from . import ours, peers, trainer
 from .peak import fit_flops
-from .record import Run
+from .record import Run, training_type
 from .workloads import BATCH_SIZE, WORKLOADS, Task, forget, wait
 
 OURS, PEFT, BEST = "ours", "peft + Trainer", "peft + Trainer, at its best"
@@ -89,6 +90,7 @@ def best_options(run: Run, task: Task) -> dict[str, Any]:
     """Peft's fastest type and attention, then whether grouping by length pays.
 
     Types are tried on an eighth of the rows, at most four batches, grouping on a half.
+    Without native bfloat16 its types are some fifty times behind, which a few rows show.
     """
 
     @functools.cache
@@ -102,16 +104,17 @@ def best_options(run: Run, task: Task) -> dict[str, Any]:
 
     few = min(max(len(task.X) // 8, BATCH_SIZE), 4 * BATCH_SIZE)
     many = max(len(task.X) // 2, BATCH_SIZE)
-    first, *further = trainer.ATTENTIONS
-    tried = {
-        (kind, first): trial(few, number_type=kind, attention=first, grouped=False)
+    probe = few if training_type() == torch.bfloat16 else BATCH_SIZE // 4
+    default = trainer.ATTENTIONS[0]
+    quick = {
+        kind: trial(probe, number_type=kind, attention=default, grouped=False)
         for kind in trainer.TYPES
     }
-    for kind, attention in itertools.product(trainer.TYPES, further):
-        # Without native bfloat16 it is far behind, whatever the attention.
-        if tried[kind, first] < 2 * min(tried.values()):
-            taken = trial(few, number_type=kind, attention=attention, grouped=False)
-            tried[kind, attention] = taken
+    kinds = [kind for kind in trainer.TYPES if quick[kind] < 2 * min(quick.values())]
+    tried = {
+        (kind, attention): trial(few, number_type=kind, attention=attention, grouped=False)
+        for kind, attention in itertools.product(kinds, trainer.ATTENTIONS)
+    }
     kind, attention = min(tried, key=tried.__getitem__)
     options = {"number_type": kind, "attention": attention}
     grouped = min((False, True), key=lambda flag: trial(many, **options, grouped=flag))

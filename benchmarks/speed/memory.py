@@ -6,6 +6,7 @@ python -m benchmarks.speed.memory CONTESTANT WORKLOAD ROWS
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -24,9 +25,13 @@ _RESET = Path("/proc/self/clear_refs")
 
 
 def measured(who: str, workload: str, n_rows: int) -> dict[str, Any]:
-    """`child` in a fresh process."""
-    command = [sys.executable, "-m", __name__, who, workload, str(n_rows)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    """`child` in a fresh process, with what follows a semicolon in its environment."""
+    name, *settings = who.split("; ")
+    environment = os.environ | dict(each.split("=") for each in settings)
+    command = [sys.executable, "-m", __name__, name, workload, str(n_rows)]
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
     if done.returncode:
         raise RuntimeError(done.stderr)
     return dict(json.loads(done.stdout.splitlines()[-1]))

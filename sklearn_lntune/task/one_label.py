@@ -31,7 +31,7 @@ class OneLabel:
     >>> task.classes
     array(['ham', 'spam'], dtype='<U4')
     >>> task.encode(["spam", "ham"])
-    array([1, 0])
+    array([1, 0], dtype=int32)
     >>> task.decide(np.array([[0.1, 2.0]]))
     array(['spam'], dtype='<U4')
     """
@@ -68,7 +68,7 @@ class OneLabel:
                 f"{name} holds labels that are not among the classes: {unknown}. The classes are "
                 f"{self.classes[:20].tolist()}."
             )
-        return np.searchsorted(self.classes, y)
+        return np.searchsorted(self.classes, y).astype(np.int32)
 
     def row_weights(
         self, codes: np.ndarray, sample_weight: np.ndarray | None, class_weight: Any
@@ -78,7 +78,10 @@ class OneLabel:
         As in scikit-learn's gradient boosting, a validation set is weighed like a training
         set.
         """
-        weights = np.ones(len(codes)) if sample_weight is None else sample_weight.astype(float)
+        if sample_weight is None:
+            weights = np.broadcast_to(1.0, codes.shape)  # one number, however many rows
+        else:
+            weights = sample_weight.astype(float)
         if class_weight is None:
             return weights
         if not isinstance(class_weight, dict) and class_weight != "balanced":

@@ -101,8 +101,7 @@ class Batches:
         self.batch_size = batch_size
         self._pad_id = pad_id
         self._device = device
-        self._codes = torch.from_numpy(rows.codes.astype(np.int64, copy=False)).to(device)
-        self._weights = torch.from_numpy(rows.weights).to(device, dtype)
+        self._dtype = dtype
         self._generator = generator
         self._ranks = ranks
         self._begun = begun if generator else None
@@ -114,12 +113,15 @@ class Batches:
     def __iter__(self) -> Iterator[tuple[dict[str, Any], torch.Tensor]]:
         for rows in self._plan():
             inputs = tensors(self.rows.table, rows, self._pad_id, self._device)
-            at = moved(torch.from_numpy(rows), self._device)
             if self.rows.states is not None:
                 kept = [self.rows.states[row] for row in rows]
                 inputs["trunk"] = padded(kept, self._device)
-            inputs["sample_weight"] = self._weights[at]
-            yield self._ranks.part(inputs, self._codes[at])
+            codes, weights = (
+                moved(torch.from_numpy(array[rows]), self._device)
+                for array in (self.rows.codes, self.rows.weights)
+            )
+            inputs["sample_weight"] = weights.to(self._dtype)
+            yield self._ranks.part(inputs, codes.long())
 
     def in_row_order(self, batches: list[np.ndarray]) -> np.ndarray:
         """Join what was computed a batch and undo the ordering by length."""
