@@ -7,8 +7,9 @@ belong to the matrix products shows most. Each size runs in a process of its own
 has loaded the backbone before the clock starts. Then the same million from a Parquet
 file: fit and predict_proba.
 
-Times are of the process's own CPU on one thread, medians of some repetitions. Memory is the peak of resident memory above what stood there with the
-input in place; ten thousand texts hardly show in it.
+Times are of the process's own CPU on one thread, medians of some repetitions. Memory is
+the peak of resident memory above what stood there with the input in place; ten thousand
+texts hardly show in it.
 
     python benchmarks/scale.py [--most 1000000]
 """

@@ -9,6 +9,7 @@ import os
 import pickle
 import signal
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,8 @@ def run(case: dict[str, Any]) -> dict[str, Any]:
     score = RankScore()
     args = case.get("other_args", {}).get(RANK, case["args"])
     params = case["params"] | case.get("other_params", {}).get(RANK, {})
+    if "checkpoint" in params and "RANK" not in os.environ:
+        params["checkpoint"] = tempfile.mkdtemp()  # nothing of what the processes wrote
     if "spoil" in case:
         params["callbacks"] = [Spoiler(**case["spoil"])]
     if params.get("scoring") == "of rank":
@@ -76,7 +79,12 @@ def run(case: dict[str, Any]) -> dict[str, Any]:
     torch.distributed.all_reduce = counted
     try:
         for call in case.get("calls", ["fit"]):
-            getattr(clf, call)(**args)
+            try:
+                getattr(clf, call)(**args)
+            except KeyboardInterrupt:
+                if not case.get("goes_on"):
+                    raise
+                torch.distributed.barrier()  # until the main process has written its state
     except (Exception, KeyboardInterrupt) as raised:
         error = f"{type(raised).__name__}: {raised}"
     finally:

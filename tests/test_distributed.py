@@ -37,12 +37,16 @@ EQUAL: dict[str, dict[str, Any]] = {
     "all weights": {"tuning": "full", "lr": 1e-3},
     "from where one left off": {"warm_start": True},
     "in parts": {"dropout": 0.3},
+    "interrupted, then resumed": {"dropout": 0.3, "checkpoint_every": 3},
 }
 
 
 @pytest.fixture(scope="module")
 def cases(
-    tiny_backbone: Callable[..., Path], texts: list[str], labels: list[str]
+    tiny_backbone: Callable[..., Path],
+    texts: list[str],
+    labels: list[str],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> dict[str, dict[str, Any]]:
     """All fits by name; 37 rows in batches of 8 leave an odd rest."""
     quick = {"max_epochs": 2, "min_steps": 0, "batch_size": 8, "random_state": 0}
@@ -63,6 +67,10 @@ def cases(
     made["from where one left off"]["calls"] = ["fit", "fit"]
     made["in parts"]["calls"] = ["partial_fit", "partial_fit"]
     made["in parts"]["args"] = args | {"classes": ["blue", "green", "red"]}
+    resumed = made["interrupted, then resumed"]
+    resumed |= {"calls": ["fit", "fit"], "goes_on": True}
+    resumed["spoil"] = {"deed": "Ctrl-C", "rank": 1, "at": 8}
+    resumed["params"]["checkpoint"] = str(tmp_path_factory.mktemp("resumed") / "checkpoint")
     add("no seed", {"random_state": None, "dropout": 0.3})
     add("float32", {"precision": "float32"})
     add("NaN in one process", {}, spoil={"deed": "NaN", "rank": 1, "at": 4})

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from sklearn_lntune.backbone.trunk import padded
+from sklearn_lntune.network import PREDICT_TOKENS
 from sklearn_lntune.text.batches import moved, ordered_batches, shuffled_batches, tensors
 from sklearn_lntune.text.table import TokenTable
 from sklearn_lntune.training.labelled import Labelled
@@ -141,5 +142,7 @@ class Batches:
         return plan[len(begun) :]
 
     def _by_length(self) -> list[np.ndarray]:
-        longest = int(self.rows.table.lengths.max())
-        return list(ordered_batches(self.rows.table.lengths, longest * self.batch_size))
+        lengths = self.rows.table.lengths
+        # As a prediction, but never more than a training batch may take.
+        most = min(int(lengths.max()) * self.batch_size, PREDICT_TOKENS[self._device.type])
+        return list(ordered_batches(lengths, most))
