@@ -22,7 +22,6 @@ import joblib
 import numpy as np
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import accuracy_score
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, Normalizer
@@ -91,7 +90,7 @@ pipe = Pipeline(
     ]
 )
 grid = {"clf__lr": [3e-3, 1e-2], "clf__tuning__layernorm__terms": ["both", "bias"]}
-search = GridSearchCV(pipe, grid, cv=2, verbose=3).fit(X_train[:120], y_train[:120])
+search = GridSearchCV(pipe, grid, cv=2, verbose=3).fit(X_train[:64], y_train[:64])
 print(f"best of the grid: {search.best_params_}")
 
 # %%
@@ -112,9 +111,10 @@ from sklearn_lntune.datasets import load_support_tickets
 folder = Path(sys.argv[1])
 X_test, y_test = load_support_tickets(subset="test", return_X_y=True)
 clf = joblib.load(folder / "tickets.joblib")
-equal = np.array_equal(clf.predict_proba(X_test), np.load(folder / "expected.npy"))
-print("in a fresh process: equal predictions", equal, "- test accuracy", clf.score(X_test, y_test))
+proba = clf.predict_proba(X_test)
+equal = np.array_equal(proba, np.load(folder / "expected.npy"))
+accuracy = np.mean(clf.classes_[proba.argmax(axis=1)] == y_test)
+print("in a fresh process: equal predictions", equal, "- test accuracy", accuracy)
 sys.exit(not equal)
 """
 subprocess.run([sys.executable, "-c", program, str(folder)], check=True)
-assert accuracy_score(y_test, clf.predict(X_test)) == accuracy["LayerNorm tuning"]
