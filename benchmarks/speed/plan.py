@@ -84,9 +84,9 @@ PLANS = {
         fits=(
             Contest("trec", 768, TRAINERS, 3),
             Contest("trec", 128, OTHERS, 1),
-            Contest("banking77", 512, TRAINERS, 1),
+            Contest("banking77", 256, TRAINERS, 1),
             Contest("mrpc", 128, TRAINERS, 1),
-            Contest("imdb, 256 tokens", 64, (PEFT, FULL), 1),
+            Contest("imdb, 256 tokens", 64, (PEFT,), 1),
             Contest("imdb, 512 tokens", 32, (PEFT,), 1),
             Contest("20newsgroups", 64, (PEFT, FULL), 1),
         ),
@@ -95,7 +95,7 @@ PLANS = {
         memory_of=("ours", THRIFTY, PEFT, FULL, SKORCH_LONGEST),
         trunk=256,
         grid=(2,),
-        turns=2,
+        turns=1,
     ),
     "full": Plan(
         whole={"trec": None, "banking77": None},

@@ -117,11 +117,9 @@ class Batches:
             if self.rows.states is not None:
                 kept = [self.rows.states[row] for row in rows]
                 inputs["trunk"] = padded(kept, self._device)
-            codes, weights = (
-                moved(torch.from_numpy(array[rows]), self._device)
-                for array in (self.rows.codes, self.rows.weights)
-            )
-            inputs["sample_weight"] = weights.to(self._dtype)
+            weights = torch.from_numpy(self.rows.weights[rows]).to(self._dtype)
+            inputs["sample_weight"] = moved(weights, self._device)
+            codes = moved(torch.from_numpy(self.rows.codes[rows]), self._device)
             yield self._ranks.part(inputs, codes.long())
 
     def in_row_order(self, batches: list[np.ndarray]) -> np.ndarray:
