@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tracemalloc
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,11 @@ from sklearn_lntune.training.fitting import Job, network_of
 
 #: Copies of what a fit learns: stacked and alone, gradient, two moments, last good and best.
 _COPIES = 7
+#: Where Linux keeps the limit of a container and what it uses, in the two versions of it.
+_LIMITS = (
+    ("memory.max", "memory.current"),
+    ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+)
 
 
 @dataclass(frozen=True)
@@ -87,7 +93,18 @@ def half_of_free(device: torch.device | None = None) -> int:
     """Half of the memory that is free now."""
     if torch.cuda.is_available():
         return torch.cuda.mem_get_info(device)[0] // 2
-    return psutil.virtual_memory().available // 2
+    return free_memory() // 2
+
+
+def free_memory(control_group: Path = Path("/sys/fs/cgroup")) -> int:
+    """Bytes that are free on the machine, or in the container where it has fewer."""
+    free = psutil.virtual_memory().available
+    for limit, used in _LIMITS:
+        if (control_group / limit).exists():
+            most = (control_group / limit).read_text("ascii").strip()
+            if most != "max":
+                free = min(free, int(most) - int((control_group / used).read_text("ascii")))
+    return max(free, 0)
 
 
 def _with_python_bytes(job: Job) -> tuple[Network, int]:
