@@ -21,7 +21,7 @@ from sklearn_lntune.datasets import load_support_tickets
 
 X_train, topics = load_support_tickets(subset="train", return_X_y=True)
 X_test, _ = load_support_tickets(subset="test", return_X_y=True)
-X_train, topics, X_test = list(X_train[:256]), list(topics[:256]), list(X_test[:60])
+X_train, topics, X_test = list(X_train[:128]), list(topics[:128]), list(X_test[:60])
 answers = {
     "topic": topics,
     "asks": ["question" if "?" in text else "statement" for text in X_train],

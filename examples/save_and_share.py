@@ -24,10 +24,11 @@ from sklearn_lntune.datasets import load_support_tickets
 
 X_train, y_train = load_support_tickets(subset="train", return_X_y=True)
 X_test, y_test = load_support_tickets(subset="test", return_X_y=True)
+X_test, y_test = X_test[:100], y_test[:100]
 clf = LNTunedTransformerClassifier(
     pooling="native", random_state=0, max_epochs=1, min_steps=0, precision="float32"
 )
-clf.fit(X_train[:256], y_train[:256])
+clf.fit(X_train[:128], y_train[:128])
 folder = Path(tempfile.mkdtemp())
 
 

@@ -409,7 +409,13 @@ def test_every_family_with_biases_of_keys_was_looked_at(family: str, lively: Mak
 # -- fits ----------------------------------------------------------------------------
 
 
-@EVERY
+#: Each method once, and all together: a fit knows of sums no more than a forward pass does.
+FITTED = ("layernorm", "bias", "lora", "adapter-both", "prefix", "full", "everything")
+
+
+@pytest.mark.parametrize(
+    ("family", "name"), pairs(known_families(), {name: TUNINGS[name] for name in FITTED})
+)
 def test_a_fit_changes_the_delta_alone_and_pickles_bit_for_bit(
     family: str,
     name: str,
