@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import gc
 import json
+import operator
 import os
 import statistics
 import subprocess
@@ -236,10 +237,10 @@ def main() -> None:
             print(done.stdout, end="", flush=True)
             return json.loads(done.stdout.splitlines()[-1])
 
-        in_memory = [run("in_memory", n) for n in sizes]
+        lists = [run("in_memory", n) for n in sizes]
         report = {
-            "in memory": in_memory,
-            "bytes a further token": growth(*in_memory[-2:]) if len(sizes) > 1 else None,
+            "in memory": lists,
+            "bytes a further token": growth(*lists[-2:]) if len(sizes) > 1 else None,
             "parquet": run("from_parquet", sizes[-1]),
             "batch_size": BATCH,
             "threads": 1,
@@ -252,11 +253,9 @@ def main() -> None:
 
 def growth(few: dict[str, Any], many: dict[str, Any]) -> float:
     """What the peak of a fit grows by, beside the cache: batches are alike in both sizes."""
-    bytes_, tokens = (
-        [1e6 * (run["peak of the fit, MB"] - run["cache, MB"]) for run in (few, many)],
-        [run["texts"] * run["tokens a text"] for run in (few, many)],
-    )
-    return round((bytes_[1] - bytes_[0]) / (tokens[1] - tokens[0]), 2)
+    megabytes = (run["peak of the fit, MB"] - run["cache, MB"] for run in (many, few))
+    tokens = (run["texts"] * run["tokens a text"] for run in (many, few))
+    return round(1e6 * operator.sub(*megabytes) / operator.sub(*tokens), 2)
 
 
 def processor() -> str:

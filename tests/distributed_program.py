@@ -9,7 +9,6 @@ import os
 import pickle
 import signal
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +62,7 @@ def run(case: dict[str, Any]) -> dict[str, Any]:
     args = case.get("other_args", {}).get(RANK, case["args"])
     params = case["params"] | case.get("other_params", {}).get(RANK, {})
     if "checkpoint" in params and "RANK" not in os.environ:
-        params["checkpoint"] = tempfile.mkdtemp()  # nothing of what the processes wrote
+        params["checkpoint"] += "-alone"  # nothing of what the processes wrote
     if "spoil" in case:
         params["callbacks"] = [Spoiler(**case["spoil"])]
     if params.get("scoring") == "of rank":

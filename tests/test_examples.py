@@ -54,6 +54,7 @@ def test_real_data_on_trec(
 
     module["main"].__globals__["fetch_text_dataset"] = third
     table = module["main"](sets=("trec",), seeds=1)["trec"]
+    assert table["LayerNorm tuning"] >= 90.0
     assert table["LayerNorm tuning"] > table["frozen embeddings + logistic regression"] + 3
     assert table["frozen embeddings + logistic regression"] > table["TF-IDF + logistic regression"]
     assert len(module["finished"]()) == 3  # kept, so that a second call runs nothing

@@ -10,11 +10,10 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import torch
 
 from . import ours, peers, trainer
 from .peak import fit_flops
-from .record import Run, training_type
+from .record import Run, machine
 from .workloads import BATCH_SIZE, WORKLOADS, Task, forget, wait
 
 OURS, PEFT, BEST = "ours", "peft + Trainer", "peft + Trainer, at its best"
@@ -90,7 +89,7 @@ def best_options(run: Run, task: Task) -> dict[str, Any]:
     """Peft's fastest type and attention, then whether grouping by length pays.
 
     Types are tried on an eighth of the rows, at most four batches, grouping on a half.
-    Without native bfloat16 its types are some fifty times behind, which a few rows show.
+    Without native bfloat16 its types are so far behind that a few rows show it.
     """
 
     @functools.cache
@@ -104,7 +103,7 @@ def best_options(run: Run, task: Task) -> dict[str, Any]:
 
     few = min(max(len(task.X) // 8, BATCH_SIZE), 4 * BATCH_SIZE)
     many = max(len(task.X) // 2, BATCH_SIZE)
-    probe = few if training_type() == torch.bfloat16 else BATCH_SIZE // 4
+    probe = few if machine()["native_bfloat16"] else BATCH_SIZE // 4
     default = trainer.ATTENTIONS[0]
     quick = {
         kind: trial(probe, number_type=kind, attention=default, grouped=False)
