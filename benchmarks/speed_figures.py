@@ -195,11 +195,15 @@ def memories(run: pd.DataFrame) -> pd.DataFrame:
         floor = group[group["who"] == FLOOR].iloc[0]
         needed = floor["weights"] + floor["activations"]
         label = f"weights {floor['weights']:.0f} + activations {floor['activations']:.0f}"
-        rows.append([workload, int(n_rows), label, needed, 1.0])
-        for who, own in group[group["who"] != FLOOR].groupby("who", sort=False)["megabytes"]:
-            rows.append([workload, int(n_rows), who, own.median(), own.median() / needed])
-    names = ["workload", "rows", "contestant", "MB", "times weights + activations"]
-    return pd.DataFrame(rows, columns=names).round({"MB": 0, "times weights + activations": 2})
+        rows.append([workload, int(n_rows), label, needed, 1.0, None])
+        for who, own in group[group["who"] != FLOOR].groupby("who", sort=False):
+            used = own["megabytes"].median()
+            seconds = own["seconds"].median() if "seconds" in own else None  # not in old runs
+            rows.append([workload, int(n_rows), who, used, used / needed, seconds])
+    names = ["workload", "rows", "contestant", "MB", "times weights + activations", "seconds"]
+    decimals = {"MB": 0, "times weights + activations": 2, "seconds": 1}
+    table = pd.DataFrame(rows, columns=names).astype({"seconds": float}).round(decimals)
+    return table.drop(columns=[] if table["seconds"].notna().any() else "seconds")
 
 
 def plot(runs: list[pd.DataFrame], file: Path) -> None:

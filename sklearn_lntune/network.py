@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from torch.nn import functional
 
 from sklearn_lntune.backbone.compiled import CompiledBody
 from sklearn_lntune.backbone.native import last_linear, with_native_head
-from sklearn_lntune.backbone.placement import delta_type
+from sklearn_lntune.backbone.placement import delta_type, padded_length
 from sklearn_lntune.backbone.pool import Backbone
 from sklearn_lntune.backbone.trunk import Inlet, Trunk, padded
 from sklearn_lntune.text.batches import ordered_batches, tensors
@@ -78,6 +79,9 @@ class Network(nn.Module):
         if not self.reads_pooler and getattr(body, "pooler", None) is not None:
             setattr(body, "pooler", None)  # noqa: B010 - mypy knows no optional modules
         self.autocast = dtype if held != dtype else None
+        self._compute_type = dtype
+        self._pad_id = backbone.pad_id
+        self._n_positions = backbone.n_positions
         self.pooling = pooling
         self.dropout = dropout
         self.generator = generator
@@ -219,9 +223,10 @@ class Network(nn.Module):
         **inputs: torch.Tensor,
     ) -> torch.Tensor:
         """What the head reads: one vector a row; ``trunk`` and ``fits`` as for `forward`."""
+        mask = inputs["attention_mask"]
         with assigned(fits):
-            states = self._run(trunk, inputs).last_hidden_state
-        return _pool(states.to(self.delta_type), inputs["attention_mask"], self.pooling)
+            states = self._run(trunk, inputs).last_hidden_state[:, : mask.shape[1]]
+        return _pool(states.to(self.delta_type), mask, self.pooling)
 
     def delta(self) -> dict[str, np.ndarray]:
         """The learnt values of the first fit, as arrays of their own."""
@@ -258,11 +263,25 @@ class Network(nn.Module):
                 own.copy_(values)
 
     def _run(self, trunk: torch.Tensor | None, inputs: dict[str, torch.Tensor]) -> Any:
-        """The output of the body."""
+        """The output of the body; its states may go on beyond the end of the rows."""
+        inputs, more = self._filled_up(inputs)
         if trunk is not None and self._inlet is not None:
-            self._inlet.put(trunk)
+            self._inlet.put(functional.pad(trunk, (0, 0, 0, more)) if more else trunk)
         with self._computing():
             return (self._compiled or self.body)(**inputs)
+
+    def _filled_up(self, inputs: dict[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], int]:
+        """``inputs`` with tokens of padding added to each row, and how many."""
+        n_tokens = inputs["input_ids"].shape[1]
+        wanted = padded_length(n_tokens, self._compute_type, self.device)
+        more = max(0, min(wanted, self._n_positions or wanted) - n_tokens)
+        if not more:
+            return inputs, 0
+        fill = {"input_ids": self._pad_id}
+        return {
+            name: functional.pad(tensor, (0, more), value=fill.get(name, 0))
+            for name, tensor in inputs.items()
+        }, more
 
     def _computing(self) -> contextlib.AbstractContextManager[Any]:
         if self.autocast is None:

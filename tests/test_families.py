@@ -63,7 +63,7 @@ def build(folder: Path, n_fits: int = 1, tuning: Any = "layernorm", **kwargs: An
         3,
         dtype=kwargs.pop("dtype", torch.float64),
         device=torch.device("cpu"),
-        attention="eager",
+        attention=kwargs.pop("attention", "eager"),
         generator=torch.Generator().manual_seed(0),
         n_fits=n_fits,
     )
@@ -168,6 +168,45 @@ def test_stacked_fits_equal_separate_fits(
             # Gemma's norms compute in float32 whatever they are given.
             tolerance = 1e-5 if family == "gemma2" else 1e-9
             torch.testing.assert_close(weight.grad[0], expected, rtol=tolerance, atol=tolerance)
+
+
+@EACH
+@pytest.mark.parametrize("pooling", ["mean", "max", "last"])
+def test_filling_up_rows_changes_nothing(
+    family: str,
+    pooling: str,
+    tiny_backbone: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Several families' plain attention has a softmax in float32, Gemma 2's only one has.
+    tolerance = 1e-6 if family == "gemma2" else 1e-12
+    options = {"pooling": pooling, "attention": "sdpa"}
+    plain, filled = (build(tiny_backbone(family), **options) for _ in range(2))
+    expected_logits = plain(**batch())
+    monkeypatch.setattr("sklearn_lntune.network.padded_length", lambda n, *_: n + 5)
+    logits = filled(**batch())
+    torch.testing.assert_close(logits, expected_logits, rtol=0, atol=tolerance)
+    for each in (expected_logits, logits):
+        each.square().sum().backward()
+    for name, weight in filled.learnt.items():
+        expected = plain.learnt[name].grad
+        torch.testing.assert_close(weight.grad, expected, rtol=0, atol=100 * tolerance, msg=name)
+
+
+def test_rows_are_not_filled_up_beyond_the_positions(
+    tiny_backbone: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = build(tiny_backbone())
+    n_positions = get_backbone(tiny_backbone()).n_positions
+    assert n_positions == network.body.embeddings.position_embeddings.num_embeddings
+    lengths: list[int] = []
+    network.body.register_forward_pre_hook(
+        lambda body, args, kwargs: lengths.append(kwargs["input_ids"].shape[1]), with_kwargs=True
+    )
+    monkeypatch.setattr("sklearn_lntune.network.padded_length", lambda n, *_: n + 5)
+    for length in (n_positions - 7, n_positions - 2, n_positions):
+        network(**batch(length=length))
+    assert lengths == [n_positions - 2, n_positions, n_positions]
 
 
 @EACH

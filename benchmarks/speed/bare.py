@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from skorch.callbacks import Callback
 
-from sklearn_lntune.backbone.placement import place_fit
+from sklearn_lntune.backbone.placement import padded_length, place_fit
 from sklearn_lntune.backbone.pool import get_backbone
 from sklearn_lntune.backbone.usage import resolve_pooling
 from sklearn_lntune.classifier import DEFAULT_BACKBONE
@@ -71,7 +71,10 @@ def whole_and_bare(task: Task) -> dict[str, float]:
     wait()
     bare_seconds = time.perf_counter() - start
     n_tokens = sum(int(inputs["attention_mask"].sum()) for inputs, _ in recorder.batches)
-    n_padded = sum(inputs["attention_mask"].numel() for inputs, _ in recorder.batches)
+    shapes = [inputs["input_ids"].shape for inputs, _ in recorder.batches]
+    n_padded = sum(
+        rows * padded_length(length, net.body.dtype, net.device) for rows, length in shapes
+    )
     return {
         "seconds": whole,
         "bare_seconds": bare_seconds,

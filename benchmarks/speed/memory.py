@@ -5,19 +5,23 @@ python -m benchmarks.speed.memory CONTESTANT WORKLOAD ROWS
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import psutil
 import torch
+from transformers import BertConfig, BertModel
 
 from . import bare, ours
 from .fits import CONTESTANTS
 from .record import ROOT, training_type
+from .trainer import ATTENTIONS
 from .workloads import WORKLOADS, Task, folder, forget
 
 _STATUS = Path("/proc/self/status")
@@ -38,15 +42,17 @@ def measured(who: str, workload: str, n_rows: int) -> dict[str, Any]:
 
 
 def child(who: str, workload: str, n_rows: int) -> dict[str, float]:
-    """Megabytes of a fit's highest point above the point before it."""
+    """Megabytes of a fit's highest point above the point before it, and its seconds."""
     task = WORKLOADS[workload].task(n_rows)
     assert len(task.lengths)
     _warm_up()
     forget()
     before = psutil.Process().memory_info().rss
     _reset_peak()
+    start = time.perf_counter()
     CONTESTANTS[who](task)
-    return {"megabytes": (_peak() - before) / 1e6, "baseline": before / 1e6}
+    seconds = time.perf_counter() - start
+    return {"megabytes": (_peak() - before) / 1e6, "baseline": before / 1e6, "seconds": seconds}
 
 
 def floor(task: Task) -> dict[str, float]:
@@ -75,9 +81,14 @@ def floor(task: Task) -> dict[str, float]:
 
 
 def _warm_up() -> None:
-    """Threads and kernels of torch are there before any fit, for all contestants alike."""
-    layer = torch.nn.Linear(64, 64, dtype=training_type())
-    layer(torch.zeros(64, 64, dtype=training_type())).sum().backward()
+    """Threads and code of torch are there before any fit, for all contestants alike."""
+    sizes = {"hidden_size": 64, "intermediate_size": 64, "num_attention_heads": 2}
+    config = BertConfig(vocab_size=64, num_hidden_layers=1, **sizes)
+    ids = torch.ones(8, 8, dtype=torch.long)
+    for dtype, attention in itertools.product({torch.float32, training_type()}, ATTENTIONS):
+        config._attn_implementation = attention  # noqa: SLF001
+        model = BertModel(config).to(dtype)
+        model(ids, torch.ones_like(ids).tril()).pooler_output.float().sum().backward()
     Path(folder(), "config.json").read_bytes()
 
 

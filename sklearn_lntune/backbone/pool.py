@@ -131,6 +131,12 @@ class Backbone:
         known = getattr(self.config.get_text_config(), "pad_token_id", None)
         return 0 if known is None else int(known)
 
+    @property
+    def n_positions(self) -> int | None:
+        """Positions that the model has, some perhaps of no use; None where any number will do."""
+        limit = getattr(self.config.get_text_config(), "max_position_embeddings", None)
+        return int(limit) if limit and limit > 0 else None
+
     def model(self, dtype: torch.dtype, device: torch.device) -> nn.Module:
         """The shared frozen weights in ``dtype`` on ``device``. Never change them."""
         with self._lock:

@@ -86,13 +86,13 @@ def resolve_max_length(backbone: Backbone, max_length: Any) -> int:
 
 def position_limit(backbone: Backbone) -> int | None:
     """Tokens that the model has positions for; None where any number will do (T5)."""
-    limit = getattr(backbone.config.get_text_config(), "max_position_embeddings", None)
-    if limit is None or limit <= 0:
+    limit = backbone.n_positions
+    if limit is None:
         return None
     # RoBERTa's kind numbers positions from padding_idx + 1, so the table is longer.
     encoder = skeleton(backbone.config, backbone.trust_remote_code)
     for path, module in encoder.named_modules():
         if path.rsplit(".", 1)[-1] == "position_embeddings" and isinstance(module, nn.Embedding):
             padding = module.padding_idx
-            return int(limit) if padding is None else int(limit) - padding - 1
-    return int(limit)
+            return limit if padding is None else limit - padding - 1
+    return limit

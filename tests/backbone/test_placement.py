@@ -4,12 +4,15 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sklearn_lntune.backbone import placement
 from sklearn_lntune.backbone.placement import (
     MissingDeviceError,
     Placement,
     delta_type,
+    padded_length,
     place_fit,
     place_prediction,
 )
@@ -166,6 +169,21 @@ def test_attention_is_plain_only_to_train_in_bfloat16_on_a_cpu(
 ) -> None:
     placed = Placement(torch.device(device), train_type, F32)
     assert placed.attention(training=training) == attention
+
+
+@given(st.integers(1, 5000))
+def test_in_bfloat16_on_a_cpu_lengths_near_each_other_become_one(n_tokens: int) -> None:
+    found = padded_length(n_tokens, BF16, CPU)
+    assert n_tokens <= found <= n_tokens + max(1, n_tokens / 16)
+    assert found <= padded_length(n_tokens + 1, BF16, CPU)
+    assert padded_length(found, BF16, CPU) == found
+
+
+def test_few_lengths_are_left_in_bfloat16_on_a_cpu() -> None:
+    lengths = range(1, 513)
+    assert len({padded_length(n, BF16, CPU) for n in lengths}) <= 32 + 3 * 16
+    assert all(padded_length(n, F32, CPU) == n for n in lengths)
+    assert all(padded_length(n, BF16, torch.device("cuda")) == n for n in lengths)
 
 
 def test_a_placement_cannot_be_changed() -> None:

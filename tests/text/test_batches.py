@@ -36,6 +36,8 @@ def test_shuffled_batches_hold_every_row_once(
     assert sorted(np.concatenate(batches).tolist()) == list(range(len(lengths)))
     assert len(batches) == -(-len(lengths) // batch_size)
     assert max(map(len, batches)) <= batch_size
+    computed = [len(batch) * max(lengths[row] for row in batch) for batch in batches]
+    assert computed[0] == max(computed)
 
 
 def test_shuffled_batches_need_little_padding() -> None:
