@@ -6,11 +6,11 @@ No GPU has been measured. python benchmarks/plan.py
 from __future__ import annotations
 
 import json
-import statistics
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
+import speed_figures
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -20,8 +20,6 @@ MEMORY = 80e9  # bytes
 SHARE = {"small": 0.10, "7B": 0.30}  # of the peak that is reached
 EIGHT = 0.9  # of eight times one GPU that eight reach
 CLASSES = 8
-#: Rows of TREC, which the committed comparison with peft trains on.
-TREC_ROWS = 5452
 
 
 @dataclass(frozen=True)
@@ -70,13 +68,13 @@ SCENARIOS = [
 
 def measured() -> dict[str, float]:
     """The committed measurements that the plan rests on."""
-    report = json.loads((RESULTS / "peft_trainer_trec.json").read_text("utf-8"))
-    seconds = [run["seconds"] for run in report["runs"] if run["who"] == "sklearn-lntune"]
+    run = next(run for run in speed_figures.load() if run["native_bfloat16"].iloc[0])
+    fits = run[(run["part"] == "fit") & (run["who"] == "ours") & (run["workload"] == "trec")]
+    most = fits[fits["rows"] == fits["rows"].max()]
     memory = json.loads((RESULTS / "memory.json").read_text("utf-8"))
     return {
-        "texts a second, training, two CPU threads (TREC, MiniLM-L6)": report["epochs"]
-        * TREC_ROWS
-        / statistics.median(seconds),
+        "texts a second, training, two CPU threads (TREC, MiniLM-L6)": most["rows"].iloc[0]
+        / most["seconds"].median(),
         "kB a classifier, pickled": memory["pickle_kilobytes"],
         "MB a classifier that predicts, in memory": memory["added_a_classifier_megabytes"],
     }

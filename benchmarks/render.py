@@ -54,20 +54,6 @@ def real_data() -> str:
     return rst(wide.reindex(**order))
 
 
-def peft_trainer() -> str:
-    """Seconds of each contestant, and the ratio."""
-    report = json.loads((RESULTS / "peft_trainer_trec.json").read_text("utf-8"))
-    runs = pd.DataFrame(report["runs"]).groupby("who", sort=False)
-    frame = runs["seconds"].agg(["median", "min", "max"]).round(1)
-    frame["test accuracy, %"] = (100 * runs["accuracy"].mean()).round(1)
-    versions = ", ".join(f"{name} {value}" for name, value in report["versions"].items())
-    return rst(frame) + (
-        f"\n{report['ratio']:.2f} times as fast. {report['epochs']} epoch, batch size "
-        f"{report['batch_size']}, {report['threads']} threads, {report['device']} "
-        f"({report['processor']}), {report['date']}; {versions}.\n"
-    )
-
-
 def memory() -> str:
     """What a hundred classifiers add."""
     report = json.loads((RESULTS / "memory.json").read_text("utf-8"))
@@ -192,7 +178,7 @@ def plan() -> str:
     jobs = frames["jobs"].T.map(cell)
     return "\n".join(
         [
-            "Measured (``benchmarks/results/peft_trainer_trec.json``, ``memory.json``):\n",
+            "Measured (``speed.jsonl`` with native bfloat16, ``memory.json``):\n",
             rst(frames["measured"], floatfmt=".4g"),
             "Assumed, measured by nobody here:\n",
             rst(frames["assumed"], floatfmt=".4g"),
@@ -302,7 +288,6 @@ def main() -> None:
     for figure in (
         defaults,
         real_data,
-        peft_trainer,
         memory,
         methods,
         methods_choice,

@@ -36,7 +36,10 @@ QUIET = 0.2
 
 
 def load(file: Path = RESULTS) -> list[pd.DataFrame]:
-    """The records of one run a processor: the last finished one, or else the last."""
+    """The records of one run a processor: the last finished one, or else the last.
+
+    Those with native bfloat16 come first.
+    """
     if not file.exists():
         return []
     records = [json.loads(line) for line in file.read_text("utf-8").splitlines()]
@@ -46,7 +49,7 @@ def load(file: Path = RESULTS) -> list[pd.DataFrame]:
         chosen[kind] = max(chosen.get(kind, (False, "")), (each["part"] == "finished", each["run"]))
     return [
         pd.DataFrame([each for each in records if _kind(each) == kind and each["run"] == run])
-        for kind, (_, run) in chosen.items()
+        for kind, (_, run) in sorted(chosen.items(), key=lambda each: not each[0][-1])
     ]
 
 
@@ -213,29 +216,32 @@ def plot(runs: list[pd.DataFrame], file: Path) -> None:
     mpl.use("Agg")
     mpl.rcParams["svg.hashsalt"] = "speed"  # the same bytes each time
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import LogLocator, NullLocator
 
-    runs = [run for run in runs if len(_part(run, "fit"))]
+    measured = {about(run).partition(";")[0]: fits(run) for run in runs if len(_part(run, "fit"))}
+    peers = {title: table[table["contestant"] != OURS] for title, table in measured.items()}
+    sizes = [len(table) for table in peers.values()]
     figure, panels = plt.subplots(
-        1, len(runs), figsize=(7.5, 5), layout="constrained", squeeze=False
+        len(peers),
+        figsize=(7.5, 1.5 + 0.17 * sum(sizes)),
+        height_ratios=sizes,
+        layout="constrained",
+        sharex=True,
+        squeeze=False,
     )
-    for axes, run in zip(panels[0], runs, strict=True):
-        table = fits(run)
-        table = table[table["contestant"] != OURS]
+    for axes, (title, table) in zip(panels[:, 0], peers.items(), strict=True):
         labels = table["workload"] + ", " + table["contestant"]
         axes.barh(labels, table["seconds / ours"], color="tab:blue")
         axes.axvline(1.0, color="gray", linestyle=":")
         axes.invert_yaxis()
-        axes.tick_params(axis="y", labelsize=7)
-        native = "with" if run["native_bfloat16"].iloc[0] else "without"
-        axes.set(
-            xscale="log",
-            xlabel="seconds of the peer / seconds of ours",
-            title=f"{run['cpu'].iloc[0]}, {native} native bfloat16",
-        )
-        axes.title.set_fontsize(8)
-        for which in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
-            which("{x:g}")
-        axes.tick_params(axis="x", which="both", labelsize=7)
+        axes.margins(y=0.01)
+        axes.tick_params(labelsize=7)
+        axes.set_title(title, fontsize=7)
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xlabel("seconds of the peer / seconds of ours", fontsize=8)
     figure.savefig(file, metadata={"Date": None})
     plt.close(figure)
 

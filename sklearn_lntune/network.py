@@ -273,8 +273,9 @@ class Network(nn.Module):
     def _filled_up(self, inputs: dict[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], int]:
         """``inputs`` with tokens of padding added to each row, and how many."""
         n_tokens = inputs["input_ids"].shape[1]
-        wanted = padded_length(n_tokens, self._compute_type, self.device)
-        more = max(0, min(wanted, self._n_positions or wanted) - n_tokens)
+        more = padded_length(n_tokens, self._compute_type, self.device) - n_tokens
+        if more and self._n_positions is not None:
+            more = min(more, self._n_positions - n_tokens)
         if not more:
             return inputs, 0
         fill = {"input_ids": self._pad_id}

@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 
-FIGURES = ["defaults", "real_data", "peft_trainer", "memory", "methods", "methods_choice"]
+FIGURES = ["defaults", "real_data", "memory", "methods", "methods_choice"]
 FIGURES += ["artefacts", "attention", "bank", "compiling", "fused", "plan", "scale", "speed"]
 
 
