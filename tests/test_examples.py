@@ -39,8 +39,7 @@ def fewer(monkeypatch: pytest.MonkeyPatch, subset: str, step: int) -> None:
 def test_quickstart(
     default_backbone: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shorter(monkeypatch, max_epochs=3, min_steps=0)
-    fewer(monkeypatch, "train", 2)
+    shorter(monkeypatch, max_epochs=2, min_steps=0)
     names = runpy.run_path(str(EXAMPLES / "quickstart.py"), run_name="__main__")
     accuracy = names["accuracy"]
     tuned = accuracy["LayerNorm tuning"]
