@@ -203,6 +203,17 @@ def attention() -> str:
     )
 
 
+def lengths() -> str:
+    """Seconds and memory of steps over many lengths, as they come and filled up."""
+    report = json.loads((RESULTS / "lengths.json").read_text("utf-8"))
+    versions = ", ".join(f"{name} {value}" for name, value in report["versions"].items())
+    return rst(pd.DataFrame(report["runs"]).T) + (
+        f"\nSteps over {report['lengths']} lengths in {report['type']}, {report['passes']} passes; "
+        f"medians of {report['turns']} processes each, in turns; {report['threads']} threads "
+        f"({report['processor']}), {report['date']}; {versions}; ``benchmarks/lengths.py``.\n"
+    )
+
+
 def compiling() -> str:
     """Milliseconds of plain and compiled steps, and after how many compiling has paid."""
     report = json.loads((RESULTS / "compiling.json").read_text("utf-8"))
@@ -296,6 +307,7 @@ def main() -> None:
         fused,
         bank,
         attention,
+        lengths,
         compiling,
         speed,
         plan,

@@ -12,8 +12,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 
-FIGURES = ["defaults", "real_data", "memory", "methods", "methods_choice"]
-FIGURES += ["artefacts", "attention", "bank", "compiling", "fused", "plan", "scale", "speed"]
+FIGURES = ["defaults", "real_data", "memory", "methods", "methods_choice", "artefacts", "attention"]
+FIGURES += ["bank", "compiling", "fused", "lengths", "plan", "scale", "speed"]
 
 
 @pytest.mark.parametrize("figure", FIGURES)

@@ -58,9 +58,9 @@ def delta_type(compute_type: torch.dtype) -> torch.dtype:
 def padded_length(n_tokens: int, compute_type: torch.dtype, device: torch.device) -> int:
     """Tokens that the rows of a batch, ``n_tokens`` at most, are filled up to.
 
-    On a CPU, products in bfloat16 are compiled anew for each shape they meet: some 20 ms
-    a length, and 5 MB that stay. So lengths near each other share one, at most a
-    sixteenth or one token away. All others compute just what is there.
+    On a CPU, products in bfloat16 are compiled anew for each shape they meet, which takes
+    time and memory (``benchmarks/lengths.py``). So lengths near each other share one, at
+    most a sixteenth or one token away. All others compute just what is there.
 
     Examples
     --------
