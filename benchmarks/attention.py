@@ -15,6 +15,7 @@ import statistics
 import time
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -61,6 +62,16 @@ def seconds(model: nn.Module, batch: dict[str, torch.Tensor], training: bool) ->
     return time.perf_counter() - start
 
 
+def surroundings() -> dict[str, Any]:
+    """Where and when something was measured."""
+    return {
+        "threads": torch.get_num_threads(),
+        "processor": torch.cpu.get_capabilities().get("cpu_name") or platform.machine(),
+        "date": time.strftime("%Y-%m-%d"),
+        "versions": {name: version(name) for name in ("torch", "transformers")},
+    }
+
+
 def main() -> None:
     """Measure, taking turns, and write the medians."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -90,11 +101,8 @@ def main() -> None:
     report = {
         "runs": runs,
         "repeats": repeats,
-        "threads": torch.get_num_threads(),
         "device": str(place.device),
-        "processor": torch.cpu.get_capabilities().get("cpu_name") or platform.machine(),
-        "date": time.strftime("%Y-%m-%d"),
-        "versions": {name: version(name) for name in ("torch", "transformers")},
+        **surroundings(),
     }
     (RESULTS / "attention.json").write_text(json.dumps(report, indent=1) + "\n", "utf-8")
 

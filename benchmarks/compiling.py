@@ -11,17 +11,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import statistics
 import time
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from benchmarks.attention import SHAPES, padded_batch
+from benchmarks.attention import SHAPES, padded_batch, surroundings
 from benchmarks.speed import bare
 from benchmarks.speed.workloads import wait
 from sklearn_lntune.network import Network
@@ -84,11 +82,8 @@ def main() -> None:
         "runs": {step.__name__: measured(step, repeats) for step in (training, prediction)},
         "repeats": repeats,
         "type": str(net.body.dtype).removeprefix("torch."),
-        "threads": torch.get_num_threads(),
         "device": str(net.device),
-        "processor": torch.cpu.get_capabilities().get("cpu_name") or platform.machine(),
-        "date": time.strftime("%Y-%m-%d"),
-        "versions": {name: version(name) for name in ("torch", "transformers")},
+        **surroundings(),
     }
     RESULTS.write_text(json.dumps(report, indent=1) + "\n", "utf-8")
 

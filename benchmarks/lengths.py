@@ -12,21 +12,19 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import statistics
 import subprocess
 import sys
 import time
-from importlib.metadata import version
 from pathlib import Path
-from unittest.mock import patch
 
 import numpy as np
 import psutil
 import torch
 
-from benchmarks.attention import padded_batch
+from benchmarks.attention import padded_batch, surroundings
 from benchmarks.speed import bare
+from sklearn_lntune import network
 
 RESULTS = Path(__file__).parent / "results" / "lengths.json"
 ROWS, LENGTHS = 32, range(8, 41)
@@ -35,6 +33,8 @@ WAYS = ("as they come", "filled up")
 
 def measured(way: str, passes: int) -> dict[str, float]:
     """Seconds of the first pass and, by median, of later ones; memory added by all."""
+    if way == "as they come":
+        network.padded_length = lambda n_tokens, *_: n_tokens
     net = bare.network(6)
     codes = torch.zeros(ROWS, dtype=torch.long)
     batches = [padded_batch(ROWS, length, net.device) for length in LENGTHS]
@@ -47,11 +47,7 @@ def measured(way: str, passes: int) -> dict[str, float]:
     for _ in range(passes):
         start = time.perf_counter()
         for number in order:
-            if way == "as they come":
-                with patch("sklearn_lntune.network.padded_length", lambda n, *_: n):
-                    bare.step(net, batches[number], codes)
-            else:
-                bare.step(net, batches[number], codes)
+            bare.step(net, batches[number], codes)
         taken.append(time.perf_counter() - start)
     added = psutil.Process().memory_info().rss - before
     return {
@@ -89,10 +85,7 @@ def main() -> None:
         "turns": arguments.turns,
         "passes": arguments.passes,
         "type": str(bare.network(6).body.dtype).removeprefix("torch."),
-        "threads": torch.get_num_threads(),
-        "processor": torch.cpu.get_capabilities().get("cpu_name") or platform.machine(),
-        "date": time.strftime("%Y-%m-%d"),
-        "versions": {name: version(name) for name in ("torch", "transformers")},
+        **surroundings(),
     }
     RESULTS.write_text(json.dumps(report, indent=1) + "\n", "utf-8")
 
