@@ -517,7 +517,6 @@ class LNTunedTransformerClassifier(
             predictor.network,
             task=self._task,
             settings=Settings.check(methods, self.get_params(deep=False)),
-            pad_id=predictor.pad_id,
             n_epochs=self.n_epochs_,
         ).initialize()
         net.history.extend(self.log_)

@@ -14,9 +14,8 @@ from tqdm.auto import tqdm
 from sklearn_lntune.backbone.placement import Placement, place_prediction
 from sklearn_lntune.backbone.pool import Backbone, get_backbone
 from sklearn_lntune.exceptions import BackboneMismatchError
-from sklearn_lntune.network import Network, build_network, compute
+from sklearn_lntune.network import Batch, Network, build_network, compute
 from sklearn_lntune.persistence.state import FittedState
-from sklearn_lntune.text.batches import tensors
 from sklearn_lntune.text.check import Text, distinct
 from sklearn_lntune.text.growing import Growing
 from sklearn_lntune.text.stream import Texts, TextTable
@@ -37,7 +36,6 @@ class Predictor:
     state: FittedState
     network: Network
     tokens: Tokens
-    pad_id: int
 
     def run(self, texts: Texts, output: str = "logits", verbose: int = 0) -> np.ndarray:
         """Logits or pooled vectors of ``texts``; repeated texts are computed once.
@@ -57,12 +55,12 @@ class Predictor:
     def _run(self, texts: Sequence[Text], output: str) -> np.ndarray:
         unique, numbers = distinct(texts)
         table = self.tokens.table(unique, self.state.max_length)
-        return compute(self.network, table, self.pad_id, output)[numbers]
+        return compute(self.network, table, output)[numbers]
 
-    def batch(self, texts: Sequence[Text]) -> dict[str, torch.Tensor]:
+    def batch(self, texts: Sequence[Text]) -> Batch:
         """What the network takes, for ``texts`` as one batch."""
         table = self.tokens.table(list(texts), self.state.max_length)
-        return tensors(table, np.arange(len(texts)), self.pad_id, self.network.device)
+        return self.network.batch(table, np.arange(len(texts)))
 
 
 def predictor_for(
@@ -74,7 +72,7 @@ def predictor_for(
     predictor = kept.get(key)
     if predictor is None or predictor.state.delta is not state.delta:
         network = ready_network([state], backbone, placement)
-        predictor = kept[key] = Predictor(state, network, backbone.tokens, backbone.pad_id)
+        predictor = kept[key] = Predictor(state, network, backbone.tokens)
     return predictor
 
 

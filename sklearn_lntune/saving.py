@@ -231,7 +231,7 @@ class SavingMixin(BaseEstimator):
             "max_length": state.max_length,
             "backbone": state.backbone,
         }
-        write_onnx(Path(file), predictor.network, example, meta)
+        write_onnx(Path(file), predictor.network, example.inputs, meta)
 
     @classmethod
     def from_peft(

@@ -114,7 +114,6 @@ def test_gradients_equal_those_of_the_plain_model(
     precision: str, tolerance: float, tiny_backbone: Callable[..., Path], texts: list[str]
 ) -> None:
     from sklearn_lntune.network import Network
-    from sklearn_lntune.text.batches import tensors
     from sklearn_lntune.tuning import LayerNormTuning
 
     dtype = getattr(torch, precision)
@@ -130,8 +129,9 @@ def test_gradients_equal_those_of_the_plain_model(
         generator=torch.Generator().manual_seed(0),
     )
     table = backbone.tokens.table(texts[:8], 64)
-    inputs = tensors(table, np.arange(8), backbone.pad_id, torch.device("cpu"))
-    network(**inputs).logsumexp(1).sum().backward()
+    batch = network.batch(table, np.arange(8))
+    inputs = batch.inputs
+    network(batch).logsumexp(1).sum().backward()
 
     model = AutoModel.from_pretrained(tiny_backbone(), dtype=dtype).eval()
     total = torch.zeros((), dtype=dtype)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from conftest import save_backbone
@@ -16,7 +17,8 @@ from sklearn_lntune import LNTunedTransformerClassifier
 from sklearn_lntune.backbone.dissect import anatomy_of
 from sklearn_lntune.backbone.loading import skeleton
 from sklearn_lntune.backbone.pool import get_backbone
-from sklearn_lntune.network import Network
+from sklearn_lntune.network import Batch, Network
+from sklearn_lntune.text.table import TokenTable
 from sklearn_lntune.tuning import (
     AdapterTuning,
     BiasTuning,
@@ -92,12 +94,20 @@ def test_norms_have_their_sites_and_layers(family: str, tiny_backbone: Callable[
             assert f".{norm.block}." in f".{norm.path}"
 
 
+def table_of(inputs: dict[str, torch.Tensor]) -> TokenTable:
+    """The rows of ``inputs`` without their padding."""
+    lengths = inputs["attention_mask"].sum(1).numpy()
+    tokens = inputs["input_ids"][inputs["attention_mask"] == 1].numpy().astype(np.int32)
+    starts = np.cumsum(lengths) - lengths
+    return TokenTable(tokens, starts, lengths, np.zeros(len(lengths), bool))
+
+
 @EACH
 def test_gradients_reach_norms_and_head_and_nothing_else(
     family: str, tiny_backbone: Callable[..., Path]
 ) -> None:
     network = build(tiny_backbone(family))
-    network(**batch()).square().sum().backward()
+    network(Batch(batch())).square().sum().backward()
     learnt = {id(p) for p in network.learnt.values()}
     assert all((p.grad is not None) == (id(p) in learnt) for p in network.parameters())
     assert all(p.requires_grad == (id(p) in learnt) for p in network.parameters())
@@ -154,13 +164,13 @@ def test_stacked_fits_equal_separate_fits(
         for weight in stacked.learnt.values():
             weight += 0.1 * torch.randn(weight.shape, generator=generator, dtype=weight.dtype)
     inputs = batch(rows=6)
-    logits = stacked(**inputs)
+    logits = stacked(Batch(inputs))
     logits.square().sum().backward()
     for fit in range(3):
         single = build(folder)
         single.load_delta({n: w[fit].detach().numpy() for n, w in stacked.learnt.items()})
         rows = slice(2 * fit, 2 * fit + 2)
-        own = single(**{name: tensor[rows] for name, tensor in inputs.items()})
+        own = single(Batch({name: tensor[rows] for name, tensor in inputs.items()}))
         own.square().sum().backward()
         torch.testing.assert_close(own, logits[rows], rtol=0, atol=1e-12)
         for name, weight in single.learnt.items():
@@ -184,9 +194,10 @@ def test_filling_up_rows_changes_nothing(
     tolerance = 1e-6 if family == "gemma2" else 1e-12
     options = {"pooling": pooling, "attention": "sdpa"}
     plain, filled = (build(tiny_backbone(family), **options) for _ in range(2))
-    expected_logits = plain(**batch())
-    monkeypatch.setattr("sklearn_lntune.network.padded_length", lambda n, *_: n + 5)
-    logits = filled(**batch())
+    table, rows = table_of(batch()), np.arange(4)
+    expected_logits = plain(plain.batch(table, rows))
+    monkeypatch.setattr("sklearn_lntune.backbone.pool.padded_length", lambda n, *_: n + 5)
+    logits = filled(filled.batch(table, rows))
     torch.testing.assert_close(logits, expected_logits, rtol=0, atol=tolerance)
     for each in (expected_logits, logits):
         each.square().sum().backward()
@@ -205,9 +216,9 @@ def test_rows_are_not_filled_up_beyond_the_positions(
     network.body.register_forward_pre_hook(
         lambda body, args, kwargs: lengths.append(kwargs["input_ids"].shape[1]), with_kwargs=True
     )
-    monkeypatch.setattr("sklearn_lntune.network.padded_length", lambda n, *_: n + 5)
+    monkeypatch.setattr("sklearn_lntune.backbone.pool.padded_length", lambda n, *_: n + 5)
     for length in (n_positions - 7, n_positions - 2, n_positions):
-        network(**batch(length=length))
+        network(network.batch(table_of(batch(length=length)), np.arange(4)))
     assert lengths == [n_positions - 2, n_positions, n_positions]
 
 

@@ -13,6 +13,7 @@ import os
 import threading
 import weakref
 from collections import OrderedDict
+from collections.abc import Callable
 from functools import cached_property
 from itertools import chain
 from typing import Any
@@ -34,6 +35,7 @@ from sklearn_lntune.backbone.loading import (
     skeleton,
     stored_type,
 )
+from sklearn_lntune.backbone.placement import padded_length
 from sklearn_lntune.backbone.resolve import Source, resolve
 from sklearn_lntune.backbone.stored import stored_tensors
 from sklearn_lntune.backbone.trunk import Trunk
@@ -108,7 +110,7 @@ class Backbone:
         # transformers chooses the class by the model's kind, so the same files may make
         # different tokens.
         kind = type(self.tokenizer).__name__
-        return Tokens(self.tokenizer, f"{kind}:{self.tokenizer_fingerprint}")
+        return Tokens(self.tokenizer, f"{kind}:{self.tokenizer_fingerprint}", self.pad_id)
 
     @cached_property
     def anatomy(self) -> Anatomy:
@@ -130,6 +132,16 @@ class Backbone:
         """The token that fills short rows; the mask hides it."""
         known = getattr(self.config.get_text_config(), "pad_token_id", None)
         return 0 if known is None else int(known)
+
+    def padded_length(self, dtype: torch.dtype, device: torch.device) -> Callable[[int], int]:
+        """How far to fill up rows for products in ``dtype`` on ``device``; see `padded_length`."""
+        limit = self.n_positions
+
+        def rounded(n_tokens: int) -> int:
+            wanted = padded_length(n_tokens, dtype, device)
+            return wanted if limit is None else max(n_tokens, min(wanted, limit))
+
+        return rounded
 
     @property
     def n_positions(self) -> int | None:
@@ -168,7 +180,7 @@ class Backbone:
             if not fresh and self._trunk is not None and self._trunk[0] == key:
                 return self._trunk[1]
             shell = self.shell(dtype, device, attention)
-            trunk = Trunk(shell, self.anatomy.blocks, block, self.pad_id)
+            trunk = Trunk(shell, self.anatomy.blocks, block, self.padded_length(dtype, device))
             if not fresh:
                 self._trunk = key, trunk
             return trunk

@@ -13,7 +13,7 @@ import shutil
 import tempfile
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from sklearn_lntune.text.batches import moved, ordered_batches, tensors
+from sklearn_lntune.text.batches import ordered_batches, to_device
 from sklearn_lntune.text.table import TokenTable
 
 #: Bytes of activations held in memory; more stand in a temporary file.
@@ -41,13 +41,17 @@ class Trunk:
     blocks : str
         Path of the list of blocks.
     block : int
-    pad_id : int
+    padded_length : callable
+        As `TokenTable.collate` takes it; that of the networks which the activations enter,
+        since rounding depends on the padding.
     """
 
-    def __init__(self, shell: nn.Module, blocks: str, block: int, pad_id: int) -> None:
+    def __init__(
+        self, shell: nn.Module, blocks: str, block: int, padded_length: Callable[[int], int]
+    ) -> None:
         self._shell = shell
         self._block = shell.get_submodule(f"{blocks}.{block}")
-        self._pad_id = pad_id
+        self._padded_length = padded_length
         self._known: dict[bytes, torch.Tensor] = {}
         self._held = 0
         self._folder: str | None = None
@@ -86,7 +90,7 @@ class Trunk:
         hook = self._block.register_forward_pre_hook(_stop, with_kwargs=True)
         try:
             with torch.no_grad():
-                self._shell(**tensors(table, rows, self._pad_id, device))
+                self._shell(**to_device(table.collate(rows, self._padded_length), device))
         except _ReachedError as reached:
             return reached.states
         finally:
@@ -171,12 +175,6 @@ class Inlet:
         if self._n_given is None:
             return hidden_states
         return hidden_states, *(None for _ in range(self._n_given - 1))
-
-
-def padded(states: list[torch.Tensor], device: torch.device) -> torch.Tensor:
-    """The states of a batch's rows as one tensor, padded on the right."""
-    whole: torch.Tensor = nn.utils.rnn.pad_sequence(states, batch_first=True)
-    return moved(whole, device)
 
 
 class _ReachedError(Exception):

@@ -150,7 +150,6 @@ class Stack:
             pooled = compute(
                 network,
                 joined(tables).take(np.concatenate(list(rows.values()))),
-                backbone.pad_id,
                 "pooled",
                 np.repeat(slots, sizes),
             )
@@ -208,7 +207,7 @@ class Turns:
             table = self._backbone.tokens.table(own, member.max_length)
             with self._lock:
                 self._load(member.arrays)
-                found = compute(self._network, table, self._backbone.pad_id)
+                found = compute(self._network, table)
             yield member, found
 
     def _load(self, delta: dict[str, np.ndarray]) -> None:
@@ -259,7 +258,7 @@ def _stacks(state: FittedState, backbone: Backbone, placement: Placement) -> boo
         return False
     try:
         table = backbone.tokens.table(["a"], state.max_length)
-        ready_network([state] * 2, backbone, placement).try_stacked(table, backbone.pad_id)
+        ready_network([state] * 2, backbone, placement).try_stacked(table)
     except NotStackableError:
         return False
     return True

@@ -60,15 +60,15 @@ def answer(questions: Sequence[Question]) -> list[np.ndarray]:
         tables.append(backbone.tokens.table(unique, question.state.max_length))
     states = [question.state for question in questions]
     network = ready_network(states, backbone, first.placement)
-    table, pad_id = joined(tables), backbone.pad_id
+    table = joined(tables)
     sizes = [len(each) for each in tables]
     fits = np.repeat(np.arange(len(questions)), sizes)
     try:
         if len(questions) > 1:
-            network.try_stacked(table, pad_id)
+            network.try_stacked(table)
     except NotStackableError:
         return [answer([question])[0] for question in questions]
-    found = np.split(compute(network, table, pad_id, first.output, fits), np.cumsum(sizes)[:-1])
+    found = np.split(compute(network, table, first.output, fits), np.cumsum(sizes)[:-1])
     answers = [rows[index] for rows, index in zip(found, indexes, strict=True)]
     if first.output == "pooled":
         return answers

@@ -84,7 +84,7 @@ class Lane:
         score = None
         if logits is not None and self.valid is not None:
             codes, weights = self.valid.codes, self.valid.weights
-            losses = task.loss(torch.from_numpy(logits), torch.from_numpy(codes).long())
+            losses = task.loss(torch.from_numpy(logits), torch.from_numpy(codes))
             row["valid_loss"] = float(np.mean(losses.numpy() * weights))
             row["valid_score"] = score = task.score(logits, codes, weights, settings.scoring)
         self.log.append({**row, "dur": time.perf_counter() - self._began})

@@ -7,15 +7,16 @@ and each meets the values of its own fit. The rules of a step and of an epoch ar
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 
-from sklearn_lntune.backbone.trunk import padded
 from sklearn_lntune.fusion.lane import Lane
 from sklearn_lntune.network import Network, compute
-from sklearn_lntune.text.batches import ordered_batches, tensors
+from sklearn_lntune.text.batches import moved, ordered_batches
 from sklearn_lntune.text.table import joined
 from sklearn_lntune.training.fitting import Job, Outcome, network_of, trunk_of, with_states
 from sklearn_lntune.training.optimizer import build_stacked_optimizer
@@ -26,6 +27,7 @@ from sklearn_lntune.training.rules import (
     divergence,
     divide_gradients,
     on_host,
+    row_losses,
     set_lr,
 )
 
@@ -83,7 +85,6 @@ class _Bank:
     def __init__(self, jobs: Sequence[Job], n_tokens: int | None = None) -> None:
         self.lanes = [Lane(job) for job in jobs]
         self.n_fits = len(self.lanes)
-        self.pad_id = jobs[0].backbone.pad_id
         self.network = self._stacked()
         self.parameters = list(self.network.learnt.values())
         settings = [job.settings for job in jobs]
@@ -107,12 +108,12 @@ class _Bank:
             for name, weight in network.learnt.items():
                 for fit, lane in enumerate(self.lanes):
                     weight[fit] = lane.network.learnt[name][0]
-        network.try_stacked(first.train.table, self.pad_id)
+        network.try_stacked(first.train.table)
         trunks = [trunk_of(lane.job, network) for lane in self.lanes]
         trunk = trunks[0]
         if trunk is not None and None not in trunks:
             table = first.train.table
-            if network.enter_at(trunk, table, self.pad_id):
+            if network.enter_at(trunk, table):
                 for lane in self.lanes:
                     lane.train, lane.valid = with_states(lane.job, trunk)
         return network
@@ -185,18 +186,19 @@ class _Bank:
         device, kind = self.network.device, self.network.delta_type
         table = joined([lane.train.table.take(rows) for lane, rows, _ in parts])
         sizes = [len(rows) for _, rows, _ in parts]
-        fits = torch.from_numpy(np.repeat(list(drawn), sizes)).to(device)
-        codes = np.concatenate([lane.train.codes[rows] for lane, rows, _ in parts])
+        fits = np.repeat(list(drawn), sizes)
+        fit_of = moved(torch.from_numpy(fits), device)
+        targets = np.concatenate([lane.train.codes[rows] for lane, rows, _ in parts])
         weights = np.concatenate([lane.train.weights[rows] for lane, rows, _ in parts])
         on_device = {
-            "codes": torch.from_numpy(codes.astype(np.int64)).to(device),
-            "weights": torch.from_numpy(weights).to(device, kind),
-            "kept": _stacked_factors([kept for _, _, kept in parts], sizes),
+            "targets": moved(torch.from_numpy(targets), device),
+            "weights": moved(torch.from_numpy(weights).to(kind), device),
+            "dropout": _stacked_factors([factors for _, _, factors in parts], sizes),
         }
         smoothing = [lane.job.settings.label_smoothing for lane, _, _ in parts]
+        by_row: torch.Tensor | None = None
         if any(smoothing):
-            by_row = torch.from_numpy(np.repeat(smoothing, sizes))
-            on_device["smoothing"] = by_row.to(device, kind)
+            by_row = moved(torch.from_numpy(np.repeat(smoothing, sizes)).to(kind), device)
         states = [
             lane.train.states[row]
             for lane, rows, _ in parts
@@ -206,15 +208,16 @@ class _Bank:
         task = self.lanes[0].job.task
         losses = torch.zeros(self.n_fits, dtype=kind, device=device)
         for rows in ordered_batches(table.lengths, self.n_tokens):
-            at = torch.from_numpy(rows).to(device)
-            own = {key: value[at] for key, value in on_device.items() if value is not None}
-            inputs = tensors(table, rows, self.pad_id, device)
-            if states:
-                inputs["trunk"] = padded([states[row] for row in rows], device)
-            logits = self.network(fits=fits[at], kept=own.get("kept"), **inputs)
-            each = task.loss(logits, own["codes"], own.get("smoothing", 0.0)) * own["weights"]
+            at = moved(torch.from_numpy(rows), device)
+            own: dict[str, Any] = {
+                key: value[at] for key, value in on_device.items() if value is not None
+            }
+            batch = self.network.batch(table, rows, fits, states or None)
+            batch = dataclasses.replace(batch, **own)
+            smoothed = 0.0 if by_row is None else by_row[at]
+            each = row_losses(task, self.network(batch), batch, smoothed)
             torch.autograd.backward(each.sum())
-            losses.index_add_(0, fits[at], each.detach())
+            losses.index_add_(0, fit_of[at], each.detach())
         return losses
 
     def _hold_still(self) -> None:
@@ -260,7 +263,6 @@ class _Bank:
         logits = compute(
             self.network,
             joined([each.table for each in rows]),
-            self.pad_id,
             fits=np.repeat(fits, sizes),
             states=kept or None,
         )

@@ -13,7 +13,6 @@ import torch
 
 from sklearn_lntune.fusion.lockstep import STEP_TOKENS
 from sklearn_lntune.network import Network
-from sklearn_lntune.text.batches import tensors
 from sklearn_lntune.training.fitting import Job, network_of
 
 #: Copies of what a fit learns: stacked and alone, gradient, two moments, last good and best.
@@ -62,8 +61,8 @@ def bytes_a_token(network: Network, job: Job) -> int:
     Measured on the longest rows, since attention keeps more of each token there.
     """
     rows = np.argsort(-job.train.table.lengths, kind="stable")[[0, min(1, len(job.train) - 1)]]
-    inputs = tensors(job.train.table, rows, job.backbone.pad_id, network.device)
-    fits = torch.arange(len(rows), device=network.device) % network.n_fits
+    fits = np.arange(len(job.train)) % network.n_fits
+    batch = network.eval().batch(job.train.table, rows, fits)
     shared = {weight.untyped_storage().data_ptr() for weight in network.state_dict().values()}
     kept: dict[int, int] = {}
 
@@ -74,9 +73,9 @@ def bytes_a_token(network: Network, job: Job) -> int:
         return value
 
     with torch.autograd.graph.saved_tensors_hooks(note, lambda value: value):
-        logits = network.eval()(fits=fits, **inputs)
+        logits = network(batch)
     del logits  # with it goes what was kept, so that no address was used twice
-    return max(1, sum(kept.values()) // inputs["attention_mask"].numel())
+    return max(1, sum(kept.values()) // batch.inputs["attention_mask"].numel())
 
 
 def bytes_of_rows(job: Job) -> int:

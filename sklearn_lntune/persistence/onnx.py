@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from sklearn_lntune.network import Network
+from sklearn_lntune.network import Batch, Network
 
 _NEEDED = ("onnx", "onnxscript")
 
@@ -58,5 +58,5 @@ class _Positional(nn.Module):
 
     def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
         """Logits of shape (rows, classes)."""
-        logits: torch.Tensor = self.network(**dict(zip(self.names, inputs, strict=True)))
+        logits: torch.Tensor = self.network(Batch(dict(zip(self.names, inputs, strict=True))))
         return logits

@@ -16,7 +16,7 @@ import torch
 from transformers import DynamicCache
 
 from sklearn_lntune.backbone.pool import Backbone
-from sklearn_lntune.network import build_network
+from sklearn_lntune.network import Batch, build_network
 from sklearn_lntune.persistence.native_model import learnt_by, model_with_head
 from sklearn_lntune.persistence.state import FittedState
 from sklearn_lntune.tuning.names import from_plain
@@ -120,5 +120,5 @@ def _own_logits(
         generator=torch.Generator(),
     )
     with torch.no_grad():
-        logits: torch.Tensor = network(**example)
+        logits: torch.Tensor = network(Batch(example))
     return logits

@@ -111,6 +111,7 @@ class OneLabel:
         """Cross-entropy of each row, of shape (n_rows,); smoothing may differ by row."""
         from torch.nn.functional import cross_entropy
 
+        codes = codes.long()  # kept and sent as int32, half the size
         if isinstance(label_smoothing, float | int):
             return cross_entropy(logits, codes, reduction="none", label_smoothing=label_smoothing)
         # It is linear in the smoothing.

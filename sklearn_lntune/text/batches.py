@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
-
-from sklearn_lntune.text.table import TokenTable
 
 #: Rows are sorted by length only inside a shuffled window of this many batches, so
 #: that padding all but goes away and batches still differ from epoch to epoch.
@@ -72,14 +70,16 @@ def ordered_batches(lengths: np.ndarray, n_tokens: int) -> Iterator[np.ndarray]:
         start += size
 
 
-def tensors(
-    table: TokenTable, rows: np.ndarray, pad_id: int, device: torch.device
-) -> dict[str, torch.Tensor]:
-    """The model's inputs for ``rows`` on ``device``, int64."""
-    return {
-        name: moved(torch.from_numpy(array), device).long()
-        for name, array in table.padded(rows, pad_id).items()
-    }
+def to_device(arrays: Mapping[str, np.ndarray], device: torch.device) -> dict[str, torch.Tensor]:
+    """What `TokenTable.collate` gives, as tensors of int64 on ``device``."""
+    return {name: moved(torch.from_numpy(array), device).long() for name, array in arrays.items()}
+
+
+def placed(rows: Sequence[torch.Tensor], mask: torch.Tensor) -> torch.Tensor:
+    """One tensor of ``rows``, their tokens where ``mask`` has them, and zeros elsewhere."""
+    whole = rows[0].new_zeros(*mask.shape, *rows[0].shape[1:])
+    whole[mask] = torch.cat(list(rows))
+    return whole
 
 
 def moved(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:

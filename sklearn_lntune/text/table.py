@@ -7,7 +7,7 @@ import hashlib
 import shutil
 import tempfile
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,8 @@ class TokenTable:
         Rows that were longer than ``max_length``.
     with_segments : bool
         Whether the model is told the sentences of a pair apart.
+    pad_id : int
+        The token that fills short rows; the mask hides it.
     """
 
     tokens: np.ndarray
@@ -46,6 +48,7 @@ class TokenTable:
     lengths: np.ndarray
     truncated: np.ndarray
     with_segments: bool = False
+    pad_id: int = 0
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -77,17 +80,29 @@ class TokenTable:
             digest.update(joined([self.take(rows)]).tokens.data)
         return digest.hexdigest()
 
-    def padded(self, rows: np.ndarray, pad_id: int) -> dict[str, np.ndarray]:
-        """The model's inputs for ``rows``, padded on the right to their longest.
+    def collate(
+        self, rows: np.ndarray, padded_length: Callable[[int], int] = int
+    ) -> dict[str, np.ndarray]:
+        """The model's inputs for ``rows``, padded on the right.
 
-        They are narrow: widened on the device, they get there sooner.
+        Parameters
+        ----------
+        rows : ndarray of int
+            Row numbers.
+        padded_length : callable, optional
+            Length to pad to, given that of the longest row; the same by default.
+
+        Returns
+        -------
+        dict of str to ndarray of shape (len(rows), n_tokens)
+            The types are narrow: widened on the device, the arrays get there sooner.
         """
         starts, lengths = self.starts[rows], self.lengths[rows]
-        column = np.arange(max(int(lengths.max()), 1))
+        column = np.arange(padded_length(max(int(lengths.max()), 1)))
         mask = column < lengths[:, None]
         tokens = self.tokens[np.where(mask, starts[:, None] + column, starts[:1, None])]
         inputs = {
-            "input_ids": np.where(mask, tokens & _ID, np.int32(pad_id)),
+            "input_ids": np.where(mask, tokens & _ID, np.int32(self.pad_id)),
             "attention_mask": mask,
         }
         if self.with_segments:
@@ -109,7 +124,9 @@ def joined(tables: Sequence[TokenTable]) -> TokenTable:
         tokens[first:last] = table.tokens[np.arange(first, last) + shift]
         done += len(table)
     truncated = np.concatenate([table.truncated for table in tables])
-    return TokenTable(tokens, starts, lengths, truncated, tables[0].with_segments)
+    return dataclasses.replace(
+        tables[0], tokens=tokens, starts=starts, lengths=lengths, truncated=truncated
+    )
 
 
 class MemoryRows:

@@ -28,10 +28,13 @@ class Tokens:
     digest : str
         Identity of the tokenizer's files: what is remembered is shared between all
         tokenizers of one digest.
+    pad_id : int
+        The token that the model knows as padding.
     """
 
-    def __init__(self, tokenizer: Any, digest: str) -> None:
+    def __init__(self, tokenizer: Any, digest: str, pad_id: int = 0) -> None:
         self._tokenizer = tokenizer
+        self._pad_id = pad_id
         self._digest = digest
         # A fast tokenizer keeps its truncation as mutable state, so calls take turns.
         self._lock = threading.Lock()
@@ -61,7 +64,12 @@ class Tokens:
             truncated.add(cut)
         tokens, starts = store.mapped(lengths.whole())
         return TokenTable(
-            tokens, starts, lengths.whole(), truncated.whole(), paired and self._tells_segments
+            tokens,
+            starts,
+            lengths.whole(),
+            truncated.whole(),
+            with_segments=paired and self._tells_segments,
+            pad_id=self._pad_id,
         )
 
     @property

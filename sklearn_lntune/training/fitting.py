@@ -102,7 +102,7 @@ def run(job: Job) -> Outcome:
     network = network_of(job)
     train, valid = job.train, job.valid
     trunk = trunk_of(job, network)
-    if trunk is not None and network.enter_at(trunk, job.train.table, job.backbone.pad_id):
+    if trunk is not None and network.enter_at(trunk, job.train.table):
         train, valid = with_states(job, trunk)
     if job.placement.compiled:
         network.compile_body()
@@ -112,7 +112,6 @@ def run(job: Job) -> Outcome:
         network,
         task=job.task,
         settings=job.settings,
-        pad_id=job.backbone.pad_id,
         n_epochs=job.n_epochs,
         valid=valid,
         callbacks=[

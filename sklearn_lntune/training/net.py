@@ -10,11 +10,11 @@ import torch
 from skorch import NeuralNetClassifier
 from skorch.callbacks import EpochTimer, PassthroughScoring
 
-from sklearn_lntune.network import Network
+from sklearn_lntune.network import Batch, Network
 from sklearn_lntune.task import OneLabel
 from sklearn_lntune.training.checkpoint import Checkpoint
 from sklearn_lntune.training.optimizer import build_optimizer
-from sklearn_lntune.training.ranks import ALONE, Ranks, n_rows
+from sklearn_lntune.training.ranks import ALONE, Ranks
 from sklearn_lntune.training.report import EpochLines, ProgressBar
 from sklearn_lntune.training.rows import Batches, Begun, Rows
 from sklearn_lntune.training.rules import (
@@ -25,6 +25,7 @@ from sklearn_lntune.training.rules import (
     divide_gradients,
     lr_factor,
     on_host,
+    row_losses,
     set_lr,
 )
 from sklearn_lntune.training.settings import Settings
@@ -44,7 +45,6 @@ class DeltaNet(NeuralNetClassifier):
     module : Network
     task : OneLabel
     settings : Settings
-    pad_id : int
     n_epochs : int
         Epochs that the schedule spans.
     valid : Rows or None
@@ -59,7 +59,6 @@ class DeltaNet(NeuralNetClassifier):
         *,
         task: OneLabel,
         settings: Settings,
-        pad_id: int,
         n_epochs: int,
         valid: Rows | None = None,
         callbacks: Any = None,
@@ -80,7 +79,6 @@ class DeltaNet(NeuralNetClassifier):
         )
         self.task = task
         self.settings = settings
-        self.pad_id = pad_id
         self.n_epochs = n_epochs
         self.valid = valid
         self.ranks = ranks
@@ -114,17 +112,8 @@ class DeltaNet(NeuralNetClassifier):
 
     def get_iterator(self, dataset: Rows, training: bool = False) -> Batches:
         """Batches of like length; shuffled for training."""
-        network = self.module_
-        return Batches(
-            dataset,
-            self.settings.batch_size,
-            self.pad_id,
-            network.device,
-            network.delta_type,
-            network.generator if training else None,
-            self.ranks,
-            self.begun,
-        )
+        size = self.settings.batch_size
+        return Batches(dataset, size, self.module_, training, self.ranks, self.begun)
 
     # -- the loop ------------------------------------------------------------------
 
@@ -181,12 +170,17 @@ class DeltaNet(NeuralNetClassifier):
                     raise
                 raise StopFitError from stop
 
-    def train_step(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
+    def infer(self, x: Batch, **fit_params: Any) -> torch.Tensor:
+        """Logits of a batch."""
+        logits: torch.Tensor = self.module_(x)
+        return logits
+
+    def train_step(self, batch: Batch, **fit_params: Any) -> dict[str, Any]:
         """Add a batch's gradient; after ``accumulate`` batches, or the epoch's last, step."""
         result = self.train_step_single(batch, **fit_params)
         self._batches_pending += 1
-        self._rows_pending += n_rows(batch)
-        self._rows_seen += n_rows(batch)
+        self._rows_pending += batch.n_rows
+        self._rows_seen += batch.n_rows
         last = self._rows_seen == self._rows_total
         due = last or self._batches_pending == self.settings.accumulate
         n_bytes = self.ranks.sum_([result["loss"], *(self._gradients() if due else ())])
@@ -203,28 +197,24 @@ class DeltaNet(NeuralNetClassifier):
             self._step()
         return result
 
-    def train_step_single(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
+    def train_step_single(self, batch: Batch, **fit_params: Any) -> dict[str, Any]:
         """Forward and backward; the gradient is that of the sum over rows."""
         self._set_training(True)
-        inputs, codes = batch
-        logits = self.infer(inputs)
-        total = self._losses(logits, codes, inputs, self.settings.label_smoothing).sum()
+        logits = self.infer(batch)
+        total = self._losses(logits, batch, self.settings.label_smoothing).sum()
         torch.autograd.backward(total)
-        return {"loss": total.detach() / n_rows(batch), "y_pred": logits.detach()}
+        return {"loss": total.detach() / batch.n_rows, "y_pred": logits.detach()}
 
-    def get_loss(
-        self, y_pred: torch.Tensor, y_true: torch.Tensor, X: Any = None, training: bool = False
-    ) -> torch.Tensor:
-        """Weighted mean over the rows of a batch; with several processes, its part of it."""
-        return self._losses(y_pred, y_true, X, 0.0).sum() / n_rows((X, y_true))
-
-    def validation_step(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
-        """As skorch's, and keep the logits for scoring."""
-        result: dict[str, Any] = super().validation_step(batch, **fit_params)
-        result["y_pred"] = self.ranks.spread(result["y_pred"], n_rows(batch))
-        self.ranks.sum_([result["loss"], result["y_pred"]])
-        self._valid_logits.append(result["y_pred"])
-        return result
+    def validation_step(self, batch: Batch, **fit_params: Any) -> dict[str, Any]:
+        """The loss of a batch, weighted and without smoothing; the logits are kept for scoring."""
+        self._set_training(False)
+        with torch.no_grad():
+            logits = self.infer(batch)
+            loss = self._losses(logits, batch, 0.0).sum() / batch.n_rows
+        logits = self.ranks.spread(logits, batch.n_rows)
+        self.ranks.sum_([loss, logits])
+        self._valid_logits.append(logits)
+        return {"loss": loss, "y_pred": logits}
 
     def on_epoch_begin(self, net: Any, dataset_train: Any = None, **kwargs: Any) -> None:
         """Start counting rows, from where a fit that resumes goes on."""
@@ -238,7 +228,7 @@ class DeltaNet(NeuralNetClassifier):
         self, net: Any, batch: Any = None, training: bool = False, **kwargs: Any
     ) -> None:
         """Count the rows of all processes, which skorch weighs the losses by."""
-        self.history.record_batch(f"{'train' if training else 'valid'}_batch_size", n_rows(batch))
+        self.history.record_batch(f"{'train' if training else 'valid'}_batch_size", batch.n_rows)
 
     def on_epoch_end(self, net: Any, dataset_valid: Any = None, **kwargs: Any) -> None:
         """Score, keep the best delta, stop when patience is spent."""
@@ -268,7 +258,7 @@ class DeltaNet(NeuralNetClassifier):
 
     # -- parts of a step -----------------------------------------------------------
 
-    def _gradient_norms(self, batch: Any) -> torch.Tensor:
+    def _gradient_norms(self, batch: Batch) -> torch.Tensor:
         """Of each fit, before the gradients are clipped."""
         divide_gradients(self._parameters, [self._rows_pending])
         self.notify(
@@ -297,10 +287,8 @@ class DeltaNet(NeuralNetClassifier):
         self.optimizer_.zero_grad()
         self._batches_pending = self._rows_pending = 0
 
-    def _losses(
-        self, logits: torch.Tensor, codes: torch.Tensor, inputs: Any, label_smoothing: float
-    ) -> torch.Tensor:
-        return self.task.loss(logits, codes, label_smoothing) * inputs["sample_weight"]
+    def _losses(self, logits: torch.Tensor, batch: Batch, label_smoothing: float) -> torch.Tensor:
+        return row_losses(self.task, logits, batch, label_smoothing)
 
     def _score(self, rows: Rows) -> float:
         found = [logits.cpu().numpy() for logits in self._valid_logits]

@@ -8,6 +8,7 @@ that of one process with the whole batch.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import importlib.util
 import os
 import signal
@@ -19,8 +20,9 @@ import joblib
 import numpy as np
 import torch
 
+from sklearn_lntune.network import Batch
+
 Value = TypeVar("Value")
-Inputs = dict[str, Any]
 
 
 class Ranks:
@@ -43,9 +45,9 @@ class Ranks:
         """Whether this process decides, shows and writes."""
         return self.rank == 0
 
-    def part(self, inputs: Inputs, codes: torch.Tensor) -> tuple[Inputs, torch.Tensor]:
-        """What this process computes of a batch."""
-        return inputs, codes
+    def part(self, batch: Batch) -> Batch:
+        """What this process computes of ``batch``."""
+        return batch
 
     def spread(self, values: torch.Tensor, n_rows: int) -> torch.Tensor:
         """The values of this process's rows in their places among ``n_rows``, else zero."""
@@ -87,20 +89,20 @@ class Launched(Ranks):
         self.device = accelerator.device
         self._interrupted = False
 
-    def part(self, inputs: Inputs, codes: torch.Tensor) -> tuple[Inputs, torch.Tensor]:
-        """A share of like size; ``inputs["own"]`` says which rows of the batch it is.
+    def part(self, batch: Batch) -> Batch:
+        """A share of ``batch``, as large as those of the other processes, or one row less.
 
-        Where there are fewer rows than processes, some compute the first with weight zero.
+        If there are fewer rows than processes, some compute the first with weight zero.
         """
-        rows = self._share(len(codes))
+        rows = self._share(len(batch))
         idle = rows.start == rows.stop
         taken = slice(0, 1) if idle else rows
-        own = torch.zeros(len(codes), dtype=torch.bool)
-        own[taken] = True
-        mine = {name: value[taken] for name, value in inputs.items()}
-        if idle:
-            mine["sample_weight"] = torch.zeros_like(mine["sample_weight"])
-        return mine | {"own": own}, codes[taken]
+        share = torch.zeros(len(batch), dtype=torch.bool)
+        share[taken] = True
+        part = dataclasses.replace(batch.take(taken), share=share)
+        if idle and part.weights is not None:
+            part = dataclasses.replace(part, weights=torch.zeros_like(part.weights))
+        return part
 
     def spread(self, values: torch.Tensor, n_rows: int) -> torch.Tensor:
         """The values of this process's rows in their places among ``n_rows``, else zero."""
@@ -163,12 +165,6 @@ class Launched(Ranks):
     def _share(self, n_rows: int) -> slice:
         first, stop = (-(-n_rows * rank // self.size) for rank in (self.rank, self.rank + 1))
         return slice(first, stop)
-
-
-def n_rows(batch: tuple[Inputs, torch.Tensor]) -> int:
-    """Rows of a batch in all processes together."""
-    inputs, codes = batch
-    return len(inputs.get("own", codes))
 
 
 def find_ranks(distributed: Any) -> Ranks:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,9 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from sklearn_lntune.backbone.trunk import padded
-from sklearn_lntune.network import PREDICT_TOKENS
-from sklearn_lntune.text.batches import moved, ordered_batches, shuffled_batches, tensors
+from sklearn_lntune.network import PREDICT_TOKENS, Batch, Network
+from sklearn_lntune.text.batches import moved, ordered_batches, shuffled_batches
 from sklearn_lntune.text.table import TokenTable
 from sklearn_lntune.training.labelled import Labelled
 from sklearn_lntune.training.ranks import ALONE, Ranks
@@ -81,46 +81,43 @@ class Begun:
 
 
 class Batches:
-    """Iterate over ``rows``: anew each epoch, shuffled when given a generator.
+    """Iterate over ``rows``: anew each epoch, shuffled for training.
 
-    Each batch is ``(inputs, codes)``; the inputs carry ``sample_weight`` too. Of several
-    processes, each gets its own rows of it. Batches that are ``begun`` are left out, once.
+    Of several processes, each gets a share of each batch. Batches that are ``begun`` are
+    left out, once.
     """
 
     def __init__(
         self,
         rows: Rows,
         batch_size: int,
-        pad_id: int,
-        device: torch.device,
-        dtype: torch.dtype,
-        generator: torch.Generator | None,
+        network: Network,
+        training: bool = False,
         ranks: Ranks = ALONE,
         begun: Begun | None = None,
     ) -> None:
         self.rows = rows
         self.batch_size = batch_size
-        self._pad_id = pad_id
-        self._device = device
-        self._dtype = dtype
-        self._generator = generator
+        self._network = network
+        self._training = training
         self._ranks = ranks
-        self._begun = begun if generator else None
-        self._ordered = [] if generator else self._by_length()
+        self._begun = begun if training else None
+        self._ordered = [] if training else self._by_length()
 
     def __len__(self) -> int:
         return len(self._ordered) or -(-len(self.rows) // self.batch_size)
 
-    def __iter__(self) -> Iterator[tuple[dict[str, Any], torch.Tensor]]:
+    def __iter__(self) -> Iterator[Batch]:
+        network = self._network
         for rows in self._plan():
-            inputs = tensors(self.rows.table, rows, self._pad_id, self._device)
-            if self.rows.states is not None:
-                kept = [self.rows.states[row] for row in rows]
-                inputs["trunk"] = padded(kept, self._device)
-            weights = torch.from_numpy(self.rows.weights[rows]).to(self._dtype)
-            inputs["sample_weight"] = moved(weights, self._device)
-            codes = moved(torch.from_numpy(self.rows.codes[rows]), self._device)
-            yield self._ranks.part(inputs, codes.long())
+            weights = torch.from_numpy(self.rows.weights[rows]).to(network.delta_type)
+            yield self._ranks.part(
+                dataclasses.replace(
+                    network.batch(self.rows.table, rows, states=self.rows.states),
+                    targets=moved(torch.from_numpy(self.rows.codes[rows]), network.device),
+                    weights=moved(weights, network.device),
+                )
+            )
 
     def in_row_order(self, batches: list[np.ndarray]) -> np.ndarray:
         """Join what was computed a batch and undo the ordering by length."""
@@ -130,17 +127,18 @@ class Batches:
         return answers
 
     def _plan(self) -> list[np.ndarray]:
-        if self._generator is None:
+        if not self._training:
             return self._ordered
-        plan = shuffled_batches(self.rows.table.lengths, self.batch_size, self._generator)
+        generator = self._network.generator
+        plan = shuffled_batches(self.rows.table.lengths, self.batch_size, generator)
         begun, self._begun = self._begun, None
         if not begun:
             return plan
-        self._generator.set_state(begun.random_state)
+        generator.set_state(begun.random_state)
         return plan[len(begun) :]
 
     def _by_length(self) -> list[np.ndarray]:
         lengths = self.rows.table.lengths
         # As a prediction, but never more than a training batch may take.
-        most = min(int(lengths.max()) * self.batch_size, PREDICT_TOKENS[self._device.type])
+        most = min(int(lengths.max()) * self.batch_size, PREDICT_TOKENS[self._network.device.type])
         return list(ordered_batches(lengths, most))

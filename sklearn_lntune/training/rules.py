@@ -14,6 +14,8 @@ import numpy as np
 import torch
 
 from sklearn_lntune.exceptions import TrainingDivergedError
+from sklearn_lntune.network import Batch
+from sklearn_lntune.task import OneLabel
 
 
 def lr_factor(step: int, n_steps: int, warmup: float, schedule: str) -> float:
@@ -45,6 +47,15 @@ def set_lr(optimizer: torch.optim.Optimizer, factor: float | torch.Tensor) -> No
     """Set every group's learning rate to ``factor`` of its peak; one a fit, or one for all."""
     for group in optimizer.param_groups:
         group["lr"] = factor * group["peak_lr"]
+
+
+def row_losses(
+    task: OneLabel, logits: torch.Tensor, batch: Batch, label_smoothing: float | torch.Tensor = 0.0
+) -> torch.Tensor:
+    """Weighted loss of each row of ``batch``; smoothing may differ between rows."""
+    assert batch.targets is not None
+    assert batch.weights is not None
+    return task.loss(logits, batch.targets, label_smoothing) * batch.weights
 
 
 def divide_gradients(parameters: Sequence[torch.Tensor], rows: Sequence[float]) -> None:

@@ -17,5 +17,5 @@ def test_tokenizers_of_two_classes_share_no_tokens(tiny_backbone: Callable[..., 
     tables = [backbone.tokens.table(["good bad happy sad"], 20) for backbone in backbones]
     expected = [backbone.tokenizer("good bad happy sad")["input_ids"] for backbone in backbones]
     assert expected[0] != expected[1]
-    found = [table.padded(np.array([0]), 0)["input_ids"][0].tolist() for table in tables]
+    found = [table.collate(np.array([0]))["input_ids"][0].tolist() for table in tables]
     assert found == expected

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -295,12 +296,10 @@ def own_gradients(lane: Any, values: dict[str, torch.Tensor], drawn: Any) -> lis
             weight[0] = values[name]
             weight.grad = None
     for i, row in enumerate(rows):
-        from sklearn_lntune.text.batches import tensors
-
-        inputs = tensors(lane.train.table, np.array([row]), job.backbone.pad_id, network.device)
+        batch = network.batch(lane.train.table, np.array([row]))
         factors = None if kept is None else kept[i : i + 1]
-        logits = network(kept=factors, **inputs)
-        code = torch.from_numpy(lane.train.codes[[row]].astype(np.int64))
+        logits = network(dataclasses.replace(batch, dropout=factors))
+        code = torch.from_numpy(lane.train.codes[[row]])
         torch.autograd.backward((job.task.loss(logits, code) * lane.train.weights[row]).sum())
     return [weight.grad[0] for weight in network.learnt.values()]
 

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis.strategies import integers, lists
 
-from sklearn_lntune.text.batches import ordered_batches, shuffled_batches, tensors
+from sklearn_lntune.text.batches import ordered_batches, shuffled_batches, to_device
 from sklearn_lntune.text.table import TokenTable
 
 LENGTHS = lists(integers(1, 50), min_size=1, max_size=300)
@@ -127,8 +127,9 @@ def test_ordered_batches_keep_the_order_of_equal_rows() -> None:
 
 def test_tensors_are_the_padded_rows() -> None:
     starts, lengths = np.array([0, 1]), np.array([1, 2])
-    table = TokenTable(np.array([5, 6, 7], np.int32), starts, lengths, np.zeros(2, bool))
-    inputs = tensors(table, np.array([1, 0]), 9, torch.device("cpu"))
+    tokens = np.array([5, 6, 7], np.int32)
+    table = TokenTable(tokens, starts, lengths, np.zeros(2, bool), pad_id=9)
+    inputs = to_device(table.collate(np.array([1, 0])), torch.device("cpu"))
     assert inputs["input_ids"].tolist() == [[6, 7], [5, 9]]
     assert inputs["attention_mask"].tolist() == [[1, 1], [1, 0]]
     assert {tensor.dtype for tensor in inputs.values()} == {torch.int64}

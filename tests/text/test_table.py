@@ -26,12 +26,14 @@ def build(kind: Any, rows: list[list[int]], size: int, segments: bool = False) -
         store.add(tokens, np.array([len(row) for row in chunk], np.int32))
     lengths = np.array([len(row) for row in rows], np.int32)
     tokens, starts = store.mapped(lengths)
-    return TokenTable(tokens, starts, lengths, lengths > 5, segments)
+    return TokenTable(tokens, starts, lengths, lengths > 5, segments, pad_id=7)
 
 
-def slow(rows: list[list[int]], chosen: list[int], value: Any, fill: int) -> list[list[int]]:
+def slow(
+    rows: list[list[int]], chosen: list[int], more: int, value: Any, fill: int
+) -> list[list[int]]:
     """Values of the chosen rows' tokens, padded one by one."""
-    width = max(len(rows[row]) for row in chosen)
+    width = max(len(rows[row]) for row in chosen) + more
     return [
         [value(token) for token in rows[row]] + [fill] * (width - len(rows[row])) for row in chosen
     ]
@@ -40,14 +42,16 @@ def slow(rows: list[list[int]], chosen: list[int], value: Any, fill: int) -> lis
 @pytest.mark.parametrize("kind", [MemoryRows, ArrowRows])
 @settings(deadline=None, max_examples=50)
 @given(drawn=data())
-def test_padded_equals_the_slow_way(kind: Any, drawn: Any) -> None:
+def test_collate_equals_the_slow_way(kind: Any, drawn: Any) -> None:
     rows = drawn.draw(ROWS)
     chosen = drawn.draw(lists(integers(0, len(rows) - 1), min_size=1, max_size=6))
     table = build(kind, rows, drawn.draw(integers(1, 8)), segments=True)
-    inputs = table.padded(np.array(chosen), pad_id=7)
-    assert inputs["input_ids"].tolist() == slow(rows, chosen, lambda token: token, 7)
-    assert inputs["attention_mask"].tolist() == slow(rows, chosen, lambda token: 1, 0)
-    assert inputs["token_type_ids"].tolist() == slow(rows, chosen, lambda token: token % 2, 0)
+    more = drawn.draw(integers(0, 3))
+    inputs = table.collate(np.array(chosen), lambda n_tokens: n_tokens + more)
+    assert inputs["input_ids"].tolist() == slow(rows, chosen, more, lambda token: token, 7)
+    assert inputs["attention_mask"].tolist() == slow(rows, chosen, more, lambda token: 1, 0)
+    segments = slow(rows, chosen, more, lambda token: token % 2, 0)
+    assert inputs["token_type_ids"].tolist() == segments
     assert {array.dtype.itemsize for array in inputs.values()} <= {1, 4}
 
 
@@ -75,7 +79,7 @@ def test_the_file_goes_with_the_last_table(tmp_path: Path, monkeypatch: pytest.M
     assert len(list(tmp_path.rglob("*.arrow"))) == 1
     del table
     gc.collect()
-    assert part.padded(np.array([0]), 0)["input_ids"].tolist() == [[3]]
+    assert part.collate(np.array([0]))["input_ids"].tolist() == [[3]]
     del part
     gc.collect()
     assert not list(tmp_path.iterdir())

@@ -257,8 +257,8 @@ def test_threads_at_once_get_equal_tables(tokenizer: Any, texts: list[str]) -> N
             assert rows_of(table) == own[i:] + own[:i]
 
 
-def test_padded_has_token_types_only_for_segments(tokenizer: Any) -> None:
+def test_collate_has_token_types_only_for_segments(tokenizer: Any) -> None:
     tokens = Tokens(tokenizer, "d")
     row = np.array([0])
-    assert set(tokens.table(["a"], 9).padded(row, 0)) == {"input_ids", "attention_mask"}
-    assert "token_type_ids" in tokens.table([("a", "b")], 9).padded(row, 0)
+    assert set(tokens.table(["a"], 9).collate(row)) == {"input_ids", "attention_mask"}
+    assert "token_type_ids" in tokens.table([("a", "b")], 9).collate(row)

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis.strategies import integers
 from joblib import Parallel, delayed
 
-from sklearn_lntune.training.ranks import ALONE, Launched, Ranks, find_ranks, n_rows
+from sklearn_lntune.network import Batch
+from sklearn_lntune.training.ranks import ALONE, Launched, Ranks, find_ranks
 
 CPU = torch.device("cpu")
 
@@ -30,24 +31,23 @@ def ranks(rank: int, size: int, others: float = 0.0) -> Launched:
     )
 
 
-def batch(size: int) -> tuple[dict[str, Any], torch.Tensor]:
-    inputs = {
-        "input_ids": torch.arange(2 * size).view(size, 2),
-        "sample_weight": torch.arange(size) + 1.0,
-    }
-    return inputs, torch.arange(size)
+def batch(size: int) -> Batch:
+    return Batch(
+        {"input_ids": torch.arange(2 * size).view(size, 2)},
+        targets=torch.arange(size),
+        weights=torch.arange(size) + 1.0,
+    )
 
 
-def counted(part: tuple[dict[str, Any], torch.Tensor]) -> list[int]:
+def counted(part: Batch) -> list[int]:
     """The rows of a part that count."""
-    inputs, codes = part
-    return codes[inputs["sample_weight"] > 0].tolist()
+    return part.targets[part.weights > 0].tolist()
 
 
 @settings(deadline=None)
 @given(n_rows=integers(1, 40), size=integers(2, 9))
 def test_every_row_is_computed_by_one_process(n_rows: int, size: int) -> None:
-    shares = [counted(ranks(rank, size).part(*batch(n_rows))) for rank in range(size)]
+    shares = [counted(ranks(rank, size).part(batch(n_rows))) for rank in range(size)]
     assert [row for share in shares for row in share] == list(range(n_rows))
     sizes = [len(share) for share in shares]
     assert max(sizes) - min(sizes) <= 1
@@ -57,11 +57,11 @@ def test_every_row_is_computed_by_one_process(n_rows: int, size: int) -> None:
 @given(size_of_batch=integers(1, 12), size=integers(2, 9))
 def test_no_process_is_without_a_row_and_all_know_the_whole(size_of_batch: int, size: int) -> None:
     for rank in range(size):
-        inputs, codes = ranks(rank, size).part(*batch(size_of_batch))
-        assert len(codes) == len(inputs["input_ids"]) == len(inputs["sample_weight"]) >= 1
-        assert n_rows((inputs, codes)) == size_of_batch
-        assert torch.arange(size_of_batch)[inputs["own"]].tolist() == codes.tolist()
-        assert inputs["input_ids"][:, 0].tolist() == (2 * codes).tolist()
+        part = ranks(rank, size).part(batch(size_of_batch))
+        assert len(part) == len(part.targets) == len(part.weights) >= 1
+        assert part.n_rows == size_of_batch
+        assert torch.arange(size_of_batch)[part.share].tolist() == part.targets.tolist()
+        assert part.inputs["input_ids"][:, 0].tolist() == (2 * part.targets).tolist()
 
 
 @settings(deadline=None)
@@ -70,7 +70,7 @@ def test_values_spread_over_the_batch_add_up_to_all(size_of_batch: int, size: in
     whole = torch.zeros(size_of_batch, 2)
     for rank in range(size):
         mine = ranks(rank, size)
-        _, codes = mine.part(*batch(size_of_batch))
+        codes = mine.part(batch(size_of_batch)).targets
         whole += mine.spread(torch.stack([codes + 1.0, 2.0 * codes], 1), size_of_batch)
     expected = torch.arange(size_of_batch, dtype=torch.float32)
     assert torch.equal(whole, torch.stack([expected + 1, 2 * expected], 1))
@@ -119,9 +119,10 @@ def test_interrupts_are_left_alone_outside_the_main_thread() -> None:
 
 
 def test_alone_nothing_is_shared_or_summed() -> None:
-    inputs, codes = batch(3)
-    assert ALONE.part(inputs, codes) == (inputs, codes)
-    assert n_rows((inputs, codes)) == 3
+    whole = batch(3)
+    codes = whole.targets
+    assert ALONE.part(whole) is whole
+    assert whole.n_rows == 3
     assert ALONE.spread(codes, 3) is codes
     assert ALONE.sum_([codes]) == 0
     assert ALONE.broadcast(codes) is codes

@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from sklearn_lntune.backbone.pool import get_backbone
-from sklearn_lntune.network import Network
+from sklearn_lntune.network import Batch, Network
 from sklearn_lntune.tuning import (
     AdapterTuning,
     BiasTuning,
@@ -191,7 +191,7 @@ def test_it_starts_as_the_frozen_model(family: str, name: str, lively: Make) -> 
     frozen = build(folder, TuningSum(prefixes))
     frozen.load_delta({key: network.delta()[key] for key in frozen.learnt})
     with torch.no_grad():
-        torch.testing.assert_close(network(**batch()), frozen(**batch()), **EXACT)
+        torch.testing.assert_close(network(Batch(batch())), frozen(Batch(batch())), **EXACT)
     torch.testing.assert_close(states(network.body), states(frozen.body), **EXACT)
     if not prefixes:
         torch.testing.assert_close(states(network.body), states(private(folder)), **EXACT)
@@ -215,7 +215,7 @@ def test_gradients_reach_what_is_declared_and_nothing_else(
     family: str, name: str, lively: Make
 ) -> None:
     network = scatter(build(lively(family), TUNINGS[name]))
-    descend(network(**batch()))
+    descend(network(Batch(batch())))
     learnt = {id(weight) for weight in network.learnt.values()}
     for path, weight in network.named_parameters():
         assert (weight.grad is not None) == (id(weight) in learnt), path
@@ -474,13 +474,13 @@ BESIDE_POSITIONS: dict[str, Any] = {
 def check_stacking(folder: Path, tuning: Any, tolerance: float = 1e-12) -> None:
     """Three fits in one network have the logits and gradients of three networks."""
     stacked, inputs = scatter(build(folder, tuning, n_fits=3)), batch(rows=6)
-    logits = stacked(**inputs)
+    logits = stacked(Batch(inputs))
     weights = torch.linspace(-1, 1, logits.numel(), dtype=torch.float64).view_as(logits)
     torch.autograd.backward(logits, weights)
     for fit in range(3):
         single, rows = build(folder, tuning), slice(2 * fit, 2 * fit + 2)
         single.load_delta({key: w[fit].detach().numpy() for key, w in stacked.learnt.items()})
-        own = single(**{key: tensor[rows] for key, tensor in inputs.items()})
+        own = single(Batch({key: tensor[rows] for key, tensor in inputs.items()}))
         torch.autograd.backward(own, weights[rows])
         torch.testing.assert_close(own, logits[rows], **EXACT)
         for key, weight in single.learnt.items():
@@ -514,7 +514,7 @@ def test_stacked_fits_on_deberta_equal_separate_fits(name: str, lively: Make) ->
 def test_relative_positions_are_shared_by_all_fits(tuning: Any, lively: Make) -> None:
     network = build(lively("deberta-v2", norm_rel_ebd="none"), tuning, n_fits=3)
     with pytest.raises(ValueError, match="several fits cannot share a layer that reads .* rows"):
-        network(**batch(rows=6))
+        network(Batch(batch(rows=6)))
 
 
 def test_full_tuning_does_not_stack(lively: Make) -> None:

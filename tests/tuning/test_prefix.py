@@ -23,7 +23,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from sklearn_lntune.backbone.dissect import anatomy_of
 from sklearn_lntune.backbone.loading import skeleton
 from sklearn_lntune.backbone.pool import get_backbone
-from sklearn_lntune.network import Network
+from sklearn_lntune.network import Batch, Network
 from sklearn_lntune.tuning import PrefixTuning, methods_of
 from sklearn_lntune.tuning.stacked_prefix import Prefix
 
@@ -298,11 +298,11 @@ def test_a_prefix_leaves_other_shells_as_they_were(
     folder, inputs = tiny_backbone(family), batch(BATCHES["padded"])
     plain = build(folder, "head", attention)
     with torch.no_grad():
-        before = plain(**inputs)
+        before = plain(Batch(inputs))
         with_prefix = build(folder, PrefixTuning(LENGTH), attention)
-        assert not torch.equal(with_prefix(**inputs), before)
-        assert torch.equal(plain(**inputs), before)
-        assert torch.equal(build(folder, "head", attention)(**inputs), before)
+        assert not torch.equal(with_prefix(Batch(inputs)), before)
+        assert torch.equal(plain(Batch(inputs)), before)
+        assert torch.equal(build(folder, "head", attention)(Batch(inputs)), before)
 
 
 # -- numbers -----------------------------------------------------------------------
@@ -344,13 +344,13 @@ def assert_stacked_equals_separate(folder: Path, tuning: PrefixTuning, attention
     stacked = build(folder, tuning, attention, n_fits=3)
     scatter(stacked)
     inputs = batch((9, 14, 12, 5, 14, 3))
-    logits = stacked(**inputs)
+    logits = stacked(Batch(inputs))
     logits.square().sum().backward()
     for fit in range(3):
         single = build(folder, tuning, attention)
         single.load_delta({n: w[fit].detach().numpy() for n, w in stacked.learnt.items()})
         rows = slice(2 * fit, 2 * fit + 2)
-        own = single(**{name: tensor[rows] for name, tensor in inputs.items()})
+        own = single(Batch({name: tensor[rows] for name, tensor in inputs.items()}))
         own.square().sum().backward()
         torch.testing.assert_close(own, logits[rows], rtol=0, atol=1e-12)
         for name, weight in single.learnt.items():
@@ -395,7 +395,9 @@ def test_a_folded_projection_computes_the_same(
     settled.load_delta(network.delta())
     inputs = batch(BATCHES["padded"])
     with torch.no_grad():
-        torch.testing.assert_close(settled(**inputs), network(**inputs), rtol=0, atol=1e-12)
+        torch.testing.assert_close(
+            settled(Batch(inputs)), network(Batch(inputs)), rtol=0, atol=1e-12
+        )
 
 
 def test_a_projection_is_what_its_formula_says(tiny_backbone: Callable[..., Path]) -> None:
@@ -537,7 +539,7 @@ def test_a_start_from_tokens_leaves_the_network_ready(
     assert not any(prefix.recording for prefix in prefixes)
     assert all(weight.requires_grad and weight.is_leaf for weight in network.learnt.values())
     start = network.delta()
-    network(**batch(BATCHES["padded"])).square().sum().backward()
+    network(Batch(batch(BATCHES["padded"]))).square().sum().backward()
     assert all(weight.grad is not None for weight in network.learnt.values())
     for name, values in network.delta().items():
         np.testing.assert_array_equal(values, start[name])

@@ -1,0 +1,9 @@
+"""Backbone with what is learnt attached, pooling and head: a batch in, logits out."""
+
+from sklearn_lntune.network.batch import Batch
+from sklearn_lntune.network.building import build_network
+from sklearn_lntune.network.computing import PREDICT_TOKENS, compute
+from sklearn_lntune.network.native import NativeNetwork
+from sklearn_lntune.network.network import Network
+
+__all__ = ["PREDICT_TOKENS", "Batch", "NativeNetwork", "Network", "build_network", "compute"]

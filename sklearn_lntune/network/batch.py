@@ -1,0 +1,55 @@
+"""What a network computes at once."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import torch
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows on a device, with all that training needs to know of them.
+
+    Attributes
+    ----------
+    inputs : dict of str to torch.Tensor
+        What the backbone takes, by the name it has there; one entry per row each.
+    targets : torch.Tensor, optional
+        As the task encodes them.
+    weights : torch.Tensor of shape (n_rows,), optional
+        Weight of each row in the loss.
+    fits : torch.Tensor of int64 of shape (n_rows,), optional
+        The fit that each row belongs to. Without it, the batch consists of as many equal
+        groups of rows as there are fits.
+    entering : torch.Tensor of shape (n_rows, n_tokens, size), optional
+        Cached activations that enter the lowest block that learns.
+    dropout : torch.Tensor of shape (n_rows, embedding_size), optional
+        Factors for the pooled vectors, instead of those that the network would draw.
+    share : torch.Tensor of bool, optional
+        Which rows of the whole batch these are, if other processes compute the rest.
+    """
+
+    inputs: dict[str, torch.Tensor]
+    targets: torch.Tensor | None = None
+    weights: torch.Tensor | None = None
+    fits: torch.Tensor | None = None
+    entering: torch.Tensor | None = None
+    dropout: torch.Tensor | None = None
+    share: torch.Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(next(iter(self.inputs.values())))
+
+    @property
+    def n_rows(self) -> int:
+        """Rows in all processes together."""
+        return len(self) if self.share is None else len(self.share)
+
+    def take(self, rows: slice) -> Batch:
+        """Some of the rows."""
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        inputs = {name: value[rows] for name, value in values.pop("inputs").items()}
+        taken = {name: None if value is None else value[rows] for name, value in values.items()}
+        return Batch(inputs, **taken)

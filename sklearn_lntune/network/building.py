@@ -1,0 +1,35 @@
+"""The network that a pooling asks for, empty or with deltas in it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from sklearn_lntune.backbone.pool import Backbone
+from sklearn_lntune.network.native import NativeNetwork
+from sklearn_lntune.network.network import Network
+from sklearn_lntune.tuning.base import TuningMethod
+
+
+def build_network(
+    backbone: Backbone,
+    methods: tuple[TuningMethod, ...],
+    pooling: str,
+    n_outputs: int,
+    deltas: Sequence[Mapping[str, np.ndarray]] = (),
+    **options: Any,
+) -> Network:
+    """The network for ``pooling``; ``options`` are those of `Network`.
+
+    With ``deltas`` it holds their values side by side, and methods are settled.
+    """
+    kind = NativeNetwork if pooling == "native" else Network
+    if not deltas:
+        return kind(backbone, methods, pooling, n_outputs, **options)
+    settled = tuple(method.settled() for method in methods)
+    network = kind(backbone, settled, pooling, n_outputs, n_fits=len(deltas), **options)
+    for fit, delta in enumerate(deltas):
+        network.load_delta(delta, fit)
+    return network

@@ -1,0 +1,68 @@
+"""Run a network over any number of rows, without gradients."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from sklearn_lntune.network.network import Network
+from sklearn_lntune.text.batches import ordered_batches
+from sklearn_lntune.text.table import TokenTable
+
+#: Tokens, padding included, in one batch of a prediction. On a CPU more do not fit its caches.
+PREDICT_TOKENS = {"cpu": 1024, "cuda": 65536, "mps": 16384}
+
+
+def compute(
+    network: Network,
+    table: TokenTable,
+    output: str = "logits",
+    fits: np.ndarray | None = None,
+    states: list[torch.Tensor] | None = None,
+) -> np.ndarray:
+    """Run ``network`` over all rows of ``table``.
+
+    Parameters
+    ----------
+    network : Network
+    table : TokenTable
+    output : {"logits", "pooled"}
+    fits : ndarray of int of shape (n_rows,), optional
+        The fit that each row belongs to.
+    states : list of torch.Tensor, optional
+        What enters the lowest block that learns, after `Network.enter_at`.
+
+    Returns
+    -------
+    ndarray of shape (n_rows, n_outputs) or (n_rows, embedding_size)
+        In the order of the table. When a GPU's memory does not hold a batch, the batch
+        is halved and tried again.
+    """
+    network.eval()
+    n_tokens = PREDICT_TOKENS[network.device.type]
+    while True:
+        try:
+            return _compute(network, table, output, fits, states, n_tokens)
+        except torch.OutOfMemoryError:
+            if n_tokens <= int(table.lengths.max()):
+                raise
+        n_tokens //= 2
+        torch.cuda.empty_cache()
+
+
+def _compute(
+    network: Network,
+    table: TokenTable,
+    output: str,
+    fits: np.ndarray | None,
+    states: list[torch.Tensor] | None,
+    n_tokens: int,
+) -> np.ndarray:
+    batches = list(ordered_batches(table.lengths, n_tokens))
+    step = network if output == "logits" else network.pool
+    with torch.inference_mode():
+        parts = [step(network.batch(table, rows, fits, states)).cpu() for rows in batches]
+    found = torch.cat(parts).numpy()
+    answers = np.empty_like(found)
+    answers[np.concatenate(batches)] = found
+    return answers

@@ -1,0 +1,57 @@
+"""A network whose head is that of the model's own ``...ForSequenceClassification``."""
+
+from __future__ import annotations
+
+import threading
+
+import torch
+from torch import nn
+
+from sklearn_lntune.backbone.native import last_linear, with_native_head
+from sklearn_lntune.backbone.pool import Backbone
+from sklearn_lntune.network.batch import Batch
+from sklearn_lntune.network.network import Network
+from sklearn_lntune.network.pooling import pool
+
+
+class NativeNetwork(Network):
+    """A network with the model's own head, which does not stack."""
+
+    reads_pooler = True
+
+    def _add_head(self, body: nn.Module, backbone: Backbone, n_outputs: int, n_fits: int) -> None:
+        if n_fits != 1:
+            raise ValueError("pooling='native' has a head that does not stack.")
+        self.body, weights = with_native_head(
+            body, body.config, n_outputs, self.generator, backbone.trust_remote_code
+        )
+        named = {"/".join(path.rsplit(".", 1)): weight for path, weight in weights.items()}
+        self._learn("head", named, stacked=False)
+        head = last_linear(self.body, weights, n_outputs)
+        self.embedding_size = head.in_features
+        head.register_forward_pre_hook(self._before_head)
+        self.head = head
+        # What the head read last and reads next; thread-local, since threads share a network.
+        self._last = threading.local()
+
+    def forward(self, batch: Batch) -> torch.Tensor:
+        """Logits of shape (n_rows, n_outputs), in the type of the delta."""
+        self._last.share = batch.share
+        logits: torch.Tensor = self._run(batch).logits
+        return logits.to(self.delta_type)
+
+    def pool(self, batch: Batch) -> torch.Tensor:
+        """What the last layer of the head reads: one vector per row."""
+        self(batch)
+        pooled = self._last.pooled
+        # Heads of decoders read every token and choose the last one's logits.
+        return pooled if pooled.dim() == 2 else pool(pooled, batch.inputs["attention_mask"], "last")
+
+    def _before_head(
+        self, module: nn.Module, inputs: tuple[torch.Tensor, ...]
+    ) -> tuple[torch.Tensor, ...]:
+        read = inputs[0]
+        self._last.pooled = read.detach()
+        if not self.training or not self.dropout:
+            return inputs
+        return (read * self.dropout_factors(read.shape, self._last.share),)

@@ -1,0 +1,296 @@
+"""Shell, pooling and head in one module: a batch in, logits out."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from sklearn_lntune.backbone.compiled import CompiledBody
+from sklearn_lntune.backbone.placement import delta_type
+from sklearn_lntune.backbone.pool import Backbone
+from sklearn_lntune.backbone.trunk import Inlet, Trunk
+from sklearn_lntune.network.batch import Batch
+from sklearn_lntune.network.heads import RowHead
+from sklearn_lntune.network.pooling import pool
+from sklearn_lntune.text.batches import moved, placed, to_device
+from sklearn_lntune.text.table import TokenTable
+from sklearn_lntune.tuning.base import Ground, TuningMethod
+from sklearn_lntune.tuning.grouped import assigned
+from sklearn_lntune.tuning.plan import plan
+
+
+class Network(nn.Module):
+    """A backbone with tuning methods attached, pooling, and a linear head.
+
+    Parameters
+    ----------
+    backbone : Backbone
+    methods : tuple of TuningMethod
+    pooling : {"cls", "mean", "max", "last", "native"}
+    n_outputs : int
+        Logits per row.
+    dtype : torch.dtype
+        Of the frozen weights.
+    device : torch.device
+    attention : str
+        The attention implementation.
+    dropout : float
+        On the pooled vector, while training.
+    generator : torch.Generator
+        On the CPU: first values of the head, and dropout.
+    n_fits : int
+        Fits side by side.
+    """
+
+    #: Whether the head reads the pooler that some backbones have.
+    reads_pooler = False
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        methods: tuple[TuningMethod, ...],
+        pooling: str,
+        n_outputs: int,
+        *,
+        dtype: torch.dtype,
+        device: torch.device,
+        attention: str,
+        generator: torch.Generator,
+        dropout: float = 0.0,
+        n_fits: int = 1,
+    ) -> None:
+        super().__init__()
+        self.n_fits = n_fits
+        private = any(method.private for method in methods)
+        # Master weights stay wide; the narrow type is then autocast's.
+        held = delta_type(dtype) if private else dtype
+        body = (backbone.private if private else backbone.shell)(held, device, attention)
+        _switch_off_cache(body)
+        if not self.reads_pooler and getattr(body, "pooler", None) is not None:
+            setattr(body, "pooler", None)  # noqa: B010 - mypy knows no optional modules
+        self.autocast = dtype if held != dtype else None
+        self._padded_length = backbone.padded_length(dtype, device)
+        self.pooling = pooling
+        self.dropout = dropout
+        self.generator = generator
+        #: The type of what is learnt, of pooled vectors and of logits.
+        self.delta_type = delta_type(dtype)
+        #: Delta name to parameter; those in `unstacked` have no leading axis of fits.
+        self.learnt: dict[str, nn.Parameter] = {}
+        self.unstacked: set[str] = set()
+        #: What each method learns.
+        self.planned = plan(methods, backbone.anatomy, with_pooler=self.reads_pooler)
+        ground = Ground(body, backbone.anatomy, n_fits, generator)
+        for method, arrays in self.planned.items():
+            attached = method.attach(ground, arrays)
+            self._learn(method.name, attached, stacked=not method.private)
+        # Hidden from the module tree, where it stands as `body` or inside it.
+        self._shell = (body, backbone.anatomy)
+        self._inlet: Inlet | None = None
+        self._add_head(body, backbone, n_outputs, n_fits)
+        self._compiled: CompiledBody | None = None
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return next(self.parameters()).device
+
+    @property
+    def lowest_block(self) -> int:
+        """Number of the lowest block that must be computed anew in each step."""
+        if any(method.private for method in self.planned):
+            return 0
+        arrays = [array for arrays in self.planned.values() for array in arrays]
+        top = self._shell[1].n_blocks - 1  # with nothing but a head, the last one
+        return min((array.block or 0 for array in arrays), default=top)
+
+    def batch(
+        self,
+        table: TokenTable,
+        rows: np.ndarray,
+        fits: np.ndarray | None = None,
+        states: Sequence[torch.Tensor] | None = None,
+    ) -> Batch:
+        """The batch of ``rows``, on the device of this network.
+
+        Parameters
+        ----------
+        table : TokenTable
+        rows : ndarray of int
+            Row numbers.
+        fits : ndarray of int of shape (len(table),), optional
+            The fit that each row of the table belongs to.
+        states : sequence of torch.Tensor of length len(table), optional
+            What enters the lowest block that learns, after `enter_at`.
+        """
+        arrays, device = table.collate(rows, self._padded_length), self.device
+        entering = None
+        if states is not None:
+            at = torch.from_numpy(arrays["attention_mask"])
+            entering = moved(placed([states[row] for row in rows], at), device)
+        chosen = None if fits is None else moved(torch.from_numpy(fits[rows]), device)
+        return Batch(to_device(arrays, device), fits=chosen, entering=entering)
+
+    def enter_at(self, trunk: Trunk, table: TokenTable) -> bool:
+        """Skip the blocks below the lowest that learns, if the model allows it.
+
+        It is tried out on the first rows of ``table``: some models (T5) make something
+        in their first block that later ones need. Batches then carry what enters the block.
+        """
+        body, anatomy = self._shell
+        rows = np.arange(min(3, len(table)))
+        self._inlet = inlet = Inlet(body, anatomy.blocks, self.lowest_block)
+        self.eval()  # no dropout is drawn; each step of a fit sets its own mode
+        batch = self.batch(table, rows, np.zeros(len(table), np.int64))
+        with torch.no_grad():
+            with inlet.watching():
+                expected = self.pool(batch)
+            inlet.open()
+            try:
+                entering = trunk.entering(table, rows)
+                found = self.pool(dataclasses.replace(batch, entering=entering))
+                if torch.allclose(found, expected, rtol=1e-5, atol=1e-6):
+                    return True
+            except (TypeError, ValueError, IndexError, RuntimeError, AttributeError):
+                pass  # what passes on is not what this model's blocks hand over
+        inlet.remove()
+        self._inlet = None
+        return False
+
+    def try_stacked(self, table: TokenTable) -> None:
+        """Run a few rows, each for another fit.
+
+        Raises
+        ------
+        NotStackableError
+            If a layer reads something other than the rows of the batch.
+        """
+        rows = np.arange(3) % len(table)
+        batch = self.batch(table, rows)
+        fits = torch.arange(len(rows), device=self.device) % self.n_fits
+        with torch.inference_mode():
+            self.eval()(dataclasses.replace(batch, fits=fits))
+
+    def compile_body(self) -> None:
+        """Run the backbone through torch.compile; to be called when all is attached.
+
+        With a trunk it stays as it is: what enters the block comes from outside the graph.
+        So it does for several fits, for which the same holds of whose row is whose.
+        """
+        if self._inlet is None and self.n_fits == 1:
+            self._compiled = CompiledBody(self.body)
+
+    def _add_head(self, body: nn.Module, backbone: Backbone, n_outputs: int, n_fits: int) -> None:
+        """Set ``body``, ``head`` and ``embedding_size``; note what the head learns."""
+        self.body = body
+        self.embedding_size = _hidden_size(backbone.config)
+        head = RowHead(self.embedding_size, n_outputs, n_fits, self.delta_type, self.generator).to(
+            next(body.parameters()).device
+        )
+        self._learn("head", dict(head.named_parameters()), stacked=True)
+        self.head: nn.Module = head
+
+    def _learn(self, method: str, weights: Mapping[str, nn.Parameter], *, stacked: bool) -> None:
+        named = {f"{method}/{path}": weight for path, weight in weights.items()}
+        self.learnt |= named
+        if not stacked:
+            self.unstacked |= set(named)
+
+    def train(self, mode: bool = True) -> Network:
+        """Switch our own dropout; the backbone always runs in eval mode."""
+        self.training = mode
+        return self
+
+    def forward(self, batch: Batch) -> torch.Tensor:
+        """Logits of shape (n_rows, n_outputs), in the type of the delta."""
+        pooled = self.pool(batch)
+        factors = batch.dropout
+        if factors is None and self.training and self.dropout:
+            factors = self.dropout_factors(pooled.shape, batch.share)
+        with assigned(batch.fits):
+            return self.head(pooled if factors is None else pooled * factors)
+
+    def pool(self, batch: Batch) -> torch.Tensor:
+        """What the head reads: one vector per row."""
+        with assigned(batch.fits):
+            states = self._run(batch).last_hidden_state
+        return pool(states.to(self.delta_type), batch.inputs["attention_mask"], self.pooling)
+
+    def delta(self) -> dict[str, np.ndarray]:
+        """The learnt values of the first fit, as arrays of their own."""
+        values: dict[str, dict[str, np.ndarray]] = {}
+        for name, weight in self.learnt.items():
+            method, _, key = name.partition("/")
+            own = (weight if name in self.unstacked else weight[0]).detach().cpu().numpy().copy()
+            values.setdefault(method, {})[key] = own
+        for method, arrays in self.planned.items():
+            values[method.name] = method.folded(arrays, values[method.name])
+        return {f"{name}/{key}": own for name in values for key, own in values[name].items()}
+
+    def load_delta(self, delta: Mapping[str, np.ndarray], fit: int = 0) -> None:
+        """Set the learnt values of one fit.
+
+        Where several fits stand side by side, a head of fewer classes than the widest
+        leaves the other logits at minus infinity.
+        """
+        if delta.keys() != self.learnt.keys():
+            odd = sorted(delta.keys() ^ self.learnt.keys())[:4]
+            raise ValueError(f"this delta belongs to another tuning: {odd} do not match.")
+        with torch.no_grad():
+            for name, weight in self.learnt.items():
+                own = weight if name in self.unstacked else weight[fit]
+                values = torch.from_numpy(delta[name])
+                if name in ("head/weight", "head/bias") and len(weight) > 1:
+                    own.fill_(0.0 if name == "head/weight" else -torch.inf)
+                    own = own[: len(values)]
+                if own.shape != values.shape:
+                    raise ValueError(
+                        f"this delta belongs to another model: {name} has the shape "
+                        f"{tuple(values.shape)}, and {tuple(own.shape)} is needed."
+                    )
+                own.copy_(values)
+
+    def _run(self, batch: Batch) -> Any:
+        """The output of the body."""
+        if batch.entering is not None and self._inlet is not None:
+            self._inlet.put(batch.entering)
+        with self._computing():
+            return (self._compiled or self.body)(**batch.inputs)
+
+    def _computing(self) -> contextlib.AbstractContextManager[Any]:
+        if self.autocast is None:
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, self.autocast)
+
+    def dropout_factors(
+        self, shape: Sequence[int], share: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """What vectors of ``shape`` are multiplied by in a training step, drawn anew.
+
+        If they are only some rows of a batch, ``share`` says which: factors are drawn for
+        the whole batch, so that the result does not depend on the number of processes.
+        """
+        n_rows = shape[0] if share is None else len(share)
+        factors = torch.empty(n_rows, *shape[1:], dtype=torch.float32)
+        factors.bernoulli_(1 - self.dropout, generator=self.generator)
+        factors = factors if share is None else factors[share]
+        return factors.to(self.device, self.delta_type) / (1 - self.dropout)
+
+
+def _hidden_size(config: Any) -> int:
+    text = config.get_text_config()
+    # OPT's smallest large model projects its last states down to this.
+    return int(getattr(text, "word_embed_proj_dim", text.hidden_size))
+
+
+def _switch_off_cache(body: nn.Module) -> None:
+    """Decoders would keep keys and values of every batch."""
+    config: Any = body.config
+    if getattr(config, "use_cache", False):
+        config.use_cache = False
