@@ -27,15 +27,15 @@ from sklearn_lntune.persistence import FittedState, check_format, with_format
 from sklearn_lntune.saving import SavingMixin
 from sklearn_lntune.task import OneLabel
 from sklearn_lntune.text.stream import Texts, TextTable, open_texts, with_labels
-from sklearn_lntune.training.labelled import Labelled
 from sklearn_lntune.tuning.base import TuningMethod, TuningSum
 from sklearn_lntune.tuning.names import as_plain, methods_of, nested_params, with_params
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from sklearn_lntune.prediction import Predictor
-    from sklearn_lntune.training.fitting import Outcome
+    from sklearn_lntune.prediction.predictor import Predictor
+    from sklearn_lntune.training.job import Outcome
+    from sklearn_lntune.training.labelled import Labelled
     from sklearn_lntune.training.net import DeltaNet
 
 DEFAULT_BACKBONE = "sentence-transformers/all-MiniLM-L6-v2"
@@ -399,7 +399,7 @@ class LNTunedTransformerClassifier(
     ) -> Outcome:
         """Train, and set the fitted attributes however the training ended."""
         # torch and transformers are imported from here on only.
-        from sklearn_lntune.fusion.entering import run
+        from sklearn_lntune.fusion.dispatch import run
         from sklearn_lntune.training.checkpoint import opened
         from sklearn_lntune.training.preparing import prepare
         from sklearn_lntune.training.ranks import find_ranks
@@ -525,13 +525,13 @@ class LNTunedTransformerClassifier(
     def _compute(self, X: Any, output: str = "logits") -> np.ndarray:
         check_is_fitted(self, "delta_")
         texts = self._check_texts(X, reset=False)
-        from sklearn_lntune.fusion.entering import ask
+        from sklearn_lntune.prediction.asking import ask
 
         state = FittedState.from_attributes(vars(self))
         return ask(self, state, texts, output, self.verbose, **self._where)
 
     def _predictor(self) -> Predictor:
-        from sklearn_lntune.prediction import located, predictor_for
+        from sklearn_lntune.prediction.predictor import located, predictor_for
 
         state = FittedState.from_attributes(vars(self))
         return predictor_for(self, state, *located(state, **self._where))
@@ -588,6 +588,8 @@ class LNTunedTransformerClassifier(
     ) -> Labelled:
         """``texts`` with class number and weight of each row."""
         check_consistent_length(texts, y)
+        from sklearn_lntune.training.labelled import Labelled
+
         codes = task.encode(y, name)
         if sample_weight is not None:
             sample_weight = _check_sample_weight(

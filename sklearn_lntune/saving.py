@@ -212,7 +212,7 @@ class SavingMixin(BaseEstimator):
         >>> clf.export_onnx("tickets.onnx")  # doctest: +SKIP
         """
         from sklearn_lntune.persistence.onnx import write_onnx
-        from sklearn_lntune.prediction import located, predictor_for
+        from sklearn_lntune.prediction.predictor import located, predictor_for
 
         state = self._state()
         place = located(
@@ -343,6 +343,6 @@ class SavingMixin(BaseEstimator):
 
     def _checked_backbone(self) -> Backbone:
         """The backbone of the fit."""
-        from sklearn_lntune.prediction import backbone_of
+        from sklearn_lntune.prediction.predictor import backbone_of
 
         return backbone_of(self._state(), self.backbone, self.revision, self.trust_remote_code)

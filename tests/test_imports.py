@@ -5,7 +5,9 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,8 +25,8 @@ FLOORS = [
     "tuning",
     "network",
     "persistence",
-    "training",
     "prediction",
+    "training",
     "fusion",
     "saving",
     "classifier",
@@ -48,23 +50,65 @@ def test_importing_and_constructing_need_neither_torch_nor_transformers() -> Non
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
-def room(path: Path) -> str:
-    return path.relative_to(ROOT).parts[0].removesuffix(".py")
+def test_predicting_needs_no_trainer(
+    tiny_clf: Callable[..., Any], texts: list[str], labels: list[str], tmp_path: Path
+) -> None:
+    clf = tiny_clf(max_epochs=1).fit(texts, labels)
+    clf.save(tmp_path / "saved.zip")
+    program = (
+        "import sys, sklearn_lntune\n"
+        f"sklearn_lntune.load({str(tmp_path / 'saved.zip')!r}).predict(['a text'])\n"
+        "unwanted = ('skorch', 'sklearn_lntune.training', 'sklearn_lntune.fusion')\n"
+        "sys.exit(', '.join(name for name in sys.modules if name.startswith(unwanted)) or 0)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
 
 
-@pytest.mark.parametrize("file", sorted(ROOT.rglob("*.py")), ids=lambda p: str(p.relative_to(ROOT)))
-def test_imports_point_downwards(file: Path) -> None:
-    floor = FLOORS.index(room(file))
-    for node in ast.walk(ast.parse(file.read_text("utf-8"))):
-        names = []
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("sklearn_lntune"):
-            names = [node.module or ""]
-            if node.module == "sklearn_lntune":
-                names = [f"sklearn_lntune.{alias.name}" for alias in node.names]
+def module_of(path: Path) -> str:
+    parts = path.relative_to(ROOT.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+#: The package's modules, and what each imports of them, anywhere in the file.
+MODULES = {module_of(file): file for file in sorted(ROOT.rglob("*.py"))}
+
+
+def imports_of(module: str) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(MODULES[module].read_text("utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module is not None:
+            for alias in node.names:
+                name = f"{node.module}.{alias.name}"
+                found.add(name if name in MODULES else node.module)
         elif isinstance(node, ast.Import):
-            names = [a.name for a in node.names if a.name.startswith("sklearn_lntune.")]
-        for name in names:
-            assert FLOORS.index(name.split(".")[1]) <= floor, f"{file.name} imports {name}"
+            found |= {alias.name for alias in node.names}
+    return {name for name in found if name in MODULES and name != module}
+
+
+IMPORTS = {module: imports_of(module) for module in MODULES}
+
+
+def floor_of(module: str) -> int:
+    return FLOORS.index([*module.split("."), "__init__"][1])
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_point_downwards(module: str) -> None:
+    above = [name for name in IMPORTS[module] if floor_of(name) > floor_of(module)]
+    assert not above
+
+
+def test_no_module_imports_itself_through_others() -> None:
+    def reached(start: str) -> set[str]:
+        seen: set[str] = set()
+        ahead = [*IMPORTS[start]]
+        while ahead:
+            if (name := ahead.pop()) not in seen:
+                seen.add(name)
+                ahead += IMPORTS[name]
+        return seen
+
+    assert [module for module in MODULES if module in reached(module)] == []
 
 
 def test_public_names() -> None:

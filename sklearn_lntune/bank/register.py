@@ -159,7 +159,7 @@ class Register:
         """Take in what ``classifiers`` learnt; nobody sees it before it is published."""
         # torch and transformers are imported from here on only.
         from sklearn_lntune.bank.homes import find_home
-        from sklearn_lntune.prediction import located
+        from sklearn_lntune.prediction.predictor import located
 
         found = []
         for name, clf in classifiers.items():

@@ -14,6 +14,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -98,13 +99,11 @@ class Group:
     """Calls that one worker runs together, inside a `fused_fits` of its own."""
 
     calls: Sequence[Any]
-    options: dict[str, Any]
+    inside: Callable[[], AbstractContextManager[None]]
 
     def __call__(self) -> list[Any]:
         """The result of each call; a call that fails does not keep the others from theirs."""
-        from sklearn_lntune.fusion.context import fused_fits
-
-        with fused_fits(**self.options):
+        with self.inside():
             results: list[Any] = joblib.Parallel(n_jobs=-1)(
                 joblib.delayed(_kept)(call) for call in self.calls
             )
@@ -135,17 +134,17 @@ class FusedDaskBackend(ParallelBackendBase):
     Parameters
     ----------
     client : distributed.Client
-    options : dict
-        Arguments of `fused_fits` on the workers.
+    inside : callable
+        The `fused_fits` that each worker runs its calls in.
     """
 
     supports_retrieve_callback = True
     default_n_jobs = -1
 
-    def __init__(self, client: Any, options: dict[str, Any]) -> None:
+    def __init__(self, client: Any, inside: Callable[[], AbstractContextManager[None]]) -> None:
         super().__init__(nesting_level=0)
         self.client = client
-        self.options = options
+        self.inside = inside
         self._lock = threading.Lock()
         self._collected: list[_Waiting] = []
         self._sent: set[Any] = set()
@@ -195,7 +194,7 @@ class FusedDaskBackend(ParallelBackendBase):
         # Dask would advise to scatter, but scattered data goes with the worker that holds it.
         with config.set({"distributed.admin.large-graph-warning-threshold": "1TiB"}):
             answer = self.client.submit(
-                Group([waiting.call for waiting in group], self.options),
+                Group([waiting.call for waiting in group], self.inside),
                 key=f"fused-fits-{len(group)}-{uuid4().hex}",
             )
         self._sent.add(answer)

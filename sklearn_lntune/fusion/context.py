@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 from warnings import catch_warnings
 
@@ -81,8 +82,8 @@ def _backend(max_memory: Any, verbose: int, over: str | None) -> Any:
 
     cluster.check_not_nested(over)
     if over == "dask":
-        options = {"max_memory": max_memory, "verbose": verbose}
-        return cluster.FusedDaskBackend(cluster.current_client(), options)
+        inside = partial(fused_fits, max_memory=max_memory, verbose=verbose)
+        return cluster.FusedDaskBackend(cluster.current_client(), inside)
     from sklearn_lntune.fusion.backend import FusedBackend
     from sklearn_lntune.fusion.coordinator import Coordinator
     from sklearn_lntune.fusion.memory import half_of_free

@@ -10,20 +10,23 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+from contextlib import AbstractContextManager, contextmanager
+from typing import TYPE_CHECKING, Any
 
 import joblib
+import numpy as np
+
+from sklearn_lntune.prediction.asking import answered_by, answerer
+
+if TYPE_CHECKING:
+    from sklearn_lntune.prediction.together import PredictRequest
 
 #: Seconds without a new request after which those that wait are served in any case: a busy
 #: task may itself wait for one that waits here, for instance for a lock of the user's.
 PATIENCE = 30.0
 
-# The task that the running thread is.
-_current = threading.local()
 
-
-class Party:
+class Client:
     """Whoever may bring requests: a task, or a thread that sends out tasks.
 
     Parameters
@@ -59,7 +62,7 @@ class Party:
             self.coordinator.change(self, waits=-1)
 
 
-class Task(Party):
+class Task(Client):
     """One task of joblib's, run in a thread of its own.
 
     Parameters
@@ -87,28 +90,33 @@ class Task(Party):
     @contextmanager
     def running(self) -> Iterator[None]:
         """Inside, this thread is the task; it counts as busy since it was submitted."""
-        _current.task = self
         try:
-            yield
+            with answered_by(self):
+                yield
         finally:
-            _current.task = None
             self.end()
+
+    def answer(self, request: PredictRequest) -> np.ndarray:
+        """Wait until ``request`` is answered together with those of other tasks."""
+        found: np.ndarray = self.coordinator.wait_for(Request(self, request))
+        return found
+
+    def computing(self) -> AbstractContextManager[None]:
+        """Inside, this task computes, and no other does."""
+        return self.coordinator.computing()
 
 
 def current_task() -> Task | None:
     """The task that this thread is, if it is one."""
-    return getattr(_current, "task", None)
+    task: Task | None = answerer()
+    return task
 
 
 @contextmanager
 def _no_task() -> Iterator[None]:
     """Inside, what this thread calls (a scorer of the user's) computes by itself."""
-    before, _current.task = current_task(), None
-    try:
-        with joblib.parallel_config(backend="sequential"):
-            yield
-    finally:
-        _current.task = before
+    with answered_by(None), joblib.parallel_config(backend="sequential"):
+        yield
 
 
 class Request:
@@ -156,28 +164,28 @@ class Coordinator:
         self._senders = threading.local()
 
     @property
-    def sender(self) -> Party:
+    def sender(self) -> Client:
         """The running thread, as one that sends out tasks: the task that it is, or itself."""
         task = current_task()
         if task is not None:
             return task
-        if not hasattr(self._senders, "party"):
-            self._senders.party = Party(self)
-        party: Party = self._senders.party
-        return party
+        if not hasattr(self._senders, "client"):
+            self._senders.client = Client(self)
+        client: Client = self._senders.client
+        return client
 
-    def change(self, party: Party, calls: int = 0, waits: int = 0) -> None:
+    def change(self, client: Client, calls: int = 0, waits: int = 0) -> None:
         """Count how many are busy anew."""
         with self._changed:
-            self._count(party, calls, waits)
+            self._count(client, calls, waits)
             if self._due():
                 self._changed.notify_all()
 
-    def _count(self, party: Party, calls: int = 0, waits: int = 0) -> None:
-        before = party.busy
-        party.calls += calls
-        party.waits += waits
-        self._busy += party.busy - before
+    def _count(self, client: Client, calls: int = 0, waits: int = 0) -> None:
+        before = client.busy
+        client.calls += calls
+        client.waits += waits
+        self._busy += client.busy - before
 
     def wake(self) -> None:
         """Let waiting tasks see that they are cancelled."""

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from sklearn_lntune.text.batches import shuffled_batches
-from sklearn_lntune.training.fitting import Job, Outcome, network_of
+from sklearn_lntune.training.fitting import network_of
+from sklearn_lntune.training.job import Job, Outcome
 from sklearn_lntune.training.rows import Rows
 from sklearn_lntune.training.rules import lr_factor
 

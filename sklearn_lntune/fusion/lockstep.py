@@ -18,7 +18,8 @@ from sklearn_lntune.fusion.lane import Lane
 from sklearn_lntune.network import Network, compute
 from sklearn_lntune.text.batches import moved, ordered_batches
 from sklearn_lntune.text.table import joined
-from sklearn_lntune.training.fitting import Job, Outcome, network_of, trunk_of, with_states
+from sklearn_lntune.training.fitting import network_of, trunk_of, with_states
+from sklearn_lntune.training.job import Job, Outcome
 from sklearn_lntune.training.optimizer import build_stacked_optimizer
 from sklearn_lntune.training.rules import (
     Progress,

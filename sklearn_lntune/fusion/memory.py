@@ -13,7 +13,8 @@ import torch
 
 from sklearn_lntune.fusion.lockstep import STEP_TOKENS
 from sklearn_lntune.network import Network
-from sklearn_lntune.training.fitting import Job, network_of
+from sklearn_lntune.training.fitting import network_of
+from sklearn_lntune.training.job import Job
 
 #: Copies of what a fit learns: stacked and alone, gradient, two moments, last good and best.
 _COPIES = 7

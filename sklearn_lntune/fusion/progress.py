@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from tqdm.auto import tqdm
 
-from sklearn_lntune.training.fitting import Job
+from sklearn_lntune.training.job import Job
 
 
 class Bar:

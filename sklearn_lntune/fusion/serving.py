@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 
 from sklearn_lntune.exceptions import TrainingDivergedError
-from sklearn_lntune.fusion.alone import run_alone
-from sklearn_lntune.fusion.answering import Question, answer
 from sklearn_lntune.fusion.coordinator import Request
 from sklearn_lntune.fusion.lockstep import train
 from sklearn_lntune.fusion.memory import room_for
 from sklearn_lntune.fusion.progress import Bar
-from sklearn_lntune.training.fitting import Job, Outcome
+from sklearn_lntune.fusion.unfused import run_alone
+from sklearn_lntune.prediction.together import PredictRequest, answer
+from sklearn_lntune.training.job import Job, Outcome
 from sklearn_lntune.tuning.names import as_plain
 
 log = logging.getLogger("sklearn_lntune.fusion")
@@ -44,11 +44,11 @@ class Server:
     def __call__(self, requests: Sequence[Request]) -> None:
         """Set the result or the error of each request."""
         fits = [request for request in requests if isinstance(request.content, Job)]
-        questions = [request for request in requests if isinstance(request.content, Question)]
+        predictions = [each for each in requests if isinstance(each.content, PredictRequest)]
         with Bar([request.content for request in fits], self.verbose) as bar:
             for group in _grouped(fits, _kind):
                 self._fit(group, bar)
-        for group in _grouped(questions, lambda question: question.kind):
+        for group in _grouped(predictions, lambda request: request.kind):
             delta = sum(array.nbytes for array in group[0].content.state.delta.values())
             for bank in _pieces(group, self.max_memory // max(1, delta)):
                 self._answer(bank)

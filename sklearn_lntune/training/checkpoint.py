@@ -24,7 +24,6 @@ from sklearn_lntune.checks import check_number
 from sklearn_lntune.exceptions import DamagedFileError
 from sklearn_lntune.persistence.sealed import is_there, read_sealed, write_sealed
 from sklearn_lntune.persistence.values import decode, encode
-from sklearn_lntune.training.identity import differences
 from sklearn_lntune.training.optimizer import load_moments, moments_of
 from sklearn_lntune.training.rows import Begun
 
@@ -32,6 +31,8 @@ from sklearn_lntune.training.rows import Begun
 FORMAT_VERSION = 1
 STATE, LOCK = "state", "lock"
 FIT, ARRAYS = "fit.json", "arrays.safetensors"
+#: Begins a digest in the signature of a fit, which says nothing to a reader.
+DIGEST = "sha256:"
 
 
 @contextlib.contextmanager
@@ -135,20 +136,20 @@ class Checkpoint(Callback):
         """The seed of the fit that was found, else the one just ``drawn``."""
         return int(self._fit.get("seed", drawn))
 
-    def claim(self, identity: Mapping[str, Any], seed: int) -> None:
-        """Take the folder for the fit of this ``identity``.
+    def claim(self, signature: Mapping[str, Any], seed: int) -> None:
+        """Take the folder for the fit of this ``signature``.
 
         Raises
         ------
         ValueError
             If what was found there is of another fit.
         """
-        if self._fit and (told := differences(self._fit["identity"], identity)):
+        if self._fit and (told := differences(self._fit["identity"], signature)):
             raise ValueError(
                 f"checkpoint={str(self.folder)!r} is that of another fit: {'; '.join(told)}. "
                 "Choose another folder, or delete it to start anew."
             )
-        self._kept = {"format_version": FORMAT_VERSION, "seed": seed, "identity": dict(identity)}
+        self._kept = {"format_version": FORMAT_VERSION, "seed": seed, "identity": dict(signature)}
 
     def resume(self, net: Any) -> None:
         """Set ``net``, ready to train, to the state that was found, if any was."""
@@ -268,6 +269,24 @@ def _read(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
             "fit with that one, or delete it to start anew."
         )
     return fit, arrays
+
+
+def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
+    """What differs between two signatures, in words; small values are named.
+
+    Examples
+    --------
+    >>> differences({"lr": 0.1, "X": "sha256:a"}, {"lr": 0.2, "X": "sha256:b"})
+    ['lr is 0.1 there and 0.2 here', 'X differs']
+    """
+    told = []
+    for name in dict.fromkeys([*there, *here]):
+        old, new = there.get(name), here.get(name)
+        if old == new:
+            continue
+        short = all(DIGEST not in str(each) and len(str(each)) <= 40 for each in (old, new))
+        told.append(f"{name} is {old!r} there and {new!r} here" if short else f"{name} differs")
+    return told
 
 
 def _array(tensor: torch.Tensor) -> np.ndarray:

@@ -3,28 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
 
-from sklearn_lntune.backbone.placement import Placement
-from sklearn_lntune.backbone.pool import Backbone
 from sklearn_lntune.backbone.trunk import Trunk
 from sklearn_lntune.exceptions import TrainingDivergedError
 from sklearn_lntune.network import Network, build_network
-from sklearn_lntune.task import OneLabel
-from sklearn_lntune.training.checkpoint import Checkpoint
-from sklearn_lntune.training.identity import identity
+from sklearn_lntune.training.fit_signature import fit_signature
+from sklearn_lntune.training.job import Job, Outcome
 from sklearn_lntune.training.net import DeltaNet
 from sklearn_lntune.training.optimizer import load_moments, moments_of
-from sklearn_lntune.training.ranks import ALONE, Ranks
 from sklearn_lntune.training.report import reporters
 from sklearn_lntune.training.rows import Rows
-from sklearn_lntune.training.settings import Settings
-from sklearn_lntune.tuning.base import TuningMethod
 
 _RECORDED = (
     *("epoch", "n_steps", "lr", "train_loss", "valid_loss", "valid_score", "dur"),
@@ -32,73 +23,11 @@ _RECORDED = (
 )
 
 
-@dataclass(frozen=True)
-class Job:
-    """All that a fit needs to know."""
-
-    backbone: Backbone
-    methods: tuple[TuningMethod, ...]
-    pooling: str
-    max_length: int
-    placement: Placement
-    task: OneLabel
-    settings: Settings
-    train: Rows
-    valid: Rows | None
-    seed: int
-    callbacks: Any = None
-    verbose: int = 0
-    #: Where to go on from: learnt values, and the optimiser's moments by name of value.
-    start: Mapping[str, np.ndarray] | None = None
-    moments: Mapping[str, Mapping[str, np.ndarray]] | None = None
-    checkpoint: Checkpoint | None = None
-    #: The processes that fit together.
-    ranks: Ranks = ALONE
-
-    @property
-    def n_epochs(self) -> int:
-        """Passes over the training rows, as planned."""
-        return self.settings.n_epochs(len(self.train))
-
-    @property
-    def n_steps(self) -> int:
-        """Optimiser steps, as planned."""
-        return self.n_epochs * self.settings.steps_an_epoch(len(self.train))
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a fit leaves behind, all of it plain.
-
-    Attributes
-    ----------
-    delta : dict of str to ndarray
-    log : list of dict
-        A record an epoch.
-    n_steps, n_epochs : int
-        Steps taken; epochs begun and finished.
-    embedding_size : int
-        Length of the pooled vector.
-    moments : dict
-        The optimiser's state, for going on.
-    error : BaseException or None
-        What ended the fit early: an interrupt by the user, or divergence.
-    """
-
-    delta: dict[str, np.ndarray]
-    log: list[dict[str, Any]]
-    n_steps: int
-    n_epochs: int
-    embedding_size: int
-    moments: dict[str, dict[str, np.ndarray]] = field(repr=False)
-    error: BaseException | None = None
-
-
 def run(job: Job) -> Outcome:
     """Train ``job`` by itself."""
     checkpoint = job.checkpoint
     if checkpoint is not None:
-        checkpoint.claim(identity(job), job.seed)
+        checkpoint.claim(fit_signature(job), job.seed)
     network = network_of(job)
     train, valid = job.train, job.valid
     trunk = trunk_of(job, network)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -31,6 +31,10 @@ from sklearn_lntune.training.rules import (
 from sklearn_lntune.training.settings import Settings
 
 OWN_CALLBACKS = (EpochTimer, PassthroughScoring, ProgressBar, EpochLines, Checkpoint)
+
+
+#: What skorch and its callbacks call a batch: inputs and targets.
+Pair: TypeAlias = tuple[Batch, Any]
 
 
 class StopFitError(Exception):
@@ -175,12 +179,13 @@ class DeltaNet(NeuralNetClassifier):
         logits: torch.Tensor = self.module_(x)
         return logits
 
-    def train_step(self, batch: Batch, **fit_params: Any) -> dict[str, Any]:
+    def train_step(self, batch: Pair, **fit_params: Any) -> dict[str, Any]:
         """Add a batch's gradient; after ``accumulate`` batches, or the epoch's last, step."""
         result = self.train_step_single(batch, **fit_params)
+        n_rows = batch[0].n_rows
         self._batches_pending += 1
-        self._rows_pending += batch.n_rows
-        self._rows_seen += batch.n_rows
+        self._rows_pending += n_rows
+        self._rows_seen += n_rows
         last = self._rows_seen == self._rows_total
         due = last or self._batches_pending == self.settings.accumulate
         n_bytes = self.ranks.sum_([result["loss"], *(self._gradients() if due else ())])
@@ -197,21 +202,23 @@ class DeltaNet(NeuralNetClassifier):
             self._step()
         return result
 
-    def train_step_single(self, batch: Batch, **fit_params: Any) -> dict[str, Any]:
+    def train_step_single(self, batch: Pair, **fit_params: Any) -> dict[str, Any]:
         """Forward and backward; the gradient is that of the sum over rows."""
         self._set_training(True)
-        logits = self.infer(batch)
-        total = self._losses(logits, batch, self.settings.label_smoothing).sum()
+        rows, _ = batch
+        logits = self.infer(rows)
+        total = row_losses(self.task, logits, rows, self.settings.label_smoothing).sum()
         torch.autograd.backward(total)
-        return {"loss": total.detach() / batch.n_rows, "y_pred": logits.detach()}
+        return {"loss": total.detach() / rows.n_rows, "y_pred": logits.detach()}
 
-    def validation_step(self, batch: Batch, **fit_params: Any) -> dict[str, Any]:
+    def validation_step(self, batch: Pair, **fit_params: Any) -> dict[str, Any]:
         """The loss of a batch, weighted and without smoothing; the logits are kept for scoring."""
         self._set_training(False)
+        rows, _ = batch
         with torch.no_grad():
-            logits = self.infer(batch)
-            loss = self._losses(logits, batch, 0.0).sum() / batch.n_rows
-        logits = self.ranks.spread(logits, batch.n_rows)
+            logits = self.infer(rows)
+            loss = row_losses(self.task, logits, rows).sum() / rows.n_rows
+        logits = self.ranks.spread(logits, rows.n_rows)
         self.ranks.sum_([loss, logits])
         self._valid_logits.append(logits)
         return {"loss": loss, "y_pred": logits}
@@ -228,7 +235,8 @@ class DeltaNet(NeuralNetClassifier):
         self, net: Any, batch: Any = None, training: bool = False, **kwargs: Any
     ) -> None:
         """Count the rows of all processes, which skorch weighs the losses by."""
-        self.history.record_batch(f"{'train' if training else 'valid'}_batch_size", batch.n_rows)
+        part = "train" if training else "valid"
+        self.history.record_batch(f"{part}_batch_size", batch[0].n_rows)
 
     def on_epoch_end(self, net: Any, dataset_valid: Any = None, **kwargs: Any) -> None:
         """Score, keep the best delta, stop when patience is spent."""
@@ -258,7 +266,7 @@ class DeltaNet(NeuralNetClassifier):
 
     # -- parts of a step -----------------------------------------------------------
 
-    def _gradient_norms(self, batch: Batch) -> torch.Tensor:
+    def _gradient_norms(self, batch: Pair) -> torch.Tensor:
         """Of each fit, before the gradients are clipped."""
         divide_gradients(self._parameters, [self._rows_pending])
         self.notify(
@@ -286,9 +294,6 @@ class DeltaNet(NeuralNetClassifier):
     def _reset_step(self) -> None:
         self.optimizer_.zero_grad()
         self._batches_pending = self._rows_pending = 0
-
-    def _losses(self, logits: torch.Tensor, batch: Batch, label_smoothing: float) -> torch.Tensor:
-        return row_losses(self.task, logits, batch, label_smoothing)
 
     def _score(self, rows: Rows) -> float:
         found = [logits.cpu().numpy() for logits in self._valid_logits]

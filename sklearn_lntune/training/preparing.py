@@ -19,8 +19,8 @@ from sklearn_lntune.backbone.usage import resolve_max_length, resolve_pooling
 from sklearn_lntune.checks import check_number
 from sklearn_lntune.task import OneLabel
 from sklearn_lntune.training.checkpoint import Checkpoint
-from sklearn_lntune.training.fitting import Job
-from sklearn_lntune.training.identity import identity
+from sklearn_lntune.training.fit_signature import fit_signature
+from sklearn_lntune.training.job import Job
 from sklearn_lntune.training.labelled import Labelled
 from sklearn_lntune.training.ranks import ALONE, Ranks
 from sklearn_lntune.training.rows import weighted_rows
@@ -129,7 +129,7 @@ def prepare(
     if ranks.size > 1:
         # Only the main process scores for all; a callable's repr may be its address.
         found = checkpoint and (checkpoint.step, checkpoint.finished)
-        ranks.agree({**identity(job), "scoring": None, "the state in checkpoint": found})
+        ranks.agree({**fit_signature(job), "scoring": None, "the state in checkpoint": found})
     return job
 
 

@@ -107,17 +107,17 @@ class Batches:
     def __len__(self) -> int:
         return len(self._ordered) or -(-len(self.rows) // self.batch_size)
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[tuple[Batch, Any]]:
         network = self._network
         for rows in self._plan():
             weights = torch.from_numpy(self.rows.weights[rows]).to(network.delta_type)
-            yield self._ranks.part(
-                dataclasses.replace(
-                    network.batch(self.rows.table, rows, states=self.rows.states),
-                    targets=moved(torch.from_numpy(self.rows.codes[rows]), network.device),
-                    weights=moved(weights, network.device),
-                )
+            whole = dataclasses.replace(
+                network.batch(self.rows.table, rows, states=self.rows.states),
+                targets=moved(torch.from_numpy(self.rows.codes[rows]), network.device),
+                weights=moved(weights, network.device),
             )
+            batch = self._ranks.part(whole)
+            yield batch, batch.targets  # a pair, as skorch's callbacks know it
 
     def in_row_order(self, batches: list[np.ndarray]) -> np.ndarray:
         """Join what was computed a batch and undo the ordering by length."""

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from sklearn_lntune.fusion import entering, serving
-from sklearn_lntune.training.fitting import Job
+from sklearn_lntune.fusion import dispatch, serving
+from sklearn_lntune.training.job import Job
 
 SECONDS = 240.0
 
@@ -68,7 +68,7 @@ def job_of(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Job]:
             raise _CaughtError(job)
 
         with monkeypatch.context() as patch:
-            patch.setattr(entering, "run", stop)
+            patch.setattr(dispatch, "run", stop)
             with pytest.raises(_CaughtError) as found:
                 fit(*data, **more)
         return found.value.job

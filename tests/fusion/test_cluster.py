@@ -50,7 +50,7 @@ def client() -> LocalClient:
 
 
 def run(client: Any, numbers: Any, **options: Any) -> list[float]:
-    with joblib.parallel_config(backend=FusedDaskBackend(client, {})):
+    with joblib.parallel_config(backend=FusedDaskBackend(client, fused_fits)):
         return joblib.Parallel(**options)(joblib.delayed(half)(number) for number in numbers)
 
 
@@ -74,7 +74,7 @@ def test_one_job_runs_here(client: LocalClient) -> None:
 
 def test_an_error_is_that_of_its_task_with_what_the_worker_saw(client: LocalClient) -> None:
     calls = [[(half, (number,), {})] for number in (6, 7, 8)]
-    six, seven, eight = Group(calls, {})()
+    six, seven, eight = Group(calls, fused_fits)()
     assert (six, eight) == ([3.0], [4.0])
     assert isinstance(seven, Failed)
     with pytest.raises(ArithmeticError, match="seven") as caught:
@@ -108,7 +108,7 @@ def test_inside_a_backend_that_leaves_the_machine_is_an_error(outer: str, remedy
 
 
 def test_one_inside_another_is_an_error(client: LocalClient) -> None:
-    backend = FusedDaskBackend(client, {})
+    backend = FusedDaskBackend(client, fused_fits)
     with (
         joblib.parallel_config(backend=backend),
         pytest.raises(ValueError, match="already fuses"),

@@ -15,7 +15,7 @@ from families import known_families
 from sklearn_lntune import TrainingDivergedError
 from sklearn_lntune.fusion import lockstep
 from sklearn_lntune.training import fitting
-from sklearn_lntune.training.fitting import Job, Outcome
+from sklearn_lntune.training.job import Job, Outcome
 from sklearn_lntune.tuning import LayerNormTuning, LoraTuning, PrefixTuning
 from sklearn_lntune.tuning.grouped import NotStackableError
 

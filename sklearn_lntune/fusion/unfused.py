@@ -8,7 +8,8 @@ from typing import Any
 
 from skorch.callbacks import Callback
 
-from sklearn_lntune.training.fitting import Job, Outcome, run
+from sklearn_lntune.training.fitting import run
+from sklearn_lntune.training.job import Job, Outcome
 
 
 def why_alone(job: Job) -> str | None:

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from sklearn_lntune.persistence.values import encode, encode_array
+from sklearn_lntune.training.checkpoint import DIGEST
+from sklearn_lntune.training.job import Job
 from sklearn_lntune.tuning.names import as_plain
 
-if TYPE_CHECKING:
-    from sklearn_lntune.training.fitting import Job
 
-_DIGEST = "sha256:"
-
-
-def identity(job: Job) -> dict[str, Any]:
+def fit_signature(job: Job) -> dict[str, Any]:
     """All that the delta of ``job`` depends on, as JSON, by the name its user knows it by.
 
     Callbacks are left out: they have state of their own, which nobody else can tell.
@@ -26,13 +22,13 @@ def identity(job: Job) -> dict[str, Any]:
     settings = {**vars(job.settings), "scoring": _name(job.settings.scoring)}
     settings["lr"] = dict(settings.pop("rates"))
     return {
-        "X": _DIGEST + train.table.digest(),
+        "X": DIGEST + train.table.digest(),
         "y": [_digest(train.codes), encode_array(job.task.classes)],
         "sample_weight or class_weight": _digest(train.weights),
         "the validation rows": valid
         and [valid.table.digest(), _digest(valid.codes, valid.weights)],
-        "the backbone": _DIGEST + job.backbone.fingerprint,
-        "the tokenizer": _DIGEST + job.backbone.tokenizer_fingerprint,
+        "the backbone": DIGEST + job.backbone.fingerprint,
+        "the tokenizer": DIGEST + job.backbone.tokenizer_fingerprint,
         "tuning": encode(as_plain(job.methods)),
         "pooling": job.pooling,
         "max_length": job.max_length,
@@ -44,30 +40,12 @@ def identity(job: Job) -> dict[str, Any]:
     }
 
 
-def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
-    """What is another in two identities, in words; small values are told.
-
-    Examples
-    --------
-    >>> differences({"lr": 0.1, "X": "sha256:a"}, {"lr": 0.2, "X": "sha256:b"})
-    ['lr is 0.1 there and 0.2 here', 'X differs']
-    """
-    told = []
-    for name in dict.fromkeys([*there, *here]):
-        old, new = there.get(name), here.get(name)
-        if old == new:
-            continue
-        short = all(_DIGEST not in str(each) and len(str(each)) <= 40 for each in (old, new))
-        told.append(f"{name} is {old!r} there and {new!r} here" if short else f"{name} differs")
-    return told
-
-
 def _digest(*arrays: np.ndarray) -> str:
     digest = hashlib.sha256()
     for array in arrays:
         digest.update(f"{array.dtype}{array.shape}".encode())
         digest.update(np.ascontiguousarray(array).data)
-    return _DIGEST + digest.hexdigest()
+    return DIGEST + digest.hexdigest()
 
 
 def _name(scoring: Any) -> str:

@@ -1,4 +1,4 @@
-"""Answer questions to several fitted states over one backbone in one pass."""
+"""Predictions of several fitted states over one backbone, in one pass."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sklearn_lntune.backbone.placement import Placement
 from sklearn_lntune.backbone.pool import Backbone
 from sklearn_lntune.network import compute
 from sklearn_lntune.persistence.state import FittedState
-from sklearn_lntune.prediction import ready_network
+from sklearn_lntune.prediction.predictor import ready_network
 from sklearn_lntune.text.check import Text, distinct
 from sklearn_lntune.text.table import joined
 from sklearn_lntune.tuning.grouped import NotStackableError
@@ -19,7 +19,7 @@ from sklearn_lntune.tuning.names import from_plain
 
 
 @dataclass(frozen=True)
-class Question:
+class PredictRequest:
     """Texts for a fitted state, and what is wanted of them: logits or pooled vectors."""
 
     state: FittedState
@@ -30,7 +30,7 @@ class Question:
 
     @property
     def kind(self) -> Hashable:
-        """Equal for questions that one network can answer."""
+        """Equal for requests that one network can answer."""
         return (*kind_of(self.state), id(self.backbone), self.placement, self.output)
 
 
@@ -46,28 +46,28 @@ def may_stack(state: FittedState) -> bool:
     return not private and state.pooling != "native"
 
 
-def answer(questions: Sequence[Question]) -> list[np.ndarray]:
-    """What each of ``questions``, all of one kind, asks for; a row a text.
+def answer(requests: Sequence[PredictRequest]) -> list[np.ndarray]:
+    """What each of ``requests``, all of one kind, asks for.
 
-    Repeated texts of a question are computed once.
+    Texts that a request repeats are computed once.
     """
-    first = questions[0]
+    first = requests[0]
     backbone = first.backbone
     indexes, tables = [], []
-    for question in questions:
-        unique, numbers = distinct(question.texts)
+    for request in requests:
+        unique, numbers = distinct(request.texts)
         indexes.append(numbers)
-        tables.append(backbone.tokens.table(unique, question.state.max_length))
-    states = [question.state for question in questions]
+        tables.append(backbone.tokens.table(unique, request.state.max_length))
+    states = [request.state for request in requests]
     network = ready_network(states, backbone, first.placement)
     table = joined(tables)
     sizes = [len(each) for each in tables]
-    fits = np.repeat(np.arange(len(questions)), sizes)
+    fits = np.repeat(np.arange(len(requests)), sizes)
     try:
-        if len(questions) > 1:
+        if len(requests) > 1:
             network.try_stacked(table)
     except NotStackableError:
-        return [answer([question])[0] for question in questions]
+        return [answer([request])[0] for request in requests]
     found = np.split(compute(network, table, first.output, fits), np.cumsum(sizes)[:-1])
     answers = [rows[index] for rows, index in zip(found, indexes, strict=True)]
     if first.output == "pooled":

@@ -1,0 +1,1 @@
+"""From a fitted state and inputs to logits or pooled vectors."""

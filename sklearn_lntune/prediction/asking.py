@@ -1,0 +1,67 @@
+"""Where predictions enter: a thread answers them itself, unless somebody answers for it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from sklearn_lntune.persistence.state import FittedState
+from sklearn_lntune.text.stream import Texts, TextTable
+
+if TYPE_CHECKING:
+    from sklearn_lntune.prediction.together import PredictRequest
+
+
+class Answerer(Protocol):
+    """Whoever answers the predictions of a thread, together with those of others."""
+
+    def answer(self, request: PredictRequest) -> np.ndarray:
+        """What ``request`` asks for."""
+
+    def computing(self) -> AbstractContextManager[None]:
+        """Inside, the thread computes by itself, and no other does."""
+
+
+_thread = threading.local()
+
+
+def answerer() -> Any:
+    """Whoever answers for this thread, if anybody does."""
+    return getattr(_thread, "answerer", None)
+
+
+@contextmanager
+def answered_by(answerer: Answerer | None) -> Iterator[None]:
+    """Inside, ``answerer`` answers the predictions of this thread; None: the thread itself."""
+    before = getattr(_thread, "answerer", None)
+    _thread.answerer = answerer
+    try:
+        yield
+    finally:
+        _thread.answerer = before
+
+
+def ask(
+    owner: Any, state: FittedState, texts: Texts, output: str, verbose: int, **where: Any
+) -> np.ndarray:
+    """Logits or pooled vectors of ``texts`` from the fitted estimator ``owner``.
+
+    A table, which is never held whole, is always read and computed by this thread.
+    """
+    # torch and transformers are imported from here on only.
+    from sklearn_lntune.prediction.predictor import located, predictor_for
+    from sklearn_lntune.prediction.together import PredictRequest
+
+    backbone, placement = located(state, **where)
+    other: Answerer | None = answerer()
+    if other is not None and not isinstance(texts, TextTable):
+        return other.answer(PredictRequest(state, backbone, placement, texts, output))
+    predictor = predictor_for(owner, state, backbone, placement)
+    if other is None:
+        return predictor.run(texts, output, verbose)
+    with other.computing():
+        return predictor.run(texts, output, verbose)

@@ -1,0 +1,80 @@
+"""What a fit needs to know, and what it leaves behind."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from sklearn_lntune.backbone.placement import Placement
+from sklearn_lntune.backbone.pool import Backbone
+from sklearn_lntune.task import OneLabel
+from sklearn_lntune.training.checkpoint import Checkpoint
+from sklearn_lntune.training.ranks import ALONE, Ranks
+from sklearn_lntune.training.rows import Rows
+from sklearn_lntune.training.settings import Settings
+from sklearn_lntune.tuning.base import TuningMethod
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that a fit needs to know."""
+
+    backbone: Backbone
+    methods: tuple[TuningMethod, ...]
+    pooling: str
+    max_length: int
+    placement: Placement
+    task: OneLabel
+    settings: Settings
+    train: Rows
+    valid: Rows | None
+    seed: int
+    callbacks: Any = None
+    verbose: int = 0
+    #: Where to go on from: learnt values, and the optimiser's moments by name of value.
+    start: Mapping[str, np.ndarray] | None = None
+    moments: Mapping[str, Mapping[str, np.ndarray]] | None = None
+    checkpoint: Checkpoint | None = None
+    #: The processes that fit together.
+    ranks: Ranks = ALONE
+
+    @property
+    def n_epochs(self) -> int:
+        """Passes over the training rows, as planned."""
+        return self.settings.n_epochs(len(self.train))
+
+    @property
+    def n_steps(self) -> int:
+        """Optimiser steps, as planned."""
+        return self.n_epochs * self.settings.steps_an_epoch(len(self.train))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a fit leaves behind, all of it plain.
+
+    Attributes
+    ----------
+    delta : dict of str to ndarray
+    log : list of dict
+        A record an epoch.
+    n_steps, n_epochs : int
+        Steps taken; epochs begun and finished.
+    embedding_size : int
+        Length of the pooled vector.
+    moments : dict
+        The optimiser's state, for going on.
+    error : BaseException or None
+        What ended the fit early: an interrupt by the user, or divergence.
+    """
+
+    delta: dict[str, np.ndarray]
+    log: list[dict[str, Any]]
+    n_steps: int
+    n_epochs: int
+    embedding_size: int
+    moments: dict[str, dict[str, np.ndarray]] = field(repr=False)
+    error: BaseException | None = None
