@@ -20,7 +20,7 @@ from sklearn_lntune.backbone.trunk import Inlet, Trunk, padded
 from sklearn_lntune.text.batches import ordered_batches, tensors
 from sklearn_lntune.text.table import TokenTable
 from sklearn_lntune.tuning.base import Ground, TuningMethod
-from sklearn_lntune.tuning.grouped import assigned, per_row, product
+from sklearn_lntune.tuning.layers.grouped import assigned, per_row, product
 from sklearn_lntune.tuning.plan import plan
 
 #: Tokens, padding included, in one batch of a prediction. On a CPU more do not fit its caches.

@@ -17,7 +17,7 @@ from sklearn_lntune.fusion.lockstep import train
 from sklearn_lntune.fusion.memory import room_for
 from sklearn_lntune.fusion.progress import Bar
 from sklearn_lntune.training.fitting import Job, Outcome
-from sklearn_lntune.tuning.names import as_plain
+from sklearn_lntune.tuning.registry import as_plain
 
 log = logging.getLogger("sklearn_lntune.fusion")
 

@@ -6,8 +6,8 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from sklearn_lntune.tuning.base import Terms
-from sklearn_lntune.tuning.names import from_plain, methods_of
 from sklearn_lntune.tuning.plan import plan
+from sklearn_lntune.tuning.registry import from_plain, methods_of
 
 if TYPE_CHECKING:
     import pandas as pd

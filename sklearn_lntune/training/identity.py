@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sklearn_lntune.persistence.values import encode, encode_array
-from sklearn_lntune.tuning.names import as_plain
+from sklearn_lntune.tuning.registry import as_plain
 
 if TYPE_CHECKING:
     from sklearn_lntune.training.fitting import Job

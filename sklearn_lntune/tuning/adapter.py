@@ -77,7 +77,7 @@ class AdapterTuning(TuningMethod):
 
     def arrays(self, anatomy: Anatomy) -> tuple[Array, ...]:
         """The way down and the way up at each chosen projection."""
-        from sklearn_lntune.tuning.stacked_linear import ACTIVATIONS
+        from sklearn_lntune.tuning.layers.stacked_linear import ACTIVATIONS
 
         size = check_number("size", self.size, integer=True, low=1)
         check_choice("sites", self.sites, tuple(_SITES))
@@ -105,7 +105,7 @@ class AdapterTuning(TuningMethod):
 
     def attach(self, ground: Ground, arrays: tuple[Array, ...]) -> dict[str, nn.Parameter]:
         """Hang an adapter on each chosen projection."""
-        from sklearn_lntune.tuning.stacked_linear import Bottleneck, Tap, hang, learnt_type
+        from sklearn_lntune.tuning.layers.stacked_linear import Bottleneck, Tap, hang, learnt_type
 
         linears = {linear.path: linear for linear in ground.anatomy.linears}
         learnt: dict[str, nn.Parameter] = {}

@@ -80,8 +80,8 @@ default="all"
 
     def attach(self, ground: Ground, arrays: tuple[Array, ...]) -> dict[str, nn.Parameter]:
         """Let each chosen layer add what its learnt bias has more than the frozen one."""
-        from sklearn_lntune.tuning.stacked_linear import Shift, hang
-        from sklearn_lntune.tuning.stacked_norm import learn_term
+        from sklearn_lntune.tuning.layers.stacked_linear import Shift, hang
+        from sklearn_lntune.tuning.layers.stacked_norm import learn_term
 
         linears = {linear.path: linear for linear in ground.anatomy.linears}
         learnt: dict[str, nn.Parameter] = {}
@@ -102,7 +102,7 @@ default="all"
     def merge(self, model: nn.Module, values: Mapping[str, np.ndarray]) -> None:
         """Set the model's own biases."""
         from sklearn_lntune.backbone.dissect import anatomy_of
-        from sklearn_lntune.tuning.merging import set_weight
+        from sklearn_lntune.tuning.layers.merging import set_weight
 
         anatomy = anatomy_of(model)
         linears = {linear.path: linear for linear in anatomy.linears}

@@ -56,7 +56,7 @@ class FullTuning(TuningMethod):
 
     def merge(self, model: nn.Module, values: Mapping[str, np.ndarray]) -> None:
         """Set the model's own weights."""
-        from sklearn_lntune.tuning.merging import set_weight
+        from sklearn_lntune.tuning.layers.merging import set_weight
 
         for key, value in values.items():
             path, _, name = key.rpartition("/")

@@ -77,7 +77,7 @@ default="all"
 
     def attach(self, ground: Ground, arrays: tuple[Array, ...]) -> dict[str, nn.Parameter]:
         """Replace each chosen norm by one whose gain and bias are learnt."""
-        from sklearn_lntune.tuning.stacked_norm import learn_term
+        from sklearn_lntune.tuning.layers.stacked_norm import learn_term
 
         return {
             array.key: learn_term(ground.shell, array.path, array.name, ground.n_fits)
@@ -90,7 +90,7 @@ default="all"
 
     def merge(self, model: nn.Module, values: Mapping[str, np.ndarray]) -> None:
         """Set the model's own gains and biases."""
-        from sklearn_lntune.tuning.merging import set_weight
+        from sklearn_lntune.tuning.layers.merging import set_weight
 
         for key, value in values.items():
             path, _, term = key.rpartition("/")

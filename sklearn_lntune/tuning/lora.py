@@ -90,7 +90,7 @@ class LoraTuning(TuningMethod):
 
     def attach(self, ground: Ground, arrays: tuple[Array, ...]) -> dict[str, nn.Parameter]:
         """Hang the low-rank product on each chosen layer."""
-        from sklearn_lntune.tuning.stacked_linear import LowRank, hang, learnt_type
+        from sklearn_lntune.tuning.layers.stacked_linear import LowRank, hang, learnt_type
 
         learnt: dict[str, nn.Parameter] = {}
         for path, shapes in by_path(arrays).items():
@@ -106,7 +106,7 @@ class LoraTuning(TuningMethod):
 
     def merge(self, model: nn.Module, values: Mapping[str, np.ndarray]) -> None:
         """Add the products to the model's own matrices."""
-        from sklearn_lntune.tuning.merging import add_to_weight
+        from sklearn_lntune.tuning.layers.merging import add_to_weight
 
         for path in {key.rpartition("/")[0] for key in values}:
             change = self.alpha / self.rank * values[f"{path}/B"] @ values[f"{path}/A"]

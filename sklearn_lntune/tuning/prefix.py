@@ -70,7 +70,7 @@ class PrefixTuning(TuningMethod):
 
     def arrays(self, anatomy: Anatomy) -> tuple[Array, ...]:
         """Keys and values of each chosen attention."""
-        from sklearn_lntune.tuning.own_attention import OWN
+        from sklearn_lntune.tuning.layers.prefixed_attention import OWN
 
         length = check_number("length", self.length, integer=True, low=1)
         check_choice("init", self.init, ("vocabulary", "random"))
@@ -98,7 +98,7 @@ class PrefixTuning(TuningMethod):
 
     def attach(self, ground: Ground, arrays: tuple[Array, ...]) -> dict[str, nn.Parameter]:
         """Put a prefix before the keys and values of each chosen attention."""
-        from sklearn_lntune.tuning.stacked_prefix import attach_prefixes, attach_projected
+        from sklearn_lntune.tuning.layers.stacked_prefix import attach_prefixes, attach_projected
 
         shapes = {array.path: array.shape for array in arrays}
         if self.projection is not None:
@@ -119,6 +119,6 @@ class PrefixTuning(TuningMethod):
         """Keys and values, made from the projection where there is one."""
         if self.projection is None:
             return dict(values)
-        from sklearn_lntune.tuning.stacked_prefix import fold
+        from sklearn_lntune.tuning.layers.stacked_prefix import fold
 
         return fold(values, {array.path: array.shape for array in arrays})

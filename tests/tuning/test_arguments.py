@@ -22,7 +22,7 @@ from sklearn_lntune.tuning import (
     PrefixTuning,
     TuningMethod,
 )
-from sklearn_lntune.tuning.names import METHODS
+from sklearn_lntune.tuning.registry import METHODS
 
 Clf = Callable[..., Any]
 Make = Callable[..., Path]

@@ -31,9 +31,9 @@ from sklearn_lntune.tuning import (
     methods_of,
 )
 from sklearn_lntune.tuning.bias import felt
+from sklearn_lntune.tuning.layers.stacked_linear import Tap
 from sklearn_lntune.tuning.lora import TARGETS
 from sklearn_lntune.tuning.plan import plan
-from sklearn_lntune.tuning.stacked_linear import Tap
 
 Make = Callable[..., Path]
 Arrays = Mapping[str, np.ndarray]

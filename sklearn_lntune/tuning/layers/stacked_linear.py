@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from sklearn_lntune.backbone.placement import delta_type
-from sklearn_lntune.tuning.grouped import per_row, product
+from sklearn_lntune.tuning.layers.grouped import per_row, product
 
 #: The activation functions of adapters.
 ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional
 
 from sklearn_lntune.backbone.placement import delta_type
-from sklearn_lntune.tuning.grouped import per_row
+from sklearn_lntune.tuning.layers.grouped import per_row
 
 
 def learn_term(shell: nn.Module, path: str, term: str, n_fits: int) -> nn.Parameter:

@@ -3,7 +3,7 @@
 Most architectures look their attention up in transformers' attention interface by name.
 Names of our own stand for the known implementations with a prefix: ours puts the prefix
 before keys and values, lets the mask and the position bias know, and hands on. The few
-architectures that have attention of their own get it anew in `own_attention`.
+architectures that have attention of their own get it anew in `prefixed_attention`.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from transformers import AttentionInterface, AttentionMaskInterface
 
 from sklearn_lntune.backbone.placement import delta_type
 from sklearn_lntune.tuning.base import Ground
-from sklearn_lntune.tuning.grouped import rows_of
-from sklearn_lntune.tuning.own_attention import OWN
+from sklearn_lntune.tuning.layers.grouped import rows_of
+from sklearn_lntune.tuning.layers.prefixed_attention import OWN
 
 #: Name of the submodule of an attention that holds its prefix.
 _PLACE = "learnt_prefix"
