@@ -19,8 +19,8 @@ from sklearn_lntune.backbone.pool import Backbone
 from sklearn_lntune.backbone.trunk import Inlet, Trunk, padded
 from sklearn_lntune.text.batches import ordered_batches, tensors
 from sklearn_lntune.text.table import TokenTable
-from sklearn_lntune.tuning.base import Ground, TuningMethod
-from sklearn_lntune.tuning.layers.grouped import assigned, per_row, product
+from sklearn_lntune.tuning.base import AttachContext, TuningMethod
+from sklearn_lntune.tuning.layers.grouped import batched_linear, expand_vector, fit_assignment
 from sklearn_lntune.tuning.plan import plan
 
 #: Tokens, padding included, in one batch of a prediction. On a CPU more do not fit its caches.
@@ -92,9 +92,9 @@ class Network(nn.Module):
         self.unstacked: set[str] = set()
         #: What each method learns.
         self.planned = plan(methods, backbone.anatomy, with_pooler=self.reads_pooler)
-        ground = Ground(body, backbone.anatomy, n_fits, generator)
+        context = AttachContext(body, backbone.anatomy, n_fits, generator)
         for method, arrays in self.planned.items():
-            attached = method.attach(ground, arrays)
+            attached = method.attach(context, arrays)
             self._learn(method.name, attached, stacked=not method.private)
         # Hidden from the module tree, where it stands as `body` or inside it.
         self._shell = (body, backbone.anatomy)
@@ -213,7 +213,7 @@ class Network(nn.Module):
         pooled = self.pool(trunk, fits, **inputs)
         if kept is None and self.training and self.dropout:
             kept = self.dropout_factors(pooled.shape, own)
-        with assigned(fits):
+        with fit_assignment(fits):
             return self.head(pooled if kept is None else pooled * kept)
 
     def pool(
@@ -224,7 +224,7 @@ class Network(nn.Module):
     ) -> torch.Tensor:
         """What the head reads: one vector a row; ``trunk`` and ``fits`` as for `forward`."""
         mask = inputs["attention_mask"]
-        with assigned(fits):
+        with fit_assignment(fits):
             states = self._run(trunk, inputs).last_hidden_state[:, : mask.shape[1]]
         return _pool(states.to(self.delta_type), mask, self.pooling)
 
@@ -236,7 +236,7 @@ class Network(nn.Module):
             own = (weight if name in self.unstacked else weight[0]).detach().cpu().numpy().copy()
             values.setdefault(method, {})[key] = own
         for method, arrays in self.planned.items():
-            values[method.name] = method.folded(arrays, values[method.name])
+            values[method.name] = method.export_values(arrays, values[method.name])
         return {f"{name}/{key}": own for name in values for key, own in values[name].items()}
 
     def load_delta(self, delta: Mapping[str, np.ndarray], fit: int = 0) -> None:
@@ -369,13 +369,13 @@ def build_network(
 ) -> Network:
     """The network for ``pooling``; ``options`` are those of `Network`.
 
-    With ``deltas`` it holds their values side by side, and methods are settled.
+    With ``deltas`` it holds their values side by side, and methods are as for inference.
     """
     kind = NativeNetwork if pooling == "native" else Network
     if not deltas:
         return kind(backbone, methods, pooling, n_outputs, **options)
-    settled = tuple(method.settled() for method in methods)
-    network = kind(backbone, settled, pooling, n_outputs, n_fits=len(deltas), **options)
+    methods = tuple(method.for_inference() for method in methods)
+    network = kind(backbone, methods, pooling, n_outputs, n_fits=len(deltas), **options)
     for fit, delta in enumerate(deltas):
         network.load_delta(delta, fit)
     return network
@@ -399,7 +399,7 @@ class StackedHead(nn.Module):
 
     def forward(self, pooled: torch.Tensor) -> torch.Tensor:
         """Logits of shape (n_rows, n_outputs)."""
-        return product(pooled, self.weight) + per_row(self.bias, pooled)
+        return batched_linear(pooled, self.weight) + expand_vector(self.bias, pooled)
 
 
 def compute(

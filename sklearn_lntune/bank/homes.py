@@ -162,7 +162,7 @@ class Stack:
         # No outputs: heads stay with the members.
         return Network(
             self._backbone,
-            tuple(method.settled() for method in from_plain(self._state.tuning)),
+            tuple(method.for_inference() for method in from_plain(self._state.tuning)),
             self._state.pooling,
             0,
             dtype=self._placement.predict_type,
