@@ -28,7 +28,7 @@ from sklearn_lntune.saving import SavingMixin
 from sklearn_lntune.task import OneLabel
 from sklearn_lntune.text.stream import Texts, TextTable, open_texts, with_labels
 from sklearn_lntune.tuning.base import TuningMethod, TuningSum
-from sklearn_lntune.tuning.names import as_plain, methods_of, nested_params, with_params
+from sklearn_lntune.tuning.registry import as_plain, methods_of, nested_params, with_params
 
 if TYPE_CHECKING:
     import pandas as pd

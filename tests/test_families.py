@@ -26,7 +26,7 @@ from sklearn_lntune.tuning import (
     PrefixTuning,
     methods_of,
 )
-from sklearn_lntune.tuning.base import Ground
+from sklearn_lntune.tuning.base import AttachContext
 
 # family -> site -> norms; biases, and the learnt values of both terms
 POST_NORM = {"embedding": 1, "attention": LAYERS, "ffn": LAYERS}
@@ -313,7 +313,7 @@ def test_the_no_norm_of_mobilebert_is_a_norm() -> None:
 
     shell = shell_of(network)
     arrays = LayerNormTuning().arrays(anatomy)
-    LayerNormTuning().attach(Ground(shell, anatomy, 1, torch.Generator()), arrays)
+    LayerNormTuning().attach(AttachContext(shell, anatomy, 1, torch.Generator()), arrays)
     inputs = batch()
     torch.testing.assert_close(
         shell(**inputs).last_hidden_state, network(**inputs).last_hidden_state, rtol=0, atol=1e-9

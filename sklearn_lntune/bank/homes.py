@@ -23,8 +23,8 @@ from sklearn_lntune.prediction.predictor import ready_network
 from sklearn_lntune.prediction.together import kind_of, may_stack
 from sklearn_lntune.text.check import Text
 from sklearn_lntune.text.table import joined
-from sklearn_lntune.tuning.grouped import NotStackableError
-from sklearn_lntune.tuning.names import from_plain
+from sklearn_lntune.tuning.layers.grouped import NotStackableError
+from sklearn_lntune.tuning.registry import from_plain
 
 _HEAD = ("head/weight", "head/bias")
 #: Rows whose pooled vectors are held at a time.
@@ -161,7 +161,7 @@ class Stack:
         # No outputs: heads stay with the members.
         return Network(
             self._backbone,
-            tuple(method.settled() for method in from_plain(self._state.tuning)),
+            tuple(method.for_inference() for method in from_plain(self._state.tuning)),
             self._state.pooling,
             0,
             dtype=self._placement.predict_type,

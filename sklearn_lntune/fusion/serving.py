@@ -17,7 +17,7 @@ from sklearn_lntune.fusion.progress import Bar
 from sklearn_lntune.fusion.unfused import run_alone
 from sklearn_lntune.prediction.together import PredictRequest, answer
 from sklearn_lntune.training.job import Job, Outcome
-from sklearn_lntune.tuning.names import as_plain
+from sklearn_lntune.tuning.registry import as_plain
 
 log = logging.getLogger("sklearn_lntune.fusion")
 

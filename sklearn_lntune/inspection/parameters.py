@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from sklearn_lntune.tuning.base import Terms
-from sklearn_lntune.tuning.names import from_plain, methods_of
+from sklearn_lntune.tuning.base import PeftRef
 from sklearn_lntune.tuning.plan import plan
+from sklearn_lntune.tuning.registry import from_plain, methods_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,7 +22,7 @@ _COLUMNS = [
     "parameters",
     "share",
     "bytes",
-    *Terms._fields,
+    *PeftRef._fields,
     "left_to",
 ]
 _BYTES = 4  # a delta is kept in float32
@@ -98,7 +98,7 @@ def parameter_report(clf: LNTunedTransformerClassifier, *, config: Any = None) -
                     "method": method.name,
                     "site": site,
                     "parameters": sum(array.size for array in arrays if array.site == site),
-                    **method.reference()._asdict(),
+                    **method.taxonomy()._asdict(),
                     "left_to": _left_to(method, site, planned, anatomy),
                 }
             )

@@ -23,13 +23,13 @@ def build_network(
 ) -> Network:
     """The network for ``pooling``; ``options`` are those of `Network`.
 
-    With ``deltas`` it holds their values side by side, and methods are settled.
+    With ``deltas`` it holds their values side by side, and methods are as for inference.
     """
     kind = NativeNetwork if pooling == "native" else Network
     if not deltas:
         return kind(backbone, methods, pooling, n_outputs, **options)
-    settled = tuple(method.settled() for method in methods)
-    network = kind(backbone, settled, pooling, n_outputs, n_fits=len(deltas), **options)
+    methods = tuple(method.for_inference() for method in methods)
+    network = kind(backbone, methods, pooling, n_outputs, n_fits=len(deltas), **options)
     for fit, delta in enumerate(deltas):
         network.load_delta(delta, fit)
     return network

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from sklearn_lntune.tuning.grouped import per_row, product
+from sklearn_lntune.tuning.layers.grouped import batched_linear, expand_vector
 
 _SPREAD = 0.02
 
@@ -28,4 +28,4 @@ class RowHead(nn.Module):
 
     def forward(self, pooled: torch.Tensor) -> torch.Tensor:
         """Logits of shape (n_rows, n_outputs)."""
-        return product(pooled, self.weight) + per_row(self.bias, pooled)
+        return batched_linear(pooled, self.weight) + expand_vector(self.bias, pooled)

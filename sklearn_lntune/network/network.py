@@ -20,8 +20,8 @@ from sklearn_lntune.network.heads import RowHead
 from sklearn_lntune.network.pooling import pool
 from sklearn_lntune.text.batches import moved, placed, to_device
 from sklearn_lntune.text.table import TokenTable
-from sklearn_lntune.tuning.base import Ground, TuningMethod
-from sklearn_lntune.tuning.grouped import assigned
+from sklearn_lntune.tuning.base import AttachContext, TuningMethod
+from sklearn_lntune.tuning.layers.grouped import fit_assignment
 from sklearn_lntune.tuning.plan import plan
 
 
@@ -86,9 +86,9 @@ class Network(nn.Module):
         self.unstacked: set[str] = set()
         #: What each method learns.
         self.planned = plan(methods, backbone.anatomy, with_pooler=self.reads_pooler)
-        ground = Ground(body, backbone.anatomy, n_fits, generator)
+        context = AttachContext(body, backbone.anatomy, n_fits, generator)
         for method, arrays in self.planned.items():
-            attached = method.attach(ground, arrays)
+            attached = method.attach(context, arrays)
             self._learn(method.name, attached, stacked=not method.private)
         # Hidden from the module tree, where it stands as `body` or inside it.
         self._shell = (body, backbone.anatomy)
@@ -213,12 +213,12 @@ class Network(nn.Module):
         factors = batch.dropout
         if factors is None and self.training and self.dropout:
             factors = self.dropout_factors(pooled.shape, batch.share)
-        with assigned(batch.fits):
+        with fit_assignment(batch.fits):
             return self.head(pooled if factors is None else pooled * factors)
 
     def pool(self, batch: Batch) -> torch.Tensor:
         """What the head reads: one vector per row."""
-        with assigned(batch.fits):
+        with fit_assignment(batch.fits):
             states = self._run(batch).last_hidden_state
         return pool(states.to(self.delta_type), batch.inputs["attention_mask"], self.pooling)
 
@@ -230,7 +230,7 @@ class Network(nn.Module):
             own = (weight if name in self.unstacked else weight[0]).detach().cpu().numpy().copy()
             values.setdefault(method, {})[key] = own
         for method, arrays in self.planned.items():
-            values[method.name] = method.folded(arrays, values[method.name])
+            values[method.name] = method.export_values(arrays, values[method.name])
         return {f"{name}/{key}": own for name in values for key, own in values[name].items()}
 
     def load_delta(self, delta: Mapping[str, np.ndarray], fit: int = 0) -> None:

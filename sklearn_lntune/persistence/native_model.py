@@ -11,7 +11,7 @@ from torch import nn
 from sklearn_lntune.backbone.native import with_native_head
 from sklearn_lntune.backbone.pool import Backbone
 from sklearn_lntune.persistence.state import FittedState
-from sklearn_lntune.tuning.names import from_plain
+from sklearn_lntune.tuning.registry import from_plain
 
 
 def check_native(state: FittedState, what: str) -> None:

@@ -19,7 +19,7 @@ from sklearn_lntune.backbone.pool import Backbone
 from sklearn_lntune.network import Batch, build_network
 from sklearn_lntune.persistence.native_model import learnt_by, model_with_head
 from sklearn_lntune.persistence.state import FittedState
-from sklearn_lntune.tuning.names import from_plain
+from sklearn_lntune.tuning.registry import from_plain
 
 _CPU = torch.device("cpu")
 

@@ -22,7 +22,7 @@ from sklearn_lntune.task.one_label import check_labels
 from sklearn_lntune.tuning.base import TuningMethod
 from sklearn_lntune.tuning.layernorm import LayerNormTuning
 from sklearn_lntune.tuning.lora import TARGETS, LoraTuning
-from sklearn_lntune.tuning.names import as_plain
+from sklearn_lntune.tuning.registry import as_plain
 
 #: Settings of peft's that change the arithmetic in ways our methods do not know.
 _UNREADABLE = (

@@ -16,7 +16,7 @@ from sklearn_lntune.persistence.peft_form import CONFIG, ROOT, WEIGHTS, base_pre
 from sklearn_lntune.persistence.peft_prefix import peft_prefix
 from sklearn_lntune.persistence.state import FittedState
 from sklearn_lntune.tuning.lora import LoraTuning
-from sklearn_lntune.tuning.names import from_plain
+from sklearn_lntune.tuning.registry import from_plain
 
 _TERMS = {"gain": "weight", "bias": "bias"}
 

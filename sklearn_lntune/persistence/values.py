@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from sklearn_lntune.tuning.base import TuningMethod, TuningSum
-from sklearn_lntune.tuning.names import from_plain
+from sklearn_lntune.tuning.registry import from_plain
 
 
 def encode(value: Any) -> Any:

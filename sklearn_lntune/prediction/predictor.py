@@ -20,7 +20,7 @@ from sklearn_lntune.text.check import Text, distinct
 from sklearn_lntune.text.growing import Growing
 from sklearn_lntune.text.stream import Texts, TextTable
 from sklearn_lntune.text.tokens import Tokens
-from sklearn_lntune.tuning.names import from_plain
+from sklearn_lntune.tuning.registry import from_plain
 
 #: Texts of a table that are predicted at a time.
 CHUNK_ROWS = 8192

@@ -14,8 +14,8 @@ from sklearn_lntune.persistence.state import FittedState
 from sklearn_lntune.prediction.predictor import ready_network
 from sklearn_lntune.text.check import Text, distinct
 from sklearn_lntune.text.table import joined
-from sklearn_lntune.tuning.grouped import NotStackableError
-from sklearn_lntune.tuning.names import from_plain
+from sklearn_lntune.tuning.layers.grouped import NotStackableError
+from sklearn_lntune.tuning.registry import from_plain
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import numpy as np
 from sklearn_lntune.persistence.values import encode, encode_array
 from sklearn_lntune.training.checkpoint import DIGEST
 from sklearn_lntune.training.job import Job
-from sklearn_lntune.tuning.names import as_plain
+from sklearn_lntune.tuning.registry import as_plain
 
 
 def fit_signature(job: Job) -> dict[str, Any]:

@@ -25,8 +25,8 @@ from sklearn_lntune.training.labelled import Labelled
 from sklearn_lntune.training.ranks import ALONE, Ranks
 from sklearn_lntune.training.rows import weighted_rows
 from sklearn_lntune.training.settings import Settings
-from sklearn_lntune.tuning.names import methods_of
 from sklearn_lntune.tuning.plan import plan, warn_of_bad_sums
+from sklearn_lntune.tuning.registry import methods_of
 
 
 def prepare(

@@ -6,8 +6,8 @@ from sklearn_lntune.tuning.bias import BiasTuning
 from sklearn_lntune.tuning.full import FullTuning
 from sklearn_lntune.tuning.layernorm import LayerNormTuning
 from sklearn_lntune.tuning.lora import LoraTuning
-from sklearn_lntune.tuning.names import PRESETS, methods_of
 from sklearn_lntune.tuning.prefix import PrefixTuning
+from sklearn_lntune.tuning.registry import PRESETS, methods_of
 
 __all__ = [
     "PRESETS",

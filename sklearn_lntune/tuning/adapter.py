@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from sklearn_lntune.checks import check_choice, check_number
-from sklearn_lntune.tuning.base import Array, Ground, Terms, TuningMethod, by_path
+from sklearn_lntune.tuning.base import Array, AttachContext, PeftRef, TuningMethod, by_path
 
 if TYPE_CHECKING:
     from torch import nn
@@ -77,7 +77,7 @@ class AdapterTuning(TuningMethod):
 
     def arrays(self, anatomy: Anatomy) -> tuple[Array, ...]:
         """The way down and the way up at each chosen projection."""
-        from sklearn_lntune.tuning.stacked_linear import ACTIVATIONS
+        from sklearn_lntune.tuning.layers.stacked_linear import ACTIVATIONS
 
         size = check_number("size", self.size, integer=True, low=1)
         check_choice("sites", self.sites, tuple(_SITES))
@@ -103,34 +103,40 @@ class AdapterTuning(TuningMethod):
             )
         )
 
-    def attach(self, ground: Ground, arrays: tuple[Array, ...]) -> dict[str, nn.Parameter]:
-        """Hang an adapter on each chosen projection."""
-        from sklearn_lntune.tuning.stacked_linear import Bottleneck, Tap, hang, learnt_type
+    def attach(self, context: AttachContext, arrays: tuple[Array, ...]) -> dict[str, nn.Parameter]:
+        """Put an adapter at each chosen projection."""
+        from sklearn_lntune.tuning.layers.stacked_linear import (
+            AdapterLayer,
+            InputRecorder,
+            add_residual_hook,
+            learnt_type,
+        )
 
-        linears = {linear.path: linear for linear in ground.anatomy.linears}
+        linears = {linear.path: linear for linear in context.anatomy.linears}
         learnt: dict[str, nn.Parameter] = {}
         for path, shapes in by_path(arrays).items():
-            tap = None
+            recorder = None
             if self.insertion == "parallel":
-                tap = Tap(ground.shell, self._source(ground.anatomy, linears[path])[0])
-            adapter = Bottleneck(
+                source, _ = self._source(context.anatomy, linears[path])
+                recorder = InputRecorder(context.shell, source)
+            adapter = AdapterLayer(
                 shapes,
                 self.activation,
                 self.scale,
-                ground.n_fits,
-                learnt_type(ground.shell, path),
-                ground.generator,
-                tap,
+                context.n_fits,
+                learnt_type(context.shell, path),
+                context.generator,
+                recorder,
             )
-            hang(ground.shell, path, adapter)
+            add_residual_hook(context.shell, path, adapter)
             learnt |= {f"{path}/{name}": adapter.get_parameter(name) for name in shapes}
         return learnt
 
-    def reference(self) -> Terms:
+    def taxonomy(self) -> PeftRef:
         """Stands behind a sub-layer, or beside it."""
         where = {"attention": "attention", "ffn": "feed-forward", "both": "attention, feed-forward"}
         scaled = "scaled addition" if self.scale != 1 else "direct addition"
-        return Terms(f"{where[self.sites]} output", self.insertion, scaled)
+        return PeftRef(f"{where[self.sites]} output", self.insertion, scaled)
 
     @staticmethod
     def _source(anatomy: Anatomy, output: Linear) -> tuple[str, int]:

@@ -52,7 +52,7 @@ class Array:
 
 
 @dataclass(frozen=True)
-class Ground:
+class AttachContext:
     """What methods are attached to.
 
     Attributes
@@ -72,7 +72,7 @@ class Ground:
     generator: torch.Generator
 
 
-class Terms(NamedTuple):
+class PeftRef(NamedTuple):
     """A method in the terms of PEFT-Ref.
 
     Sabry and Belz (2023), "PEFT-Ref: A Modular Reference Architecture and Typology for
@@ -91,7 +91,7 @@ class TuningMethod(BaseEstimator):
     """Something that is trained on a frozen backbone.
 
     A subclass stores its arguments untouched, sets `name` and `default_lr`, and
-    implements `arrays`, `attach` and `reference`. Add methods with ``+``.
+    implements `arrays`, `attach` and `taxonomy`. Add methods with ``+``.
 
     Attributes
     ----------
@@ -117,12 +117,12 @@ class TuningMethod(BaseEstimator):
         """
         raise NotImplementedError
 
-    def attach(self, ground: Ground, arrays: tuple[Array, ...]) -> dict[str, nn.Parameter]:
+    def attach(self, context: AttachContext, arrays: tuple[Array, ...]) -> dict[str, nn.Parameter]:
         """Put trainable parameters into the shell.
 
         Parameters
         ----------
-        ground : Ground
+        context : AttachContext
         arrays : tuple of Array
             Those of `arrays` that no other method of the sum claims.
 
@@ -134,15 +134,15 @@ class TuningMethod(BaseEstimator):
         """
         raise NotImplementedError
 
-    def reference(self) -> Terms:
+    def taxonomy(self) -> PeftRef:
         """The method in the terms of PEFT-Ref."""
         raise NotImplementedError
 
-    def settled(self) -> TuningMethod:
+    def for_inference(self) -> TuningMethod:
         """The method as it is once trained, without what only helps training."""
         return self
 
-    def folded(
+    def export_values(
         self, arrays: tuple[Array, ...], values: Mapping[str, np.ndarray]
     ) -> dict[str, np.ndarray]:
         """Values of ``arrays`` from those of the trained parameters."""

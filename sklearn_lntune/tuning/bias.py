@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sklearn_lntune.tuning.base import Array, Ground, Terms, TuningMethod
+from sklearn_lntune.tuning.base import Array, AttachContext, PeftRef, TuningMethod
 
 if TYPE_CHECKING:
     from torch import nn
@@ -66,8 +66,8 @@ default="all"
             norm: norm.size for norm in anatomy.norms if self.norms and norm.has_bias
         }
         for linear in anatomy.linears:
-            if linear.has_bias and (n_felt := int(felt(linear, anatomy).sum())):
-                sizes[linear] = n_felt
+            if linear.has_bias and (n_active := int(active_bias_mask(linear, anatomy).sum())):
+                sizes[linear] = n_active
         if not sizes:
             which = "" if self.norms else " outside its norms (norms=False)"
             raise ValueError(
@@ -78,50 +78,51 @@ default="all"
             Array(place.path, "bias", place.site, place.block, (sizes[place],)) for place in chosen
         )
 
-    def attach(self, ground: Ground, arrays: tuple[Array, ...]) -> dict[str, nn.Parameter]:
-        """Let each chosen layer add what its learnt bias has more than the frozen one."""
-        from sklearn_lntune.tuning.stacked_linear import Shift, hang
-        from sklearn_lntune.tuning.stacked_norm import learn_term
+    def attach(self, context: AttachContext, arrays: tuple[Array, ...]) -> dict[str, nn.Parameter]:
+        """Let each chosen layer add the difference of its learnt bias from the frozen one."""
+        from sklearn_lntune.tuning.layers.stacked_linear import LearnedBias, add_residual_hook
+        from sklearn_lntune.tuning.layers.stacked_norm import learn_term
 
-        linears = {linear.path: linear for linear in ground.anatomy.linears}
+        linears = {linear.path: linear for linear in context.anatomy.linears}
         learnt: dict[str, nn.Parameter] = {}
         for array in arrays:
             if array.path in linears:
-                layer = ground.shell.get_submodule(array.path)
-                shift = Shift(layer, felt(linears[array.path], ground.anatomy), ground.n_fits)
-                hang(ground.shell, array.path, shift)
+                layer = context.shell.get_submodule(array.path)
+                active = active_bias_mask(linears[array.path], context.anatomy)
+                shift = LearnedBias(layer, active, context.n_fits)
+                add_residual_hook(context.shell, array.path, shift)
                 learnt[array.key] = shift.bias
             else:
-                learnt[array.key] = learn_term(ground.shell, array.path, "bias", ground.n_fits)
+                learnt[array.key] = learn_term(context.shell, array.path, "bias", context.n_fits)
         return learnt
 
-    def reference(self) -> Terms:
-        """Shifts what the layers give."""
-        return Terms("linear layers and norms", "parallel", "direct addition")
+    def taxonomy(self) -> PeftRef:
+        """Shifts the outputs of the layers."""
+        return PeftRef("linear layers and norms", "parallel", "direct addition")
 
     def merge(self, model: nn.Module, values: Mapping[str, np.ndarray]) -> None:
         """Set the model's own biases."""
         from sklearn_lntune.backbone.dissect import anatomy_of
-        from sklearn_lntune.tuning.merging import set_weight
+        from sklearn_lntune.tuning.layers.merging import set_weight
 
         anatomy = anatomy_of(model)
         linears = {linear.path: linear for linear in anatomy.linears}
         for key, value in values.items():
             path = key.rpartition("/")[0]
             if path in linears:
-                set_weight(model, path, "bias", value, felt(linears[path], anatomy))
+                set_weight(model, path, "bias", value, active_bias_mask(linears[path], anatomy))
             else:
                 set_weight(model, path, "bias", value)
 
 
-def felt(linear: Linear, anatomy: Anatomy) -> np.ndarray:
-    """Which elements of the layer's bias change anything, as booleans.
+def active_bias_mask(linear: Linear, anatomy: Anatomy) -> np.ndarray:
+    """Which elements of the layer's bias have an effect, as booleans.
 
     The bias of a key adds ``q @ b`` to all scores of a query alike, unless positions
     turn the key first.
     """
     everything = np.ones(linear.n_out, dtype=bool)
-    if linear.role == "position key":  # what a position adds to its score is for all keys alike
+    if linear.role == "position key":  # it adds the same number to the score of every key
         return ~everything
     owner = linear.path.rpartition(".")[0]
     attention = next((each for each in anatomy.attentions if each.path == owner), None)
@@ -134,7 +135,7 @@ def felt(linear: Linear, anatomy: Anatomy) -> np.ndarray:
 
 
 def _in_fused(key: np.ndarray, attention: Attention) -> np.ndarray:
-    """``key`` at its place in the fused projection of query, key and value."""
+    """``key`` at its position in the fused projection of query, key and value."""
     size, n_keys = attention.head_size, attention.n_key_heads * attention.head_size
     if attention.by_head:
         by_head = np.ones((attention.n_heads, 3, size), dtype=bool)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from sklearn_lntune.tuning.base import Array, Ground, Terms, TuningMethod
+from sklearn_lntune.tuning.base import Array, AttachContext, PeftRef, TuningMethod
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,23 +40,23 @@ class FullTuning(TuningMethod):
             if not weight.path.startswith("contact_head")  # ESM's, for another purpose
         )
 
-    def attach(self, ground: Ground, arrays: tuple[Array, ...]) -> dict[str, nn.Parameter]:
+    def attach(self, context: AttachContext, arrays: tuple[Array, ...]) -> dict[str, nn.Parameter]:
         """Make every parameter of the private copy trainable."""
-        if ground.n_fits != 1:
+        if context.n_fits != 1:
             raise ValueError("full tuning shares no weights, so its fits do not stack.")
         learnt = {}
         for array in arrays:
-            learnt[array.key] = ground.shell.get_submodule(array.path).get_parameter(array.name)
+            learnt[array.key] = context.shell.get_submodule(array.path).get_parameter(array.name)
             learnt[array.key].requires_grad_(True)
         return learnt
 
-    def reference(self) -> Terms:
+    def taxonomy(self) -> PeftRef:
         """Changes the weights themselves."""
-        return Terms("all weights", "none", "direct addition")
+        return PeftRef("all weights", "none", "direct addition")
 
     def merge(self, model: nn.Module, values: Mapping[str, np.ndarray]) -> None:
         """Set the model's own weights."""
-        from sklearn_lntune.tuning.merging import set_weight
+        from sklearn_lntune.tuning.layers.merging import set_weight
 
         for key, value in values.items():
             path, _, name = key.rpartition("/")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from sklearn_lntune.tuning.base import Array, Ground, Terms, TuningMethod
+from sklearn_lntune.tuning.base import Array, AttachContext, PeftRef, TuningMethod
 
 if TYPE_CHECKING:
     import numpy as np
@@ -75,22 +75,22 @@ default="all"
             )
         return arrays
 
-    def attach(self, ground: Ground, arrays: tuple[Array, ...]) -> dict[str, nn.Parameter]:
+    def attach(self, context: AttachContext, arrays: tuple[Array, ...]) -> dict[str, nn.Parameter]:
         """Replace each chosen norm by one whose gain and bias are learnt."""
-        from sklearn_lntune.tuning.stacked_norm import learn_term
+        from sklearn_lntune.tuning.layers.stacked_norm import learn_term
 
         return {
-            array.key: learn_term(ground.shell, array.path, array.name, ground.n_fits)
+            array.key: learn_term(context.shell, array.path, array.name, context.n_fits)
             for array in arrays
         }
 
-    def reference(self) -> Terms:
+    def taxonomy(self) -> PeftRef:
         """Rescales and shifts what the norm gives."""
-        return Terms("normalisation layers", "sequential", "rescaling")
+        return PeftRef("normalisation layers", "sequential", "rescaling")
 
     def merge(self, model: nn.Module, values: Mapping[str, np.ndarray]) -> None:
         """Set the model's own gains and biases."""
-        from sklearn_lntune.tuning.merging import set_weight
+        from sklearn_lntune.tuning.layers.merging import set_weight
 
         for key, value in values.items():
             path, _, term = key.rpartition("/")

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from sklearn_lntune.checks import check_choice, check_number
-from sklearn_lntune.tuning.base import Array, Ground, Terms, TuningMethod, by_path
+from sklearn_lntune.tuning.base import Array, AttachContext, PeftRef, TuningMethod, by_path
 
 if TYPE_CHECKING:
     import numpy as np
@@ -88,25 +88,29 @@ class LoraTuning(TuningMethod):
             for name, shape in (("A", (rank, linear.n_in)), ("B", (linear.n_out, rank)))
         )
 
-    def attach(self, ground: Ground, arrays: tuple[Array, ...]) -> dict[str, nn.Parameter]:
-        """Hang the low-rank product on each chosen layer."""
-        from sklearn_lntune.tuning.stacked_linear import LowRank, hang, learnt_type
+    def attach(self, context: AttachContext, arrays: tuple[Array, ...]) -> dict[str, nn.Parameter]:
+        """Put the low-rank product beside each chosen layer."""
+        from sklearn_lntune.tuning.layers.stacked_linear import (
+            LoraLayer,
+            add_residual_hook,
+            learnt_type,
+        )
 
         learnt: dict[str, nn.Parameter] = {}
         for path, shapes in by_path(arrays).items():
-            scale, dtype = self.alpha / self.rank, learnt_type(ground.shell, path)
-            low_rank = LowRank(shapes, scale, ground.n_fits, dtype, ground.generator)
-            hang(ground.shell, path, low_rank)
+            scale, dtype = self.alpha / self.rank, learnt_type(context.shell, path)
+            low_rank = LoraLayer(shapes, scale, context.n_fits, dtype, context.generator)
+            add_residual_hook(context.shell, path, low_rank)
             learnt |= {f"{path}/{name}": low_rank.get_parameter(name) for name in shapes}
         return learnt
 
-    def reference(self) -> Terms:
+    def taxonomy(self) -> PeftRef:
         """Adds to what a matrix gives."""
-        return Terms("linear layers", "parallel", "scaled addition")
+        return PeftRef("linear layers", "parallel", "scaled addition")
 
     def merge(self, model: nn.Module, values: Mapping[str, np.ndarray]) -> None:
         """Add the products to the model's own matrices."""
-        from sklearn_lntune.tuning.merging import add_to_weight
+        from sklearn_lntune.tuning.layers.merging import add_to_weight
 
         for path in {key.rpartition("/")[0] for key in values}:
             change = self.alpha / self.rank * values[f"{path}/B"] @ values[f"{path}/A"]

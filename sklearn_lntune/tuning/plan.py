@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from sklearn_lntune.tuning.adapter import AdapterTuning
 from sklearn_lntune.tuning.base import Array, TuningMethod
-from sklearn_lntune.tuning.names import METHODS
+from sklearn_lntune.tuning.registry import METHODS
 
 if TYPE_CHECKING:
     from sklearn_lntune.backbone.anatomy import Anatomy

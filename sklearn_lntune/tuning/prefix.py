@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from sklearn_lntune.checks import check_choice, check_number
-from sklearn_lntune.tuning.base import Array, Ground, Terms, TuningMethod
+from sklearn_lntune.tuning.base import Array, AttachContext, PeftRef, TuningMethod
 
 if TYPE_CHECKING:
     import numpy as np
@@ -70,14 +70,14 @@ class PrefixTuning(TuningMethod):
 
     def arrays(self, anatomy: Anatomy) -> tuple[Array, ...]:
         """Keys and values of each chosen attention."""
-        from sklearn_lntune.tuning.own_attention import OWN
+        from sklearn_lntune.tuning.layers.prefixed_attention import PREFIXED_FORWARDS
 
         length = check_number("length", self.length, integer=True, low=1)
         check_choice("init", self.init, ("vocabulary", "random"))
         if self.projection is not None:
             check_number("projection", self.projection, integer=True, low=1)
         if not anatomy.attentions or not all(
-            each.reads_interface or each.kind in OWN for each in anatomy.attentions
+            each.reads_interface or each.kind in PREFIXED_FORWARDS for each in anatomy.attentions
         ):
             raise ValueError(
                 f"'prefix' is not possible for {anatomy.model}: its attention does not go through "
@@ -96,29 +96,29 @@ class PrefixTuning(TuningMethod):
             for name in ("keys", "values")
         )
 
-    def attach(self, ground: Ground, arrays: tuple[Array, ...]) -> dict[str, nn.Parameter]:
+    def attach(self, context: AttachContext, arrays: tuple[Array, ...]) -> dict[str, nn.Parameter]:
         """Put a prefix before the keys and values of each chosen attention."""
-        from sklearn_lntune.tuning.stacked_prefix import attach_prefixes, attach_projected
+        from sklearn_lntune.tuning.layers.stacked_prefix import attach_prefixes, attach_projected
 
         shapes = {array.path: array.shape for array in arrays}
         if self.projection is not None:
-            return attach_projected(ground, shapes, self.projection)
-        return attach_prefixes(ground, shapes, from_vocabulary=self.init == "vocabulary")
+            return attach_projected(context, shapes, self.projection)
+        return attach_prefixes(context, shapes, from_vocabulary=self.init == "vocabulary")
 
-    def reference(self) -> Terms:
+    def taxonomy(self) -> PeftRef:
         """Stands beside the tokens' keys and values."""
-        return Terms("attention keys and values", "parallel", "concatenation")
+        return PeftRef("attention keys and values", "parallel", "concatenation")
 
-    def settled(self) -> PrefixTuning:
+    def for_inference(self) -> PrefixTuning:
         """Without the projection, which is folded away, and without a search for a start."""
         return PrefixTuning(self.length, layers=self.layers, init="random")
 
-    def folded(
+    def export_values(
         self, arrays: tuple[Array, ...], values: Mapping[str, np.ndarray]
     ) -> dict[str, np.ndarray]:
         """Keys and values, made from the projection where there is one."""
         if self.projection is None:
             return dict(values)
-        from sklearn_lntune.tuning.stacked_prefix import fold
+        from sklearn_lntune.tuning.layers.stacked_prefix import fold
 
         return fold(values, {array.path: array.shape for array in arrays})

@@ -17,7 +17,7 @@ from sklearn_lntune.fusion import lockstep
 from sklearn_lntune.training import fitting
 from sklearn_lntune.training.job import Job, Outcome
 from sklearn_lntune.tuning import LayerNormTuning, LoraTuning, PrefixTuning
-from sklearn_lntune.tuning.grouped import NotStackableError
+from sklearn_lntune.tuning.layers.grouped import NotStackableError
 
 #: Families whose layers compute something in float32 whatever the type.
 ROUGH = {"gemma2": 1e-6}

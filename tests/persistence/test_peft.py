@@ -27,7 +27,7 @@ from transformers import (
 from sklearn_lntune import LNTunedTransformerClassifier
 from sklearn_lntune.tuning import AdapterTuning, LayerNormTuning, LoraTuning, PrefixTuning
 from sklearn_lntune.tuning.lora import TARGETS
-from sklearn_lntune.tuning.names import methods_of
+from sklearn_lntune.tuning.registry import methods_of
 
 Fitted = Callable[..., LNTunedTransformerClassifier]
 Export = Callable[[str, str], tuple[LNTunedTransformerClassifier, Path]]

@@ -22,7 +22,7 @@ from sklearn_lntune.tuning import (
     PrefixTuning,
     TuningMethod,
 )
-from sklearn_lntune.tuning.names import METHODS
+from sklearn_lntune.tuning.registry import METHODS
 
 Clf = Callable[..., Any]
 Make = Callable[..., Path]
@@ -138,14 +138,14 @@ def test_parallel_adapters_need_a_known_layout(site: str, tiny_backbone: Make) -
 
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_has_terms_of_reference(name: str) -> None:
-    terms = METHODS[name]().reference()
+    terms = METHODS[name]().taxonomy()
     assert all(isinstance(term, str) and term for term in terms)
     assert set(terms._fields) == {"workspace", "insertion", "integration"}
 
 
 def test_terms_of_adapters_tell_where_and_how() -> None:
     plain, parallel = AdapterTuning(), AdapterTuning(sites="ffn", insertion="parallel", scale=4.0)
-    assert plain.reference() == ("attention output", "sequential", "direct addition")
-    assert parallel.reference() == ("feed-forward output", "parallel", "scaled addition")
-    both = AdapterTuning(sites="both").reference()
+    assert plain.taxonomy() == ("attention output", "sequential", "direct addition")
+    assert parallel.taxonomy() == ("feed-forward output", "parallel", "scaled addition")
+    both = AdapterTuning(sites="both").taxonomy()
     assert both.workspace == "attention, feed-forward output"

@@ -30,10 +30,10 @@ from sklearn_lntune.tuning import (
     TuningSum,
     methods_of,
 )
-from sklearn_lntune.tuning.bias import felt
+from sklearn_lntune.tuning.bias import active_bias_mask
+from sklearn_lntune.tuning.layers.stacked_linear import InputRecorder
 from sklearn_lntune.tuning.lora import TARGETS
 from sklearn_lntune.tuning.plan import plan
-from sklearn_lntune.tuning.stacked_linear import Tap
 
 Make = Callable[..., Path]
 Arrays = Mapping[str, np.ndarray]
@@ -199,7 +199,7 @@ def test_it_starts_as_the_frozen_model(family: str, name: str, lively: Make) -> 
 
 @pytest.mark.parametrize("family", ["bert", "gpt2"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
-def test_what_is_hung_on_linear_layers_starts_without_changing_a_bit(
+def test_what_is_added_to_linear_layers_starts_without_changing_a_bit(
     family: str, dtype: torch.dtype, lively: Make
 ) -> None:
     frozen = states(build(lively(family), "head", dtype=dtype).body)
@@ -222,7 +222,9 @@ def test_gradients_reach_what_is_declared_and_nothing_else(
     anatomy = get_backbone(lively(family)).anatomy
     # Full tuning takes all weights, and so the key biases that the softmax cancels.
     cancelled = {
-        f"full/{linear.path}/bias" for linear in anatomy.linears if not felt(linear, anatomy).any()
+        f"full/{linear.path}/bias"
+        for linear in anatomy.linears
+        if not active_bias_mask(linear, anatomy).any()
     }
     for key in network.learnt.keys() - cancelled:
         gradient = network.learnt[key].grad
@@ -393,7 +395,7 @@ def test_the_biases_left_out_are_those_without_a_gradient(name: str, lively: Mak
         assert weight is not None
         assert bias is not None
         share = (bias.abs() / weight.abs().max()).numpy()
-        chosen = felt(linear, anatomy)
+        chosen = active_bias_mask(linear, anatomy)
         assert (share[~chosen] < 1e-12).all()
         assert (share[chosen] > 1e-8).all()
     assert {attention.n_turned for attention in anatomy.attentions} == {n_turned}
@@ -708,12 +710,12 @@ def test_adapters_read_what_the_half_of_the_block_reads(
     torch.testing.assert_close(states(network.body), states(model), **EXACT)
 
 
-def test_a_tap_remembers_for_each_thread_by_itself() -> None:
+def test_inputs_are_recorded_for_each_thread_by_itself() -> None:
     layer = nn.Sequential(nn.Linear(2, 2))
-    tap = Tap(layer, "0")
+    recorder = InputRecorder(layer, "0")
     here, there = torch.zeros(1, 2), torch.ones(1, 2)
     layer(here)
     with ThreadPoolExecutor(1) as other:
         other.submit(layer, there).result()
-        assert other.submit(tap.last).result() is there
-    assert tap.last() is here
+        assert other.submit(recorder.last).result() is there
+    assert recorder.last() is here

@@ -28,9 +28,9 @@ from sklearn_lntune.tuning import (
     TuningSum,
     methods_of,
 )
-from sklearn_lntune.tuning.names import METHODS, as_plain, nested_params
+from sklearn_lntune.tuning.layers.stacked_norm import StackedNorm
 from sklearn_lntune.tuning.plan import plan
-from sklearn_lntune.tuning.stacked_norm import StackedNorm
+from sklearn_lntune.tuning.registry import METHODS, as_plain, nested_params
 
 Clf = Callable[..., Any]
 Make = Callable[..., Path]

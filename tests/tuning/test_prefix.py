@@ -25,7 +25,7 @@ from sklearn_lntune.backbone.loading import skeleton
 from sklearn_lntune.backbone.pool import get_backbone
 from sklearn_lntune.network import Batch, Network
 from sklearn_lntune.tuning import PrefixTuning, methods_of
-from sklearn_lntune.tuning.stacked_prefix import Prefix
+from sklearn_lntune.tuning.layers.stacked_prefix import Prefix
 
 EACH = pytest.mark.parametrize("family", known_families())
 LENGTH = 5

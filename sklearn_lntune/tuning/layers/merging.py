@@ -1,4 +1,4 @@
-"""Write learnt values into the weights of a model of one's own."""
+"""Write learnt values into the weights of a private model."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def set_weight(
 ) -> None:
     """Give the parameter ``name`` of the module at ``path`` the values of ``value``.
 
-    With ``where``, a mask, they are those of its elements only.
+    With ``where``, a boolean mask, only the elements that it selects are set.
     """
     weight = model.get_submodule(path).get_parameter(name)
     new = torch.from_numpy(value).to(weight)
@@ -27,7 +27,7 @@ def add_to_weight(model: nn.Module, path: str, change: np.ndarray) -> None:
     """Add ``change`` of shape (n_out, n_in) to the matrix of the linear layer at ``path``."""
     layer = model.get_submodule(path)
     weight = layer.get_parameter("weight")
-    turned = not isinstance(layer, nn.Linear)  # GPT-2's Conv1D holds its matrix turned over
+    transposed = not isinstance(layer, nn.Linear)  # GPT-2's Conv1D holds its matrix transposed
     with torch.no_grad():
-        added = torch.from_numpy(change.T if turned else change)
+        added = torch.from_numpy(change.T if transposed else change)
         weight.copy_(weight.to(added.dtype) + added)

@@ -1,9 +1,10 @@
-"""Learnt keys and values in front of an attention layer's own.
+"""Learnt keys and values in front of those of an attention layer.
 
-Most architectures look their attention up in transformers' attention interface by name.
-Names of our own stand for the known implementations with a prefix: ours puts the prefix
-before keys and values, lets the mask and the position bias know, and hands on. The few
-architectures that have attention of their own get it anew in `own_attention`.
+Most architectures look up their attention by name in transformers' attention interface.
+This module registers a name there for each known implementation with a prefix: it puts
+the prefix before keys and values, extends the mask and the position bias, and calls the
+implementation. The few architectures that do not use the interface have their attention
+rewritten in `prefixed_attention`.
 """
 
 from __future__ import annotations
@@ -20,12 +21,12 @@ from torch.nn import functional
 from transformers import AttentionInterface, AttentionMaskInterface
 
 from sklearn_lntune.backbone.placement import delta_type
-from sklearn_lntune.tuning.base import Ground
-from sklearn_lntune.tuning.grouped import rows_of
-from sklearn_lntune.tuning.own_attention import OWN
+from sklearn_lntune.tuning.base import AttachContext
+from sklearn_lntune.tuning.layers.grouped import expand_rows
+from sklearn_lntune.tuning.layers.prefixed_attention import PREFIXED_FORWARDS
 
 #: Name of the submodule of an attention that holds its prefix.
-_PLACE = "learnt_prefix"
+_SUBMODULE = "learnt_prefix"
 _SPREAD = 0.02
 #: Tokens recorded at a time: a prefix may be longer than the model's positions.
 _PIECE = 32
@@ -53,19 +54,19 @@ class Prefix(nn.Module):
     ) -> tuple[torch.Tensor, torch.Tensor] | None:
         """The prefix for each row of ``key`` and ``value`` (n_rows, n_heads, length, size).
 
-        While recording, it notes them as the prefix from position ``recording`` on, and
-        stays away.
+        While recording, it stores them as its values from position ``recording`` on,
+        and returns None: the attention then runs without a prefix.
         """
         keys, values = self.both()
         if self.recording is not None:
-            place = slice(self.recording, self.recording + key.shape[-2])
-            keys[..., place, :], values[..., place, :] = key, value
+            positions = slice(self.recording, self.recording + key.shape[-2])
+            keys[..., positions, :], values[..., positions, :] = key, value
             return None
-        return rows_of(keys, key).to(key.dtype), rows_of(values, value).to(value.dtype)
+        return expand_rows(keys, key).to(key.dtype), expand_rows(values, value).to(value.dtype)
 
 
 class ProjectedPrefix(Prefix):
-    """A prefix that a small network makes, most of it shared between the layers."""
+    """A prefix computed by a small network, most of which is shared between the layers."""
 
     def __init__(
         self,
@@ -83,7 +84,7 @@ class ProjectedPrefix(Prefix):
         self.weight = nn.Parameter(weight.normal_(0.0, width**-0.5, generator=generator))
         self.bias = nn.Parameter(bias)
         self.recording: int | None = None
-        self._shared = (shared,)  # hidden from the module tree: it stands there once
+        self._shared = (shared,)  # a tuple hides it from the module tree, where it is once
         self._n_heads = n_heads
 
     def both(self) -> tuple[torch.Tensor, torch.Tensor]:
@@ -111,29 +112,29 @@ def project(
 
 
 def attach_prefixes(
-    ground: Ground, shapes: Mapping[str, tuple[int, ...]], *, from_vocabulary: bool
+    context: AttachContext, shapes: Mapping[str, tuple[int, ...]], *, from_vocabulary: bool
 ) -> dict[str, nn.Parameter]:
     """Put a `Prefix` on each attention; parameters by path and name."""
-    shell = ground.shell
+    shell = context.shell
     learnt: dict[str, nn.Parameter] = {}
     prefixes = []
     for path, shape in shapes.items():
         dtype, device = _learnt_at(shell, path)
-        prefix = Prefix(shape, ground.n_fits, dtype, ground.generator).to(device)
+        prefix = Prefix(shape, context.n_fits, dtype, context.generator).to(device)
         _put(shell, path, prefix)
         prefixes.append(prefix)
         learnt |= {f"{path}/{name}": prefix.get_parameter(name) for name in ("keys", "values")}
     _name_attention(shell)
     if from_vocabulary:
-        _record(ground, prefixes)
+        _record(context, prefixes)
     return learnt
 
 
 def attach_projected(
-    ground: Ground, shapes: Mapping[str, tuple[int, ...]], width: int
+    context: AttachContext, shapes: Mapping[str, tuple[int, ...]], width: int
 ) -> dict[str, nn.Parameter]:
     """Put a `ProjectedPrefix` on each attention; parameters by path and name."""
-    shell, n_fits, generator = ground.shell, ground.n_fits, ground.generator
+    shell, n_fits, generator = context.shell, context.n_fits, context.generator
     first, shape = next(iter(shapes.items()))
     dtype, device = _learnt_at(shell, first)
     shared = nn.Module()
@@ -161,8 +162,8 @@ def fold(
     shared = {name: tensors[f"projection/{name}"] for name in ("embedding", "weight", "bias")}
     folded = {}
     for path, (n_heads, _, _) in shapes.items():
-        own = {f"layer_{name}": tensors[f"{path}/{name}"] for name in ("weight", "bias")}
-        made = project(**shared, **own, n_heads=n_heads)
+        layer = {f"layer_{name}": tensors[f"{path}/{name}"] for name in ("weight", "bias")}
+        made = project(**shared, **layer, n_heads=n_heads)
         for name, tensor in zip(("keys", "values"), made, strict=True):
             folded[f"{path}/{name}"] = tensor[0].numpy().copy()
     return folded
@@ -171,37 +172,37 @@ def fold(
 def _put(shell: nn.Module, path: str, prefix: nn.Module) -> None:
     """Give the attention at ``path`` its prefix."""
     attention: Any = shell.get_submodule(path)
-    attention.add_module(_PLACE, prefix)
-    own = OWN.get(type(attention).__name__)
-    if own is not None:
-        attention.forward = partial(own, attention, prefix)
+    attention.add_module(_SUBMODULE, prefix)
+    forward = PREFIXED_FORWARDS.get(type(attention).__name__)
+    if forward is not None:
+        attention.forward = partial(forward, attention, prefix)
 
 
 def _learnt_at(shell: nn.Module, path: str) -> tuple[torch.dtype, torch.device]:
-    """Type and device of what is learnt at the attention at ``path``."""
+    """Type and device of the parameters learnt at the attention at ``path``."""
     weight = next(shell.get_submodule(path).parameters())
     return delta_type(weight.dtype), weight.device
 
 
-def _record(ground: Ground, prefixes: list[Prefix]) -> None:
+def _record(context: AttachContext, prefixes: list[Prefix]) -> None:
     """Set each prefix to the keys and values of random tokens of the vocabulary."""
-    config: Any = ground.shell.config
+    config: Any = context.shell.config
     keys = prefixes[0].get_parameter("keys")
-    n_tokens, size = config.get_text_config().vocab_size, (ground.n_fits, keys.shape[-2])
-    ids = torch.randint(n_tokens, size, generator=ground.generator)
+    n_tokens, size = config.get_text_config().vocab_size, (context.n_fits, keys.shape[-2])
+    ids = torch.randint(n_tokens, size, generator=context.generator)
     start = 0
     for piece in torch.split(ids.to(keys.device), _PIECE, dim=1):
         for prefix in prefixes:
             prefix.recording = start
         with torch.no_grad():
-            ground.shell(input_ids=piece, attention_mask=torch.ones_like(piece))
+            context.shell(input_ids=piece, attention_mask=torch.ones_like(piece))
         start += _PIECE
     for prefix in prefixes:
         prefix.recording = None
 
 
 def _name_attention(shell: nn.Module) -> None:
-    """Let the shell look up the attention that knows prefixes, in place of the one it has."""
+    """Make the shell look up the attention with a prefix in place of its current one."""
     for module in shell.modules():
         config: Any = getattr(module, "config", None)
         chosen = getattr(config, "_attn_implementation", None)
@@ -219,12 +220,13 @@ def _attend(
     **kwargs: Any,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Attention over prefix and sequence, by ``implementation``."""
-    prefix: Prefix | None = getattr(module, _PLACE, None)
+    prefix: Prefix | None = getattr(module, _SUBMODULE, None)
     before = None if prefix is None else prefix(key, value)
     if before is not None:
         length = before[0].shape[-2]
         if attention_mask is None and implementation == "sdpa" and _is_causal(module, kwargs):
-            # The fused kernel's own causal mask would hide the end of what is longer now.
+            # The fused kernel's built-in causal mask assumes as many keys as queries; with the
+            # prefix in front there are more, and it would hide the last ones.
             n_tokens = query.shape[-2]
             attention_mask = query.new_ones(1, 1, n_tokens, n_tokens, dtype=torch.bool).tril()
         key, value = torch.cat([before[0], key], dim=-2), torch.cat([before[1], value], dim=-2)
@@ -237,18 +239,18 @@ def _attend(
             kwargs["position_bias"] = functional.pad(kwargs["position_bias"], (length, 0))
     if implementation == "sdpa":
         attend = AttentionInterface()["sdpa"]
-    else:  # each architecture has its own plain attention beside it
+    else:  # each architecture defines its plain attention in its own module
         attend = inspect.unwrap(type(module).forward).__globals__["eager_attention_forward"]
     return attend(module, query, key, value, attention_mask, **kwargs)
 
 
 def _is_causal(module: nn.Module, kwargs: Mapping[str, Any]) -> bool:
-    """As transformers' fused attention decides it, where there is no mask."""
+    """As transformers' fused attention decides it when there is no mask."""
     said = kwargs.get("is_causal")
     return bool(getattr(module, "is_causal", True) if said is None else said)
 
 
 _KNOWN = {name: f"lntune_prefix_{name}" for name in ("eager", "sdpa")}
-for _name, _own_name in _KNOWN.items():
-    AttentionInterface.register(_own_name, partial(_attend, _name))
-    AttentionMaskInterface.register(_own_name, AttentionMaskInterface()[_name])
+for _name, _prefixed in _KNOWN.items():
+    AttentionInterface.register(_prefixed, partial(_attend, _name))
+    AttentionMaskInterface.register(_prefixed, AttentionMaskInterface()[_name])

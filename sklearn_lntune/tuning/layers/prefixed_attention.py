@@ -1,7 +1,7 @@
 """Attention with a prefix, for architectures outside transformers' attention interface.
 
-Each function stands for the `forward` of one class of attention module: the same
-products, with the prefix's scores before those of the tokens.
+Each function replaces the `forward` of one class of attention module: the same products,
+with the prefix's scores before those of the tokens.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def deberta(
 
 
 #: Class name of an attention module -> its `forward` with a prefix.
-OWN: dict[str, Callable[..., Any]] = {
+PREFIXED_FORWARDS: dict[str, Callable[..., Any]] = {
     "MPNetSelfAttention": mpnet,
     "DisentangledSelfAttention": deberta,
 }

@@ -15,7 +15,7 @@ from sklearn_lntune.tuning import (
     TuningMethod,
     TuningSum,
 )
-from sklearn_lntune.tuning.names import (
+from sklearn_lntune.tuning.registry import (
     HEAD,
     METHODS,
     PRESETS,

@@ -1,8 +1,8 @@
 """What is learnt beside a frozen linear layer: a bias, a low-rank product, an adapter.
 
-Each is a small module that is given the layer's input and output and returns what is
-added to the output. It hangs on the layer by a hook, so paths in the shell stay those of
-the backbone, and several add up in the order of hanging.
+Each is a small module that takes the layer's input and output and returns what is added
+to the output. A forward hook calls it, so that paths in the shell stay those of the
+backbone; several hooks on one layer run in the order in which they were added.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from sklearn_lntune.backbone.placement import delta_type
-from sklearn_lntune.tuning.grouped import per_row, product
+from sklearn_lntune.tuning.layers.grouped import batched_linear, expand_vector
 
 #: The activation functions of adapters.
 ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
@@ -27,7 +27,7 @@ ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 }
 
 
-def hang(shell: nn.Module, path: str, addition: nn.Module) -> None:
+def add_residual_hook(shell: nn.Module, path: str, addition: nn.Module) -> None:
     """Add ``addition(x, output)`` to the output of the layer at ``path``."""
     layer = shell.get_submodule(path)
     layer.add_module(f"learnt_{type(addition).__name__}", addition.to(_weight(layer).device))
@@ -36,34 +36,34 @@ def hang(shell: nn.Module, path: str, addition: nn.Module) -> None:
     )
 
 
-class Shift(nn.Module):
-    """Elements ``felt`` of a bias, learnt in ``n_fits`` copies.
+class LearnedBias(nn.Module):
+    """The elements ``active`` of a layer's bias, learnt in ``n_fits`` copies.
 
-    Only what a learnt bias has more than the frozen one is added, so an untrained one
-    changes no bit.
+    It adds the difference between the learnt bias and the frozen one, so that an untrained
+    bias does not change a single bit.
     """
 
     frozen: torch.Tensor
     place: torch.Tensor
 
-    def __init__(self, layer: nn.Module, felt: np.ndarray, n_fits: int) -> None:
+    def __init__(self, layer: nn.Module, active: np.ndarray, n_fits: int) -> None:
         super().__init__()
         frozen = layer.get_parameter("bias").detach()
-        start = frozen.to(delta_type(frozen.dtype))[torch.from_numpy(felt).to(frozen.device)]
+        start = frozen.to(delta_type(frozen.dtype))[torch.from_numpy(active).to(frozen.device)]
         self.bias = nn.Parameter(start.repeat(n_fits, 1))
         self.register_buffer("frozen", start, persistent=False)
-        self.register_buffer("place", torch.from_numpy(np.flatnonzero(felt)), persistent=False)
-        self.n_out = len(felt)
+        self.register_buffer("place", torch.from_numpy(np.flatnonzero(active)), persistent=False)
+        self.n_out = len(active)
 
     def forward(self, x: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
-        """The change of the bias, for each row."""
+        """The difference from the frozen bias, for each row."""
         change = self.bias - self.frozen
         if change.shape[1] < self.n_out:
             change = change.new_zeros(len(change), self.n_out).index_copy(1, self.place, change)
-        return per_row(change, output)
+        return expand_vector(change, output)
 
 
-class LowRank(nn.Module):
+class LoraLayer(nn.Module):
     """``scale * B @ A @ x`` with learnt A and B; B starts at zero."""
 
     def __init__(
@@ -75,30 +75,30 @@ class LowRank(nn.Module):
         generator: torch.Generator,
     ) -> None:
         super().__init__()
-        self.A = _spread((n_fits, *shapes["A"]), dtype, generator)
+        self.A = _uniform((n_fits, *shapes["A"]), dtype, generator)
         self.B = nn.Parameter(torch.zeros(n_fits, *shapes["B"], dtype=dtype))
         self.scale = scale
 
     def forward(self, x: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
         """The low-rank product."""
-        return self.scale * product(product(x, self.A), self.B)
+        return self.scale * batched_linear(batched_linear(x, self.A), self.B)
 
 
-class Bottleneck(nn.Module):
-    """``scale * (up @ activation(down @ h))``, learnt; the way up starts at zero.
+class AdapterLayer(nn.Module):
+    """``scale * (up @ activation(down @ h))``, learnt; ``up`` starts at zero.
 
     Parameters
     ----------
     shapes : mapping of str to tuple of int
-        Of ``down_weight``, ``down_bias``, ``up_weight`` and ``up_bias``.
+        Shapes of ``down_weight``, ``down_bias``, ``up_weight`` and ``up_bias``.
     activation : str
         One of `ACTIVATIONS`.
     scale : float
     n_fits : int
     dtype : torch.dtype
     generator : torch.Generator
-    source : Tap, optional
-        Gives ``h``; without it, ``h`` is the layer's output.
+    source : InputRecorder, optional
+        Provides ``h``; without it, ``h`` is the layer's output.
     """
 
     down_bias: torch.Tensor
@@ -113,10 +113,10 @@ class Bottleneck(nn.Module):
         n_fits: int,
         dtype: torch.dtype,
         generator: torch.Generator,
-        source: Tap | None = None,
+        source: InputRecorder | None = None,
     ) -> None:
         super().__init__()
-        self.down_weight = _spread((n_fits, *shapes["down_weight"]), dtype, generator)
+        self.down_weight = _uniform((n_fits, *shapes["down_weight"]), dtype, generator)
         for name in ("down_bias", "up_weight", "up_bias"):
             start = torch.zeros(n_fits, *shapes[name], dtype=dtype)
             self.register_parameter(name, nn.Parameter(start))
@@ -127,30 +127,30 @@ class Bottleneck(nn.Module):
     def forward(self, x: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
         """What the adapter adds."""
         h = output if self.source is None else self.source.last()
-        low = product(h, self.down_weight)
-        low = ACTIVATIONS[self.activation](low + per_row(self.down_bias, low).to(low.dtype))
-        high = product(low, self.up_weight)
-        return self.scale * (high + per_row(self.up_bias, high).to(high.dtype))
+        low = batched_linear(h, self.down_weight)
+        low = ACTIVATIONS[self.activation](low + expand_vector(self.down_bias, low).to(low.dtype))
+        high = batched_linear(low, self.up_weight)
+        return self.scale * (high + expand_vector(self.up_bias, high).to(high.dtype))
 
 
-class Tap:
-    """Remembers what the layer at ``path`` reads; each thread its own, since threads share."""
+class InputRecorder:
+    """Remembers the input of the layer at ``path``, per thread, since threads share shells."""
 
     def __init__(self, shell: nn.Module, path: str) -> None:
         self._seen = threading.local()
-        shell.get_submodule(path).register_forward_pre_hook(self._note)
+        shell.get_submodule(path).register_forward_pre_hook(self._record)
 
     def last(self) -> torch.Tensor:
         """The input of the latest call in this thread."""
         seen: torch.Tensor = self._seen.x
         return seen
 
-    def _note(self, layer: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+    def _record(self, layer: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
         self._seen.x = inputs[0]
 
 
 def learnt_type(shell: nn.Module, path: str) -> torch.dtype:
-    """The type of what is learnt beside the layer at ``path``."""
+    """The type of the parameters learnt beside the layer at ``path``."""
     return delta_type(_weight(shell.get_submodule(path)).dtype)
 
 
@@ -158,8 +158,10 @@ def _weight(layer: nn.Module) -> torch.Tensor:
     return layer.get_parameter("weight")
 
 
-def _spread(shape: tuple[int, ...], dtype: torch.dtype, generator: torch.Generator) -> nn.Parameter:
-    """Even between plus and minus one over the root of the inputs, as linear layers begin."""
+def _uniform(
+    shape: tuple[int, ...], dtype: torch.dtype, generator: torch.Generator
+) -> nn.Parameter:
+    """Uniform within one over the root of the inputs, as PyTorch initialises linear layers."""
     bound = 1 / math.sqrt(shape[-1])
     return nn.Parameter(
         torch.empty(shape, dtype=dtype).uniform_(-bound, bound, generator=generator)

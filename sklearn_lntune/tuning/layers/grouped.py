@@ -1,7 +1,7 @@
-"""Arithmetic for several fits side by side: each row meets the values of its own fit.
+"""Arithmetic for several fits side by side: each row uses the values of its fit.
 
-A learnt array has a leading axis of fits. Which fit a row of the batch belongs to is said
-by `assigned`; without it, the batch is ``n_fits`` equal groups of rows.
+Learnt arrays have a leading axis of fits. `fit_assignment` says which fit each row of the
+batch belongs to; without it, the batch is ``n_fits`` groups of rows of the same size.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from collections.abc import Iterator
 import torch
 from torch.nn import functional
 
-# A thread's own, since threads share shells.
+# Per thread, since threads share shells.
 _running = threading.local()
 
 
 @contextlib.contextmanager
-def assigned(fits: torch.Tensor | None) -> Iterator[None]:
+def fit_assignment(fits: torch.Tensor | None) -> Iterator[None]:
     """Inside, row ``i`` of each batch belongs to fit ``fits[i]``.
 
     Parameters
     ----------
     fits : torch.Tensor of int64 of shape (n_rows,), or None
-        None lets the rows fall into equal groups.
+        None splits the rows into equal groups.
     """
     before = getattr(_running, "fits", None)
     _running.fits = fits
@@ -34,15 +34,15 @@ def assigned(fits: torch.Tensor | None) -> Iterator[None]:
         _running.fits = before
 
 
-def per_row(values: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-    """``values`` of shape (n_fits, size), shaped to meet ``x`` of shape (n_rows, ..., size)."""
+def expand_vector(values: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    """``values`` of shape (n_fits, size), shaped to broadcast with ``x`` (n_rows, ..., size)."""
     if len(values) == 1:
         return values[0]
-    return rows_of(values, x).view(len(x), *(1,) * (x.dim() - 2), -1)
+    return expand_rows(values, x).view(len(x), *(1,) * (x.dim() - 2), -1)
 
 
-def rows_of(values: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-    """``values`` of shape (n_fits, ...), as one entry a row of ``x``."""
+def expand_rows(values: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    """``values`` of shape (n_fits, ...), with one entry per row of ``x``."""
     if len(values) == 1:
         return values.expand(x.shape[0], *values.shape[1:])
     fits = _fits_of(x)
@@ -51,20 +51,20 @@ def rows_of(values: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     return values.index_select(0, fits)
 
 
-def product(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+def batched_linear(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     """``x @ weight.T``, each row with the weight of its fit.
 
     Parameters
     ----------
     x : torch.Tensor of shape (n_rows, ..., n_in)
     weight : torch.Tensor of shape (n_fits, n_out, n_in)
-        Met in the type of ``x``.
+        Converted to the type of ``x``.
     """
     if len(weight) == 1:
         return functional.linear(x, weight[0].to(x.dtype))
     fits = _fits_of(x)
     if fits is None:
-        _group_size(len(weight), x)  # raises where the rows do not fall into groups
+        _group_size(len(weight), x)  # raises if the rows do not split into groups
     else:
         weight = weight.index_select(0, fits)
     groups = x.reshape(len(weight), -1, x.shape[-1])
@@ -72,7 +72,7 @@ def product(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
 
 
 def _fits_of(x: torch.Tensor) -> torch.Tensor | None:
-    """The fit of each row of ``x``, where that has been said."""
+    """The fit of each row of ``x``; None inside no `fit_assignment`."""
     fits: torch.Tensor | None = getattr(_running, "fits", None)
     if fits is not None and len(fits) != len(x):
         raise NotStackableError(len(x))
@@ -80,7 +80,7 @@ def _fits_of(x: torch.Tensor) -> torch.Tensor | None:
 
 
 def _group_size(n_fits: int, x: torch.Tensor) -> int:
-    """Rows of ``x`` a fit."""
+    """Rows of ``x`` per fit."""
     if len(x) % n_fits:
         raise NotStackableError(len(x))
     return len(x) // n_fits

@@ -9,13 +9,13 @@ from torch import nn
 from torch.nn import functional
 
 from sklearn_lntune.backbone.placement import delta_type
-from sklearn_lntune.tuning.grouped import per_row
+from sklearn_lntune.tuning.layers.grouped import expand_vector
 
 
 def learn_term(shell: nn.Module, path: str, term: str, n_fits: int) -> nn.Parameter:
-    """Make ``term`` of the norm at ``path`` learnt, in ``n_fits`` copies.
+    """Replace ``term`` of the norm at ``path`` by a parameter with ``n_fits`` copies.
 
-    Two methods may each learn one term of a norm.
+    Two methods may learn one term each of the same norm.
     """
     norm = shell.get_submodule(path)
     if not isinstance(norm, StackedNorm):
@@ -27,14 +27,13 @@ def learn_term(shell: nn.Module, path: str, term: str, n_fits: int) -> nn.Parame
 class StackedNorm(nn.Module):
     """The frozen ``norm``, whose gain and bias can be learnt by several fits.
 
-    The batch is equal groups of rows, one group a fit. What is not learnt keeps the
-    frozen value.
+    A term that is not learnt keeps its frozen value.
 
     Parameters
     ----------
     norm : torch.nn.Module
-        LayerNorm is computed by its formula. Any other norm (RMSNorm, NoNorm, ...) runs
-        its own forward with gain and bias lent to it.
+        LayerNorm is computed by its formula. For any other norm (RMSNorm, NoNorm, ...) its
+        class's forward runs with this module's gain and bias in place of its weights.
     """
 
     gain: torch.Tensor
@@ -43,15 +42,16 @@ class StackedNorm(nn.Module):
     def __init__(self, norm: nn.Module) -> None:
         super().__init__()
         for term, name in (("gain", "weight"), ("bias", "bias")):
-            frozen = norm._parameters.get(name)  # noqa: SLF001 - a Parameter or None, for sure
+            frozen = norm._parameters.get(name)  # noqa: SLF001 - always a Parameter or None
             fixed = None if frozen is None else frozen.detach()
             self.register_buffer(term, fixed, persistent=False)
         self.epsilon = norm.eps if type(norm) is nn.LayerNorm else None
-        self._lent_type = self.gain.dtype
-        # Without its weights, and hidden from the module tree: only its forward is used.
-        lender = copy.copy(norm)
-        lender.__dict__["_parameters"] = {}
-        self._norm = (lender,)
+        self._norm_type = self.gain.dtype
+        # Only its forward is used: without weights, and in a tuple, which hides it from the
+        # module tree.
+        template = copy.copy(norm)
+        template.__dict__["_parameters"] = {}
+        self._norm = (template,)
 
     def learn(self, term: str, n_fits: int) -> nn.Parameter:
         """Replace the frozen ``term`` by a parameter of shape (n_fits, size)."""
@@ -64,7 +64,7 @@ class StackedNorm(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Normalise ``x`` of shape (n_rows, ..., size)."""
         if self.epsilon is None:
-            return self._own_forward(x)
+            return self._forward_of_class(x)
         if all(
             term is None or term.dim() == 1 or len(term) == 1 for term in (self.gain, self.bias)
         ):
@@ -82,12 +82,12 @@ class StackedNorm(nn.Module):
             return normed * gain
         return torch.addcmul(self._per_row(self.bias, x).to(x.dtype), normed, gain)
 
-    def _own_forward(self, x: torch.Tensor) -> torch.Tensor:
-        # A copy a call: two threads may run one shell.
+    def _forward_of_class(self, x: torch.Tensor) -> torch.Tensor:
+        # A copy for each call, since two threads may run one shell.
         norm = copy.copy(self._norm[0])
-        norm.__dict__["weight"] = self._per_row(self.gain, x).to(self._lent_type)
+        norm.__dict__["weight"] = self._per_row(self.gain, x).to(self._norm_type)
         if self.bias is not None:
-            norm.__dict__["bias"] = self._per_row(self.bias, x).to(self._lent_type)
+            norm.__dict__["bias"] = self._per_row(self.bias, x).to(self._norm_type)
         return norm(x)
 
     @staticmethod
@@ -96,5 +96,5 @@ class StackedNorm(nn.Module):
 
     @staticmethod
     def _per_row(term: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-        """``term`` shaped so that each group of rows of ``x`` meets its own."""
-        return term if term.dim() == 1 else per_row(term, x)
+        """``term`` shaped to broadcast with ``x``, each row with the value of its fit."""
+        return term if term.dim() == 1 else expand_vector(term, x)
