@@ -37,7 +37,6 @@ from sklearn_lntune import DeltaBank, LNTunedTransformerClassifier
 from sklearn_lntune.backbone.resolve import resolve
 from sklearn_lntune.classifier import DEFAULT_BACKBONE
 from sklearn_lntune.datasets import fetch_text_dataset
-from sklearn_lntune.text.tokens import clear_tokens
 
 RESULTS = Path(__file__).parent / "results" / "bank.json"
 TUNINGS = ("layernorm", "lora")
@@ -219,7 +218,6 @@ def live(channel: Any, who: str, folder: Path, n: int) -> None:
             elif asked == "add":
                 channel.send(_seconds_to_add(folder))
             else:
-                clear_tokens()
                 start = time.perf_counter()
                 found = answer(*asked)
                 channel.send((time.perf_counter() - start, len(found)))

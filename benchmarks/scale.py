@@ -128,7 +128,6 @@ def measured(step: Callable[[], Any]) -> tuple[float, float, int, Any]:
 def in_memory(folder: Path, n: int, repetitions: int) -> dict[str, Any]:
     """Tokenise, then fit, a list of ``n`` texts."""
     from sklearn_lntune.backbone.pool import get_backbone
-    from sklearn_lntune.text import tokens
 
     source = json.loads((folder / "source.json").read_text())
     clf = classifier(folder)
@@ -142,11 +141,9 @@ def in_memory(folder: Path, n: int, repetitions: int) -> dict[str, Any]:
     tokenizer = get_backbone(folder / "backbone").tokens
     runs = []
     for _ in range(repetitions):
-        tokens.clear_tokens()
         cut, wall_cut, peak_cut, table = measured(lambda: tokenizer.table(texts, clf.max_length_))
-        held, n_tokens = tokens._cache.held, int(table.lengths.sum())  # noqa: SLF001
+        n_tokens = int(table.lengths.sum())
         del table
-        tokens.clear_tokens()
         whole, wall_whole, peak, _ = measured(lambda: clf.fit(texts, y))
         runs.append(
             {
@@ -154,7 +151,6 @@ def in_memory(folder: Path, n: int, repetitions: int) -> dict[str, Any]:
                 "train, us a text": 1e6 * (whole - cut) / n,
                 "wall of the fit, us a text": 1e6 * wall_whole / n,
                 "wall of tokenising, us a text": 1e6 * wall_cut / n,
-                "cache, MB": held / 1e6,
                 "peak of tokenising, MB": peak_cut / 1e6,
                 "peak of the fit, MB": peak / 1e6,
             }
@@ -252,8 +248,8 @@ def main() -> None:
 
 
 def growth(few: dict[str, Any], many: dict[str, Any]) -> float:
-    """What the peak of a fit grows by, beside the cache: batches are alike in both sizes."""
-    megabytes = (run["peak of the fit, MB"] - run["cache, MB"] for run in (many, few))
+    """What the peak of a fit grows by: batches are alike in both sizes."""
+    megabytes = (run["peak of the fit, MB"] for run in (many, few))
     tokens = (run["texts"] * run["tokens a text"] for run in (many, few))
     return round(1e6 * operator.sub(*megabytes) / operator.sub(*tokens), 2)
 

@@ -10,8 +10,6 @@ import torch
 from sentence_transformers import SentenceTransformer
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
-from sklearn_lntune.text.tokens import clear_tokens
-
 from . import ours
 from .workloads import Task, folder, wait
 
@@ -23,7 +21,6 @@ def contestants(task: Task) -> dict[str, Callable[[list[str]], Any]]:
 
     def predict(precision: str) -> Callable[[list[str]], Any]:
         def run(X: list[str]) -> Any:
-            clear_tokens()
             return clf.set_params(precision=precision).predict(X)
 
         return run

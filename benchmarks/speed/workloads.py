@@ -18,7 +18,6 @@ from sklearn_lntune.backbone.pool import get_backbone
 from sklearn_lntune.backbone.resolve import resolve
 from sklearn_lntune.classifier import DEFAULT_BACKBONE
 from sklearn_lntune.datasets import fetch_text_dataset
-from sklearn_lntune.text.tokens import clear_tokens
 
 BATCH_SIZE, LR, FULL_LR, SEED = 32, 1e-2, 1e-4, 0
 N_TEST = 100
@@ -89,9 +88,8 @@ def folder() -> str:
 
 
 def forget() -> None:
-    """Let nothing that an earlier contestant loaded or tokenised help the next."""
+    """Let nothing that an earlier contestant loaded help the next."""
     clear_backbones()
-    clear_tokens()
     gc.collect()
 
 

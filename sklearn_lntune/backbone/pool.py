@@ -101,16 +101,13 @@ class Backbone:
 
     @property
     def tokens(self) -> Tokens:
-        """The tokenizer with its memory."""
+        """The tokenizer, for all threads."""
         with self._lock:  # one for all threads: a tokenizer takes one call at a time
             return self._tokens
 
     @cached_property
     def _tokens(self) -> Tokens:
-        # transformers chooses the class by the model's kind, so the same files may make
-        # different tokens.
-        kind = type(self.tokenizer).__name__
-        return Tokens(self.tokenizer, f"{kind}:{self.tokenizer_fingerprint}", self.pad_id)
+        return Tokens(self.tokenizer, self.pad_id)
 
     @cached_property
     def anatomy(self) -> Anatomy:

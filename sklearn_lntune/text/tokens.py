@@ -4,64 +4,71 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
-from itertools import chain, pairwise
-from typing import Any
+from itertools import chain
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from sklearn_lntune.text.cache import RowCache, keys_of
 from sklearn_lntune.text.check import Text
 from sklearn_lntune.text.growing import Growing
 from sklearn_lntune.text.stream import Texts, TextTable
 from sklearn_lntune.text.table import ID_BITS, ArrowRows, MemoryRows, TokenTable
 
 _CHUNK = 512  # texts handed to the tokenizer at once: its own output is bulky
-_cache = RowCache()
+
+
+class Encoded(NamedTuple):
+    """What a tokenizer makes of texts, one entry for each of them.
+
+    Attributes
+    ----------
+    ids : list of list of int
+        Never empty: a text without any token is one token of padding.
+    segments : list of list of int, or None
+        The sentence of a pair that each token belongs to, if the model is told.
+    cut : list of bool
+        Whether the text was longer than ``max_length``.
+    """
+
+    ids: list[list[int]]
+    segments: list[list[int]] | None
+    cut: list[bool]
 
 
 class Tokens:
-    """A tokenizer that remembers what it has seen.
+    """A tokenizer, for any number of threads.
 
     Parameters
     ----------
     tokenizer : transformers tokenizer
-    digest : str
-        Identity of the tokenizer's files: what is remembered is shared between all
-        tokenizers of one digest.
     pad_id : int
         The token that the model knows as padding.
     """
 
-    def __init__(self, tokenizer: Any, digest: str, pad_id: int = 0) -> None:
+    def __init__(self, tokenizer: Any, pad_id: int = 0) -> None:
         self._tokenizer = tokenizer
         self._pad_id = pad_id
-        self._digest = digest
         # A fast tokenizer keeps its truncation as mutable state, so calls take turns.
         self._lock = threading.Lock()
 
     def table(self, texts: Texts, max_length: int) -> TokenTable:
         """Tokens of ``texts``, each cut to ``max_length`` of them.
 
-        Those of a `TextTable` are written to disk and mapped; they pass the cache by.
+        Those of a `TextTable` are written to disk and mapped.
         """
-        streamed = isinstance(texts, TextTable)
-        # One call fills half of the cache at most: one that is larger must not drive out,
-        # row by row, what its own repetition would look for.
-        room = 0 if streamed else _cache.capacity // 2
-        store = ArrowRows() if streamed else MemoryRows()
+        store = ArrowRows() if isinstance(texts, TextTable) else MemoryRows()
         lengths, truncated = Growing(), Growing()
         paired = False
         for chunk in _chunks(texts):
             paired = not isinstance(chunk[0], str)
-            rows, added = self._rows(chunk, max_length, room)
-            room -= added
-            sizes = np.fromiter(map(len, rows), np.int32, len(rows))
-            cut = (sizes & 1).astype(bool)
-            sizes //= 4
-            whole = b"".join(row[:-1] if len(row) & 1 else row for row in rows)
-            store.add(np.frombuffer(whole, np.int32), sizes)
+            ids, segments, cut = self.encode(chunk, max_length)
+            sizes = np.fromiter(map(len, ids), np.int32, len(ids))
+            flat = _joined(ids)
+            if segments is not None:
+                flat |= _joined(segments) << ID_BITS
+            store.add(flat, sizes)
             lengths.add(sizes)
-            truncated.add(cut)
+            truncated.add(np.array(cut, bool))
         tokens, starts = store.mapped(lengths.whole())
         return TokenTable(
             tokens,
@@ -72,28 +79,8 @@ class Tokens:
             pad_id=self._pad_id,
         )
 
-    @property
-    def _tells_segments(self) -> bool:
-        return "token_type_ids" in self._tokenizer.model_input_names
-
-    def _rows(self, texts: Sequence[Text], max_length: int, room: int) -> tuple[list[bytes], int]:
-        """The rows of ``texts`` in the cache's form, and how many bytes it took in."""
-        unique = list(dict.fromkeys(texts))
-        keys = list(keys_of(f"{self._digest}:{max_length}", unique)) if room > 0 else []
-        seen = _cache.get(keys) if keys else [None] * len(unique)
-        known = dict(zip(unique, seen, strict=True))
-        unknown = [text for text in unique if known[text] is None]
-        added = 0
-        if unknown:
-            fresh = self._tokenise(unknown, max_length)
-            known.update(zip(unknown, fresh, strict=True))
-            if keys:
-                new = [key for key, row in zip(keys, seen, strict=True) if row is None]
-                added = _cache.put(new, fresh)
-        return [known[text] or b"" for text in texts], added
-
-    def _tokenise(self, texts: list[Text], max_length: int) -> list[bytes]:
-        """Each text as the bytes of its tokens, and one more byte if it was cut."""
+    def encode(self, texts: Sequence[Text], max_length: int) -> Encoded:
+        """The tokens of a few ``texts``, or of a few pairs, as lists."""
         pairs = not isinstance(texts[0], str)
         with self._lock:
             encode = self._encode if _is_plain(self._tokenizer) else self._call
@@ -101,32 +88,28 @@ class Tokens:
         # A tokenizer without special tokens makes nothing of an empty text.
         ends = (self._tokenizer.eos_token_id, self._tokenizer.pad_token_id, 0)
         empty = [next(token for token in ends if token is not None)]
-        ids = [row or empty for row in ids]
-        flat = np.array(list(chain.from_iterable(ids)), np.int32)
-        if segments is not None:
-            above = chain.from_iterable(row or [0] for row in segments)
-            flat |= np.fromiter(above, np.int32, len(flat)) << ID_BITS
-        data = flat.tobytes()
-        ends_at = np.cumsum([0, *(4 * len(row) for row in ids)]).tolist()
-        return [
-            data[start:end] + b"\1" if flag else data[start:end]
-            for (start, end), flag in zip(pairwise(ends_at), cut, strict=True)
-        ]
+        return Encoded(
+            [row or empty for row in ids], segments and [row or [0] for row in segments], cut
+        )
 
-    def _encode(self, texts: list[Text], pairs: bool, max_length: int) -> Any:
+    @property
+    def _tells_segments(self) -> bool:
+        return "token_type_ids" in self._tokenizer.model_input_names
+
+    def _encode(self, texts: Sequence[Text], pairs: bool, max_length: int) -> Any:
         """Ids, segments and cuts straight from the tokenizer's core, without offsets."""
         # An ordinary call sets up truncation and all else as transformers does.
         self._tokenizer([""], truncation=True, max_length=max_length)
-        encodings = self._tokenizer.backend_tokenizer.encode_batch_fast(texts)
+        encodings = self._tokenizer.backend_tokenizer.encode_batch_fast(list(texts))
         ids = [encoding.ids for encoding in encodings]
         segments = None
         if pairs and self._tells_segments:
             segments = [encoding.type_ids for encoding in encodings]
         return ids, segments, _cuts(ids, encodings, max_length)
 
-    def _call(self, texts: list[Text], pairs: bool, max_length: int) -> Any:
+    def _call(self, texts: Sequence[Text], pairs: bool, max_length: int) -> Any:
         """As `_encode`, for tokenizers with ways of their own."""
-        first = [text[0] for text in texts] if pairs else texts
+        first = [text[0] for text in texts] if pairs else list(texts)
         second = [text[1] for text in texts] if pairs else None
         encoded = self._tokenizer(
             first, second, truncation=True, max_length=max_length, return_attention_mask=False
@@ -151,6 +134,10 @@ def _chunks(texts: Texts) -> Iterator[Sequence[Text]]:
             yield texts[start : start + _CHUNK]
 
 
+def _joined(rows: list[list[int]]) -> np.ndarray:
+    return np.array(list(chain.from_iterable(rows)), np.int32)
+
+
 def _cuts(ids: list[list[int]], encodings: Any, max_length: int) -> list[bool]:
     """Which rows lost tokens; only rows of full length can have."""
     return [
@@ -168,8 +155,3 @@ def _is_plain(tokenizer: Any) -> bool:
         getattr(kind, name, None) is getattr(PreTrainedTokenizerFast, name, None)
         for name in ("__call__", "_encode_plus", "_batch_encode_plus", "_convert_encoding")
     )
-
-
-def clear_tokens() -> None:
-    """Forget all remembered tokens."""
-    _cache.clear()

@@ -159,16 +159,6 @@ def test_nothing_stays_on_disk(
     assert not list(own.iterdir())
 
 
-def test_tables_pass_the_cache_by(
-    form: Any, tiny_clf: Clf, texts: list[str], labels: list[str]
-) -> None:
-    tokens.clear_tokens()
-    tiny_clf().fit(form("dataset", text=texts, label=labels))
-    assert len(tokens._cache) == 0
-    tiny_clf().fit(texts, labels)
-    assert len(tokens._cache) > 0
-
-
 def test_class_labels_are_the_numbers_as_stored(tiny_clf: Clf, texts: list[str]) -> None:
     numbers = [len(text) % 3 for text in texts]
     features = datasets.Features(

@@ -14,26 +14,10 @@ from hypothesis import given, settings
 from hypothesis.strategies import integers, lists, sampled_from, tuples
 
 from sklearn_lntune.text import tokens as tokens_module
-from sklearn_lntune.text.cache import ENTRY_BYTES, RowCache
 from sklearn_lntune.text.table import ID_BITS, TokenTable
-from sklearn_lntune.text.tokens import Tokens, clear_tokens
+from sklearn_lntune.text.tokens import Tokens
 
 SENTENCES = lists(sampled_from([*WORDS, "unheard"]), max_size=12).map(" ".join)
-
-
-class Counting:
-    """A tokenizer that notes what it is asked for."""
-
-    def __init__(self, tokenizer: Any) -> None:
-        self.tokenizer = tokenizer
-        self.asked: list[Any] = []
-
-    def __call__(self, first: Any, second: Any = None, **kwargs: Any) -> Any:
-        self.asked += first if second is None else zip(first, second, strict=True)
-        return self.tokenizer(first, second, **kwargs)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.tokenizer, name)
 
 
 @pytest.fixture(scope="module")
@@ -46,11 +30,6 @@ def load(tiny_backbone: Callable[..., Path]) -> Callable[..., Any]:
 @pytest.fixture(scope="module")
 def tokenizer(load: Callable[..., Any]) -> Any:
     return load(model_input_names=["input_ids", "token_type_ids", "attention_mask"])
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tokens_module, "_cache", RowCache(100_000))
 
 
 def rows_of(table: TokenTable) -> list[list[int]]:
@@ -81,7 +60,7 @@ def n_longer(tokenizer: Any, texts: Sequence[Any], max_length: int) -> int:
 def test_table_is_the_tokenizers_own_output(
     tokenizer: Any, texts: list[str], max_length: int
 ) -> None:
-    table = Tokens(tokenizer, "own").table(texts, max_length)
+    table = Tokens(tokenizer).table(texts, max_length)
     own = [own_output(tokenizer, text, max_length)["input_ids"] for text in texts]
     assert rows_of(table) == own
     assert len(table) == len(texts)
@@ -96,7 +75,7 @@ def test_table_is_the_tokenizers_own_output(
 def test_table_of_pairs_tells_the_sentences_apart(
     tokenizer: Any, pairs: list[tuple[str, str]], max_length: int
 ) -> None:
-    table = Tokens(tokenizer, "pairs").table(pairs, max_length)
+    table = Tokens(tokenizer).table(pairs, max_length)
     own = [own_output(tokenizer, pair, max_length) for pair in pairs]
     assert rows_of(table) == [output["input_ids"] for output in own]
     assert segments_of(table) == [output["token_type_ids"] for output in own]
@@ -105,69 +84,26 @@ def test_table_of_pairs_tells_the_sentences_apart(
 
 def test_pairs_without_token_types_have_no_segments(load: Callable[..., Any]) -> None:
     plain = load(model_input_names=["input_ids", "attention_mask"])
-    table = Tokens(plain, "no types").table([("good", "bad")], 10)
+    table = Tokens(plain).table([("good", "bad")], 10)
     assert not table.with_segments
     assert rows_of(table) == [plain("good", "bad")["input_ids"]]
 
 
 def test_texts_have_no_segments(tokenizer: Any) -> None:
-    assert not Tokens(tokenizer, "d").table(["good", "bad"], 10).with_segments
+    assert not Tokens(tokenizer).table(["good", "bad"], 10).with_segments
 
 
-def test_repeated_texts_are_tokenised_once_and_stay_in_place(tokenizer: Any) -> None:
-    counting = Counting(tokenizer)
-    texts = ["good", "sun rain", "good", "good", "", "sun rain"]
-    table = Tokens(counting, "d").table(texts, 10)
-    assert counting.asked == ["good", "sun rain", ""]
-    assert rows_of(table) == [own_output(tokenizer, text, 10)["input_ids"] for text in texts]
-
-
-def test_a_text_seen_before_is_not_tokenised_again(tokenizer: Any) -> None:
-    counting = Counting(tokenizer)
-    first = Tokens(counting, "d").table(["good", "bad"], 10)
-    again = Tokens(counting, "d").table(["bad", "sun", "good"], 10)
-    assert counting.asked == ["good", "bad", "sun"]
-    assert rows_of(again)[::2] == rows_of(first)[::-1]
-
-
-def test_truncated_rows_are_counted_from_memory_too(tokenizer: Any) -> None:
-    tokens = Tokens(tokenizer, "d")
-    texts = ["good bad sun rain", "good", "good bad sun rain"]
-    assert [tokens.table(texts, 5).n_truncated for _ in range(2)] == [2, 2]
-
-
-def test_other_lengths_tokenizers_and_pairs_are_not_mixed_up(tokenizer: Any) -> None:
-    counting = Counting(tokenizer)
-    text = "good bad sun rain"
-    assert rows_of(Tokens(counting, "d").table([text], 4)) == [[1, 5, 6, 2]]
-    assert rows_of(Tokens(counting, "d").table([text], 5)) == [[1, 5, 6, 9, 2]]
-    assert Tokens(counting, "d").table([(text, "")], 5).with_segments
-    Tokens(counting, "another digest").table([text], 4)
-    assert counting.asked == [text, text, (text, ""), text]
-
-
-def test_clear_tokens_forgets(tokenizer: Any) -> None:
-    counting = Counting(tokenizer)
-    for _ in range(2):
-        Tokens(counting, "d").table(["good"], 10)
-        clear_tokens()
-    assert counting.asked == ["good", "good"]
-
-
-@pytest.mark.parametrize("capacity", [0, 2 * ENTRY_BYTES, 10 * ENTRY_BYTES])
-def test_table_is_right_where_the_cache_cannot_hold_it(
-    tokenizer: Any, texts: list[str], capacity: int, monkeypatch: pytest.MonkeyPatch
+def test_a_table_of_several_chunks_is_that_of_its_texts(
+    tokenizer: Any, texts: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cache = RowCache(capacity)
-    monkeypatch.setattr(tokens_module, "_cache", cache)
     monkeypatch.setattr(tokens_module, "_CHUNK", 3)
-    table = Tokens(tokenizer, "d").table(texts, 6)
+    table = Tokens(tokenizer).table(texts, 6)
     assert rows_of(table) == [own_output(tokenizer, text, 6)["input_ids"] for text in texts]
-    assert len(cache) * ENTRY_BYTES <= cache.held <= capacity
+    assert table.n_truncated == n_longer(tokenizer, texts, 6)
 
 
 def test_an_empty_text_keeps_its_special_tokens(tokenizer: Any) -> None:
-    assert rows_of(Tokens(tokenizer, "d").table(["", "good"], 10)) == [[1, 2], [1, 5, 2]]
+    assert rows_of(Tokens(tokenizer).table(["", "good"], 10)) == [[1, 2], [1, 5, 2]]
 
 
 @pytest.mark.parametrize(
@@ -189,8 +125,8 @@ def test_an_empty_text_without_special_tokens_is_one_token(
     core = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, "[UNK]"))
     core.pre_tokenizer = pre_tokenizers.Whitespace()
     bare = PreTrainedTokenizerFast(tokenizer_object=core, unk_token="[UNK]", **special)
-    assert rows_of(Tokens(bare, "bare").table(["good good", ""], 10)) == [[5, 5], [token]]
-    pairs = Tokens(bare, "bare").table([("", ""), ("good", "")], 10)
+    assert rows_of(Tokens(bare).table(["good good", ""], 10)) == [[5, 5], [token]]
+    pairs = Tokens(bare).table([("", ""), ("good", "")], 10)
     assert rows_of(pairs) == [[token], [5]]
 
 
@@ -199,11 +135,11 @@ def test_a_slow_tokenizer_gives_the_same_as_by_itself() -> None:
 
     slow = ByT5Tokenizer()
     texts = ["good", "", "abcd", "abcde", "a longer text"]
-    table = Tokens(slow, "slow").table(texts, 5)
+    table = Tokens(slow).table(texts, 5)
     assert rows_of(table) == [own_output(slow, text, 5)["input_ids"] for text in texts]
     assert table.n_truncated == 2
     pairs = [("ab", "c"), ("abc", "defgh"), ("abcde", "")]
-    assert Tokens(slow, "slow").table(pairs, 6).n_truncated == n_longer(slow, pairs, 6) == 2
+    assert Tokens(slow).table(pairs, 6).n_truncated == n_longer(slow, pairs, 6) == 2
 
 
 def test_the_default_tokenizer_gives_the_same_as_by_itself(default_backbone: str) -> None:
@@ -218,30 +154,30 @@ def test_the_default_tokenizer_gives_the_same_as_by_itself(default_backbone: str
         "x" * 300,
         "a " * 40,
     ]
-    table = Tokens(own, "default").table(texts, 16)
+    table = Tokens(own).table(texts, 16)
     assert rows_of(table) == [own_output(own, text, 16)["input_ids"] for text in texts]
     assert table.n_truncated == n_longer(own, texts, 16)
     pairs = list(zip(texts, texts[::-1], strict=True))
-    table = Tokens(own, "default").table(pairs, 16)
+    table = Tokens(own).table(pairs, 16)
     assert rows_of(table) == [own_output(own, pair, 16)["input_ids"] for pair in pairs]
     assert segments_of(table) == [own_output(own, pair, 16)["token_type_ids"] for pair in pairs]
     assert table.n_truncated == n_longer(own, pairs, 16)
 
 
-def test_memory_is_eight_bytes_a_token_beside_the_cache(tokenizer: Any) -> None:
+def test_memory_is_eight_bytes_a_token(tokenizer: Any) -> None:
     texts = [" ".join(WORDS[(i + j) % 30] for j in range(12)) + f" {i}" for i in range(10_000)]
-    tokens = Tokens(tokenizer, "d")
+    tokens = Tokens(tokenizer)
     tokens.table(texts[:10], 64)
     tracemalloc.start()
     table = tokens.table(texts, 64)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     one_chunk = 600_000  # of the tokenizer's own lists
-    assert peak - tokens_module._cache.held < 8 * table.lengths.sum() + one_chunk
+    assert peak < 8 * table.lengths.sum() + one_chunk
 
 
 def test_threads_at_once_get_equal_tables(tokenizer: Any, texts: list[str]) -> None:
-    shared = Tokens(tokenizer, "threads")
+    shared = Tokens(tokenizer)
     lengths = [3 + i % 4 for i in range(8)]
     barrier = threading.Barrier(len(lengths))
 
@@ -258,7 +194,7 @@ def test_threads_at_once_get_equal_tables(tokenizer: Any, texts: list[str]) -> N
 
 
 def test_collate_has_token_types_only_for_segments(tokenizer: Any) -> None:
-    tokens = Tokens(tokenizer, "d")
+    tokens = Tokens(tokenizer)
     row = np.array([0])
     assert set(tokens.table(["a"], 9).collate(row)) == {"input_ids", "attention_mask"}
     assert "token_type_ids" in tokens.table([("a", "b")], 9).collate(row)
