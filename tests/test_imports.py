@@ -25,6 +25,7 @@ FLOORS = [
     "persistence",
     "training",
     "prediction",
+    "fitted_net",
     "fusion",
     "saving",
     "classifier",
