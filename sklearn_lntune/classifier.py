@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from inspect import signature
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Never
 
 import numpy as np
 from sklearn.base import (
@@ -33,10 +35,10 @@ from sklearn_lntune.tuning.registry import as_plain, methods_of, nested_params, 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from sklearn_lntune.fitted_net import FittedNet
     from sklearn_lntune.prediction.predictor import Predictor
     from sklearn_lntune.training.job import Outcome
     from sklearn_lntune.training.labelled import Labelled
-    from sklearn_lntune.training.net import DeltaNet
 
 DEFAULT_BACKBONE = "sentence-transformers/all-MiniLM-L6-v2"
 _NESTED = "tuning__"
@@ -171,8 +173,6 @@ class LNTunedTransformerClassifier(
         A row an epoch.
     n_steps_, n_epochs_ : int
         Optimiser steps taken and epochs passed.
-    net_ : skorch.NeuralNetClassifier
-        A skorch net around the fitted network, for inspection.
     pooling_, max_length_ : str, int
         As resolved.
     tuning_ : list of dict
@@ -505,21 +505,41 @@ class LNTunedTransformerClassifier(
         return pd.DataFrame(self.log_)
 
     @property
-    def net_(self) -> DeltaNet:
-        """A skorch net around the fitted network, with the history of the fit."""
-        check_is_fitted(self, "delta_")
-        from sklearn_lntune.training.net import DeltaNet
-        from sklearn_lntune.training.settings import Settings
+    def net_(self) -> Never:
+        """Replaced by the method `net`: an attribute is read by whoever only looks."""
+        raise AttributeError("net_ has become a method, since it builds a network: call net().")
 
+    def net(self) -> FittedNet:
+        """A skorch net around the fitted network, with the history of the fit.
+
+        Its `predict`, `predict_proba` and `score` take texts or sentence pairs and answer as this
+        classifier does now; a later fit of the classifier leaves the net as it is. The net itself
+        cannot be fitted.
+
+        Returns
+        -------
+        skorch.NeuralNetClassifier
+
+        Raises
+        ------
+        NotFittedError
+            If the classifier is not fitted.
+        ValueError
+            If the backbone is not found, or is another than that of the fit.
+        """
+        check_is_fitted(self, "delta_")
+        from sklearn_lntune.fitted_net import FittedNet
+
+        fitted = copy.copy(self)  # a later fit changes what self expects of X
         predictor = self._predictor()
-        methods = methods_of(self.tuning)
-        net = DeltaNet(
+        net = FittedNet(
             predictor.network,
-            task=self._task,
-            settings=Settings.check(methods, self.get_params(deep=False)),
-            n_epochs=self.n_epochs_,
+            state=predictor.state,
+            params=self.get_params(deep=False),
+            check_texts=partial(fitted._check_texts, reset=False),  # noqa: SLF001 - a copy of self
+            find_backbone=fitted._checked_backbone,  # noqa: SLF001
         ).initialize()
-        net.history.extend(self.log_)
+        net.history.extend(fitted.log_)
         return net
 
     def _compute(self, X: Any, output: str = "logits") -> np.ndarray:

@@ -525,11 +525,11 @@ def test_net_is_a_skorch_net_with_the_history(
     from skorch import NeuralNetClassifier
 
     clf = tiny_clf().fit(texts, labels)
-    net = clf.net_
+    net = clf.net()
     assert isinstance(net, NeuralNetClassifier)
     assert len(net.history) == 2
     assert same(net.module_.delta(), clf.delta_)
-    assert "net_" not in vars(clf)
+    assert "net" not in vars(clf)
 
 
 def test_history_is_a_frame_and_the_attributes_are_plain(
@@ -584,7 +584,7 @@ def test_a_checkpoint_in_16_bits_predicts_in_them(
     AutoModel.from_pretrained(folder, dtype=torch.bfloat16).save_pretrained(folder)
     clf = LNTunedTransformerClassifier(folder, max_epochs=1, min_steps=0, device="cpu")
     clf.fit(texts, labels)
-    assert next(clf.net_.module_.body.parameters()).dtype == torch.bfloat16
+    assert next(clf.net().module_.body.parameters()).dtype == torch.bfloat16
     assert clf.predict_proba(texts).dtype == np.float32
 
 

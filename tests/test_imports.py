@@ -27,6 +27,7 @@ FLOORS = [
     "persistence",
     "prediction",
     "training",
+    "fitted_net",
     "fusion",
     "saving",
     "classifier",

@@ -148,7 +148,7 @@ def test_clones_folds_and_loaded_ones_share_one_backbone(
     storages = {p.data_ptr() for p in shared.parameters()}
     for clf in (first, second, third):
         clf.predict(texts)
-        body = clf.net_.module_.body
+        body = clf.net().module_.body
         frozen = [p for name, p in body.named_parameters() if "LayerNorm" not in name]
         assert len(frozen) > 20
         assert all(p.data_ptr() in storages for p in frozen)
@@ -162,7 +162,7 @@ def test_what_estimators_keep_goes_with_them(
     kept = get_backbone(tiny_backbone()).kept
     assert clf in kept
     before = len(kept)
-    network = weakref.ref(clf.net_.module_)
+    network = weakref.ref(clf.net().module_)
     del clf
     gc.collect()
     assert len(kept) == before - 1
@@ -174,7 +174,7 @@ def test_prediction_leaves_the_estimator_alone(
 ) -> None:
     clf = tiny_clf().fit(texts, labels)
     before = dict(vars(clf))
-    clf.predict(texts), clf.embed(texts), clf.net_, clf.history_
+    clf.predict(texts), clf.embed(texts), clf.net(), clf.history_
     assert vars(clf) == before
 
 

@@ -540,7 +540,7 @@ def test_a_loaded_one_can_be_cloned_fitted_pickled_and_inspected(
     clf.save(tmp_path / "saved.zip")
     back = load(tmp_path / "saved.zip")
     assert_same(pickle.loads(pickle.dumps(back)), clf)
-    assert len(back.net_.history) == back.n_epochs_ == 2
+    assert len(back.net().history) == back.n_epochs_ == 2
     again = clone(back)
     assert not hasattr(again, "delta_")
     again.fit(texts, labels)

@@ -286,7 +286,7 @@ def test_a_name_and_its_parameters_are_set_together(tiny_clf: Clf) -> None:
 def test_rates_by_method(tiny_clf: Clf, few: Any) -> None:
     lr = {"layernorm": 0.25, "lora": 0.125}
     clf = tiny_clf(tuning="layernorm+lora+bias", lr=lr, head_lr=0.5, max_epochs=1).fit(*few)
-    network, groups = clf.net_.module_, clf.net_.optimizer_.param_groups
+    network, groups = clf.net().module_, clf.net().optimizer_.param_groups
     rate = {id(weight): group["peak_lr"] for group in groups for weight in group["params"]}
     expected = lr | {"bias": BiasTuning.default_lr, "head": 0.5}
     assert {name: rate[id(weight)] for name, weight in network.learnt.items()} == {

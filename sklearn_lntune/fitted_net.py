@@ -1,0 +1,102 @@
+"""The skorch net of a fitted classifier."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Never, Self
+
+import numpy as np
+import torch
+
+from sklearn_lntune.backbone.pool import Backbone
+from sklearn_lntune.network import Network
+from sklearn_lntune.persistence.state import FittedState
+from sklearn_lntune.prediction.predictor import Predictor
+from sklearn_lntune.task import OneLabel
+from sklearn_lntune.text.stream import Texts
+from sklearn_lntune.training.net import DeltaNet
+from sklearn_lntune.training.settings import Settings
+from sklearn_lntune.tuning.registry import from_plain
+
+
+class FittedNet(DeltaNet):
+    """A skorch net that answers as the classifier it comes from, and does not train.
+
+    Parameters
+    ----------
+    module : Network
+        With the learnt values.
+    state : FittedState
+    params : mapping
+        The parameters of the classifier.
+    check_texts : callable
+        Turns what is predicted into texts, and compares its columns with those of the fit.
+    find_backbone : callable
+        Returns the backbone of the fit.
+    """
+
+    def __init__(
+        self,
+        module: Network,
+        *,
+        state: FittedState,
+        params: Mapping[str, Any],
+        check_texts: Callable[[Any], Texts],
+        find_backbone: Callable[[], Backbone],
+    ) -> None:
+        super().__init__(
+            module,
+            task=OneLabel(state.classes),
+            settings=Settings.check(from_plain(state.tuning), params),
+            n_epochs=state.n_epochs,
+        )
+        self.device = module.device  # skorch warns of None when it unpickles
+        self.state = state
+        self.check_texts = check_texts
+        self.find_backbone = find_backbone
+
+    def forward_iter(
+        self, X: Any, training: bool = False, device: Any = "cpu"
+    ) -> Iterator[torch.Tensor]:
+        """Logits of the texts or sentence pairs ``X``, a batch at a time."""
+        if training:
+            raise ValueError("training=True: the net of a fitted classifier only predicts.")
+        logits = torch.from_numpy(self._logits(X)).to(device)
+        for start in range(0, len(logits), self.batch_size):
+            yield logits[start : start + self.batch_size]
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Probability of each class, as the classifier's.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+        """
+        return self.task.probabilities(self._logits(X))
+
+    def predict(self, X: Any) -> np.ndarray:
+        """The most likely label of each row, as the classifier's.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+        """
+        return self.task.decide(self._logits(X))
+
+    def fit(self, X: Any, y: Any = None, **fit_params: Any) -> Never:
+        """Raise TypeError: the classifier is what can be fitted."""
+        raise TypeError(
+            "the net of a fitted classifier only predicts; to train, call fit or partial_fit of "
+            "the classifier."
+        )
+
+    partial_fit = fit
+
+    def __sklearn_clone__(self) -> Self:
+        """Itself, like scikit-learn's FrozenEstimator: it has nothing to fit again."""
+        return self
+
+    def _logits(self, X: Any) -> np.ndarray:
+        texts = self.check_texts(X)
+        tokens = self.find_backbone().tokens
+        return Predictor(self.state, self.module_, tokens).run(texts)
