@@ -503,18 +503,18 @@ def test_poolings_from_their_definition(
 def test_repeated_texts_are_computed_once(
     tiny_clf: Clf, texts: list[str], labels: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from sklearn_lntune import prediction
+    from sklearn_lntune.prediction import predictor
 
     clf = tiny_clf().fit(texts, labels)
     expected = clf.predict_proba(texts)
     seen: list[int] = []
-    compute = prediction.compute
+    compute = predictor.compute
 
     def counted(network: Any, table: Any, *rest: Any) -> Any:
         seen.append(len(table))
         return compute(network, table, *rest)
 
-    monkeypatch.setattr(prediction, "compute", counted)
+    monkeypatch.setattr(predictor, "compute", counted)
     assert (clf.predict_proba(texts * 3) == np.tile(expected, (3, 1))).all()
     assert seen == [len(set(texts))]
 
@@ -640,12 +640,12 @@ def test_verbose(
 def test_a_batch_too_large_for_the_gpu_is_halved_in_predict(
     tiny_clf: Clf, texts: list[str], labels: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from sklearn_lntune import network
+    from sklearn_lntune.network import computing
 
     clf = tiny_clf().fit(texts, labels)
     expected = clf.predict_proba(texts)
     budgets: list[int] = []
-    compute = network._compute
+    compute = computing._compute
 
     def short_of_memory(net: Any, table: Any, *rest: Any) -> Any:
         budgets.append(rest[-1])
@@ -653,12 +653,12 @@ def test_a_batch_too_large_for_the_gpu_is_halved_in_predict(
             raise torch.OutOfMemoryError("CUDA out of memory")
         return compute(net, table, *rest)
 
-    monkeypatch.setattr(network, "_compute", short_of_memory)
+    monkeypatch.setattr(computing, "_compute", short_of_memory)
     np.testing.assert_allclose(clf.predict_proba(texts), expected, rtol=0, atol=1e-12)
-    most = network.PREDICT_TOKENS["cpu"]
+    most = computing.PREDICT_TOKENS["cpu"]
     assert budgets == [most // 2**halved for halved in range(len(budgets))]
     assert budgets[-1] <= 600 < budgets[-2]
-    monkeypatch.setattr(network, "_compute", lambda *_: (_ for _ in ()).throw(_full()))
+    monkeypatch.setattr(computing, "_compute", lambda *_: (_ for _ in ()).throw(_full()))
     with pytest.raises(torch.OutOfMemoryError):
         clf.predict(texts)
 
@@ -672,7 +672,7 @@ def test_a_batch_too_large_for_the_gpu_is_named_in_fit(
 ) -> None:
     from sklearn_lntune.network import Network
 
-    def short_of_memory(self: Any, **inputs: Any) -> Any:
+    def short_of_memory(self: Any, batch: Any) -> Any:
         raise _full()
 
     monkeypatch.setattr(Network, "forward", short_of_memory)

@@ -196,7 +196,7 @@ def test_filling_up_rows_changes_nothing(
     plain, filled = (build(tiny_backbone(family), **options) for _ in range(2))
     table, rows = table_of(batch()), np.arange(4)
     expected_logits = plain(plain.batch(table, rows))
-    monkeypatch.setattr("sklearn_lntune.backbone.pool.padded_length", lambda n, *_: n + 5)
+    monkeypatch.setattr("sklearn_lntune.backbone.pool.padded_length", lambda n, **_: n + 5)
     logits = filled(filled.batch(table, rows))
     torch.testing.assert_close(logits, expected_logits, rtol=0, atol=tolerance)
     for each in (expected_logits, logits):
@@ -207,19 +207,19 @@ def test_filling_up_rows_changes_nothing(
 
 
 def test_rows_are_not_filled_up_beyond_the_positions(
-    tiny_backbone: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
-    network = build(tiny_backbone())
-    n_positions = get_backbone(tiny_backbone()).n_positions
+    folder = save_backbone(tmp_path, max_position_embeddings=63)
+    network = build(folder, dtype=torch.bfloat16)
+    n_positions = get_backbone(folder).n_positions
     assert n_positions == network.body.embeddings.position_embeddings.num_embeddings
     lengths: list[int] = []
     network.body.register_forward_pre_hook(
         lambda body, args, kwargs: lengths.append(kwargs["input_ids"].shape[1]), with_kwargs=True
     )
-    monkeypatch.setattr("sklearn_lntune.backbone.pool.padded_length", lambda n, *_: n + 5)
-    for length in (n_positions - 7, n_positions - 2, n_positions):
+    for length in (57, 62, 63):
         network(network.batch(table_of(batch(length=length)), np.arange(4)))
-    assert lengths == [n_positions - 2, n_positions, n_positions]
+    assert lengths == [58, 62, 63]
 
 
 @EACH

@@ -55,12 +55,18 @@ def delta_type(compute_type: torch.dtype) -> torch.dtype:
     return torch.float64 if compute_type == torch.float64 else torch.float32
 
 
-def padded_length(n_tokens: int, compute_type: torch.dtype, device: torch.device) -> int:
+def padded_length(
+    n_tokens: int,
+    compute_type: torch.dtype,
+    device: torch.device,
+    n_positions: int | None = None,
+) -> int:
     """Tokens that the rows of a batch, ``n_tokens`` at most, are filled up to.
 
     On a CPU, products in bfloat16 are compiled anew for each shape they meet, which takes
     time and memory (``benchmarks/lengths.py``). So lengths near each other share one, at
-    most a sixteenth or one token away. All others compute just what is there.
+    most a sixteenth or one token away, and never beyond the model's ``n_positions``. All
+    others compute just what is there.
 
     Examples
     --------
@@ -73,7 +79,8 @@ def padded_length(n_tokens: int, compute_type: torch.dtype, device: torch.device
     if device.type != "cpu" or compute_type != torch.bfloat16:
         return n_tokens
     step = 1 << max(1, n_tokens.bit_length() - 5)
-    return -(-n_tokens // step) * step
+    wanted = -(-n_tokens // step) * step
+    return wanted if n_positions is None else max(n_tokens, min(wanted, n_positions))
 
 
 def place_fit(

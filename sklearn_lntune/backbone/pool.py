@@ -14,7 +14,7 @@ import threading
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import chain
 from typing import Any
 
@@ -131,14 +131,10 @@ class Backbone:
         return 0 if known is None else int(known)
 
     def padded_length(self, dtype: torch.dtype, device: torch.device) -> Callable[[int], int]:
-        """How far to fill up rows for products in ``dtype`` on ``device``; see `padded_length`."""
-        limit = self.n_positions
-
-        def rounded(n_tokens: int) -> int:
-            wanted = padded_length(n_tokens, dtype, device)
-            return wanted if limit is None else max(n_tokens, min(wanted, limit))
-
-        return rounded
+        """How far to fill up rows for products in ``dtype`` on ``device``."""
+        return partial(
+            padded_length, compute_type=dtype, device=device, n_positions=self.n_positions
+        )
 
     @property
     def n_positions(self) -> int | None:

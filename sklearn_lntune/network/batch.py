@@ -42,6 +42,10 @@ class Batch:
     def __len__(self) -> int:
         return len(next(iter(self.inputs.values())))
 
+    def __getitem__(self, name: str) -> torch.Tensor:
+        """One of the inputs: skorch's callbacks see a batch as a mapping and targets."""
+        return self.inputs[name]
+
     @property
     def n_rows(self) -> int:
         """Rows in all processes together."""
