@@ -168,7 +168,8 @@ class LNTunedTransformerClassifier(
     delta_ : dict of str to ndarray
         The learnt values, by ``<method>/<module path>/<array>``.
     backbone_ : dict
-        Name, revision and fingerprints of the backbone and its tokenizer.
+        Name, revision, folder and fingerprints of the backbone and its tokenizer, and the
+        parts of these (``"parts"``).
     history_ : pandas.DataFrame
         A row an epoch.
     n_steps_, n_epochs_ : int
@@ -337,8 +338,10 @@ class LNTunedTransformerClassifier(
             task = OneLabel.from_targets(y)
             data = self._check_targets(texts, y, sample_weight, task)
             validation = self._check_validation(X_val, y_val, sample_weight_val, task)
-            start = self._previous_delta(task) if self.warm_start else None
-            outcome = self._train(self.get_params(deep=False), task, data, validation, start=start)
+            previous = self._previous_fit(task) if self.warm_start else None
+            outcome = self._train(
+                self.get_params(deep=False), task, data, validation, previous=previous
+            )
         self.__dict__.pop("moments_", None)
         return self._finish(outcome)
 
@@ -374,7 +377,7 @@ class LNTunedTransformerClassifier(
             self.get_params(deep=False) | _ONE_EPOCH,
             task,
             data,
-            start=None if first else self._previous_delta(task),
+            previous=None if first else self._previous_fit(task),
             moments=getattr(self, "moments_", None),
             steps_before=n_steps,
         )
@@ -393,25 +396,30 @@ class LNTunedTransformerClassifier(
         data: Labelled,
         validation: Labelled | None = None,
         *,
-        start: Any = None,
+        previous: FittedState | None = None,
         moments: Any = None,
         steps_before: int = 0,
     ) -> Outcome:
         """Train, and set the fitted attributes however the training ended."""
         # torch and transformers are imported from here on only.
+        from sklearn_lntune.backbone.matching import folder_of
         from sklearn_lntune.fusion.dispatch import run
         from sklearn_lntune.training.checkpoint import opened
         from sklearn_lntune.training.preparing import prepare
         from sklearn_lntune.training.ranks import find_ranks
 
         seed, ranks = self._seed(steps_before), find_ranks(params["distributed"])
-        folder, every = params["checkpoint"], params["checkpoint_every"]
-        with opened(folder, every, writes=ranks.is_main) as checkpoint:
-            options = {"start": start, "moments": moments, "checkpoint": checkpoint}
+        kept, every = params["checkpoint"], params["checkpoint_every"]
+        with opened(kept, every, writes=ranks.is_main) as checkpoint:
+            options = {"previous": previous, "moments": moments, "checkpoint": checkpoint}
             job = prepare(params, task, data, validation, seed=seed, ranks=ranks, **options)
+            # Of the files that are there now, and of where a relative path leads now.
+            fitted = None if previous is None else previous.backbone
+            folder = folder_of(params["backbone"], fitted)
+            backbone = job.backbone.identity(params["backbone"], folder)
             outcome = run(job)
         state = FittedState(
-            backbone=job.backbone.identity,
+            backbone=backbone,
             tuning=as_plain(job.methods),
             pooling=job.pooling,
             max_length=job.max_length,
@@ -495,6 +503,36 @@ class LNTunedTransformerClassifier(
         ndarray of shape (n_samples, embedding_size)
         """
         return self.embed(X)
+
+    def accept_backbone(self) -> LNTunedTransformerClassifier:
+        """Tie the fitted classifier to the backbone that is found now.
+
+        A backbone other than that of the fit is a `BackboneMismatchError`. Where you know that
+        it computes the same (weights stored in another type, say, or code in which a comment
+        changed), this accepts it: `predict`, `save`, warm starts and a `DeltaBank` then take
+        it for the backbone of the fit. Nothing else changes.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        NotFittedError
+            If there is nothing fitted.
+        ValueError
+            If there is no such backbone, or what was learnt does not fit it.
+
+        Examples
+        --------
+        >>> clf.set_params(backbone="/models/half-precision").accept_backbone()  # doctest: +SKIP
+        """
+        state = self._state()
+        from sklearn_lntune.prediction.predictor import accepted
+
+        where = {name: value for name, value in self._where.items() if name != "compile"}
+        self.backbone_ = accepted(state, **where)
+        return self
 
     @property
     def history_(self) -> pd.DataFrame:
@@ -632,8 +670,8 @@ class LNTunedTransformerClassifier(
             raise ValueError("X_val and y_val must be passed together.")
         return self._check_targets(texts, y_val, sample_weight_val, task, "y_val")
 
-    def _previous_delta(self, task: OneLabel) -> dict[str, np.ndarray] | None:
-        """The delta to go on from; its classes and tuning must be those of this fit."""
+    def _previous_fit(self, task: OneLabel) -> FittedState | None:
+        """The fit to go on from; its classes and tuning must be those of this one."""
         if not hasattr(self, "delta_"):
             return None
         if not np.array_equal(task.classes, self.classes_):
@@ -646,7 +684,7 @@ class LNTunedTransformerClassifier(
                 f"tuning={self.tuning!r} is not what the delta so far was learnt with "
                 f"({self.tuning_}); a fit can only go on with the same."
             )
-        return self.delta_
+        return self._state()
 
     def _seed(self, steps_before: int) -> int:
         """A seed for this fit; calls of `partial_fit` after the first draw afresh."""
@@ -713,7 +751,8 @@ def load(
         A folder, a ``.zip``, or ``"user/name"`` on the Hugging Face hub.
     backbone : str or path, optional
         In place of where the backbone was when the classifier was saved. It must be the
-        same model; its fingerprint is compared at the first prediction.
+        same model: it is compared at the first prediction. For one that is not the same but
+        shall count as such, see `LNTunedTransformerClassifier.accept_backbone`.
     revision : str, optional
         Of the classifier's repository on the hub.
     token : str or bool, optional

@@ -229,7 +229,7 @@ class SavingMixin(BaseEstimator):
         meta = {
             "classes": [str(each) for each in state.classes.tolist()],
             "max_length": state.max_length,
-            "backbone": state.backbone,
+            "backbone": state.portable_backbone,
         }
         write_onnx(Path(file), predictor.network, example.inputs, meta)
 

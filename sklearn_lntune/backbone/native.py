@@ -51,10 +51,7 @@ def with_native_head(
     if getattr(config, "pad_token_id", None) is None:
         config.pad_token_id = 0
     try:
-        with without_memory():
-            model = AutoModelForSequenceClassification.from_config(
-                config, trust_remote_code=trust_remote_code
-            )
+        model = _empty_native(config, trust_remote_code)
     except (ValueError, KeyError) as error:
         raise ValueError(
             f"pooling='native': transformers has no classification head for "
@@ -84,6 +81,20 @@ def with_native_head(
         if fresh:
             module.register_forward_pre_hook(_into_own_type)
     return model.eval(), head
+
+
+def reads_pooler(config: Any, trust_remote_code: bool) -> bool:
+    """Whether the model's own head reads the backbone's pooler."""
+    model = _empty_native(config, trust_remote_code)
+    return getattr(getattr(model, model.base_model_prefix), "pooler", None) is not None
+
+
+def _empty_native(config: Any, trust_remote_code: bool) -> Any:
+    """The model's own ``...ForSequenceClassification``, without memory for its weights."""
+    with without_memory():
+        return AutoModelForSequenceClassification.from_config(
+            config, trust_remote_code=trust_remote_code
+        )
 
 
 def last_linear(model: nn.Module, head: dict[str, nn.Parameter], n_outputs: int) -> nn.Linear:

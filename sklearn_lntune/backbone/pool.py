@@ -16,18 +16,17 @@ from collections import OrderedDict
 from collections.abc import Callable
 from functools import cached_property, partial
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
 from sklearn_lntune.backbone.anatomy import Anatomy
+from sklearn_lntune.backbone.digests import State, state_of
 from sklearn_lntune.backbone.dissect import anatomy_of
-from sklearn_lntune.backbone.fingerprint import (
-    backbone_fingerprint,
-    tokenizer_digest,
-    tokenizer_files,
-)
+from sklearn_lntune.backbone.format1 import TOKENIZER_FILES
+from sklearn_lntune.backbone.identity import fingerprints, identity_parts
 from sklearn_lntune.backbone.loading import (
     load_config,
     load_model,
@@ -38,6 +37,7 @@ from sklearn_lntune.backbone.loading import (
 from sklearn_lntune.backbone.placement import padded_length
 from sklearn_lntune.backbone.resolve import Source, resolve
 from sklearn_lntune.backbone.stored import stored_tensors
+from sklearn_lntune.backbone.tokenizer_parts import tokenizer_files
 from sklearn_lntune.backbone.trunk import Trunk
 from sklearn_lntune.text.tokens import Tokens
 
@@ -59,6 +59,7 @@ class Backbone:
     def __init__(self, source: Source, trust_remote_code: bool) -> None:
         self.source = source
         self.trust_remote_code = trust_remote_code
+        self._state = _state_of(source)
         self.config = load_config(source, trust_remote_code)
         #: What estimators keep with this backbone, gone when either of them goes.
         self.kept: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
@@ -66,37 +67,48 @@ class Backbone:
         self._trunk: tuple[Any, Trunk] | None = None
         self._lock = threading.RLock()
 
-    @cached_property
-    def fingerprint(self) -> str:
-        """Digest of configuration and weights."""
-        return backbone_fingerprint(self.source.folder / "config.json", self.source.weight_files)
-
     def is_current(self) -> bool:
         """Whether the files are still those that were loaded."""
-        weights = self.source.weight_files
-        return bool(weights) and self.fingerprint == backbone_fingerprint(
-            self.source.folder / "config.json", weights
-        )
+        return state_of(Path(file) for file, *_ in self._state) == self._state
 
     @cached_property
+    def parts(self) -> dict[str, Any]:
+        """The parts of its identity; see `identity.identity_parts`."""
+        return identity_parts(self.source, self.config, self.tokenizer, self.trust_remote_code)
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest of weights, configuration and trusted code."""
+        return fingerprints(self.parts)[0]
+
+    @property
     def tokenizer_fingerprint(self) -> str:
-        """Digest of the tokenizer's files."""
-        return tokenizer_digest(tokenizer_files(self.source.folder))
+        """Digest of the tokenizer: its class, its words, and what it does."""
+        return fingerprints(self.parts)[1]
 
     @cached_property
     def tokenizer(self) -> Any:
         """The transformers tokenizer."""
         return load_tokenizer(self.source, self.trust_remote_code)
 
-    @property
-    def identity(self) -> dict[str, Any]:
-        """What a delta learnt on this backbone is tied to."""
+    def identity(self, name: str | os.PathLike[str], folder: str | None) -> dict[str, Any]:
+        """What a delta is tied to that was learnt on this backbone.
+
+        Parameters
+        ----------
+        name : str or path
+            As the user gave it.
+        folder : str or None
+            Where a name of a folder leads, as an absolute path.
+        """
         return {
-            "name": self.source.name,
+            "name": os.fspath(name),
             "revision": self.source.revision,
+            "folder": folder,
             "fingerprint": self.fingerprint,
             "tokenizer": self.tokenizer_fingerprint,
             "parameters": self.anatomy.n_parameters,
+            "parts": self.parts,
         }
 
     @property
@@ -198,6 +210,14 @@ def set_attention(model: nn.Module, attention: str) -> nn.Module:
             if hasattr(config, "_attn_implementation"):
                 config._attn_implementation = attention  # noqa: SLF001
     return model
+
+
+def _state_of(source: Source) -> State:
+    """The state of all files that make a difference, and of those that might appear."""
+    names = ("config.json", "model.safetensors", "model.safetensors.index.json", *TOKENIZER_FILES)
+    files = {source.folder / name for name in names}
+    files |= {*source.weight_files, *tokenizer_files(source.folder), *source.folder.glob("*.py")}
+    return state_of(sorted(files))
 
 
 _pool: OrderedDict[tuple[str, str | None, bool], Backbone] = OrderedDict()

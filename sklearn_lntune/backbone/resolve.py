@@ -10,6 +10,7 @@ import importlib.util
 import json
 import os
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -53,13 +54,36 @@ class Source:
     @property
     def weight_files(self) -> list[Path]:
         """The safetensors files that transformers would load; empty if there are none."""
-        index = self.folder / "model.safetensors.index.json"
-        if (whole := self.folder / "model.safetensors").is_file():
+        named = self._named_weights
+        index = self.folder / (named or "model.safetensors.index.json")
+        whole = self.folder / (named or "model.safetensors")
+        if whole.suffix == ".safetensors" and whole.is_file():
             return [whole]
-        if index.is_file():
+        if index.suffix == ".json" and index.is_file():
             shards = set(json.loads(index.read_text("utf-8"))["weight_map"].values())
             return [self.folder / shard for shard in sorted(shards)]
         return []
+
+    @cached_property
+    def _named_weights(self) -> str | None:
+        """The file that config.json names in place of model.safetensors, if it does."""
+        file = self.folder / "config.json"
+        try:
+            said = json.loads(file.read_text("utf-8"))
+        except (OSError, ValueError):  # whoever reads the configuration tells
+            return None
+        named = said.get("transformers_weights") if isinstance(said, dict) else None
+        if named is None:
+            return None
+        endings = (".safetensors", ".safetensors.index.json")
+        plain = isinstance(named, str) and named.endswith(endings) and Path(named).name == named
+        if not plain or not (self.folder / named).is_file():
+            raise ValueError(
+                f"backbone {self.name!r}: {file} names the weights {named!r} "
+                "(transformers_weights); that must be a .safetensors file in the same folder, or "
+                "an index of such files."
+            )
+        return str(named)
 
     def files(self) -> dict[str, Path]:
         """Everything that makes up the backbone, by path in its folder."""

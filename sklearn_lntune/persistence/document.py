@@ -57,7 +57,7 @@ class Document:
             "format_version": FORMAT_VERSION,
             "versions": {**_versions(), "python": platform.python_version()},
             "params": {name: encode(value) for name, value in self.params.items()},
-            "backbone": state.backbone,
+            "backbone": state.portable_backbone,
             "tuning": [
                 {key: encode(value) for key, value in entry.items()} for entry in state.tuning
             ],

@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file  # NumPy knows no bfloat16
 
 from sklearn_lntune.backbone.anatomy import Place
+from sklearn_lntune.backbone.matching import folder_of
 from sklearn_lntune.backbone.pool import Backbone, get_backbone
 from sklearn_lntune.backbone.usage import resolve_max_length
 from sklearn_lntune.network import Network, build_network
@@ -77,7 +78,7 @@ def read_peft(
         if id(weight) in last:
             delta[key] = delta[key][order]
     return methods, FittedState(
-        backbone=backbone.identity,
+        backbone=backbone.identity(name, folder_of(name)),
         tuning=as_plain(methods),
         pooling="native",
         max_length=resolve_max_length(backbone, max_length),

@@ -22,8 +22,10 @@ class FittedState:
     Attributes
     ----------
     backbone : dict
-        ``name``, ``revision``, ``fingerprint``, ``tokenizer`` (its fingerprint) and
-        ``parameters`` (their number; not in the oldest files).
+        ``name`` and ``revision``; ``folder``, where a name of a folder led (not in files);
+        ``fingerprint``, ``tokenizer`` (its fingerprint) and ``parts``, what the two are
+        digests of (not in files from before there were parts); ``parameters`` (their number;
+        not in the oldest files).
     tuning : list of dict
         Name and parameters of each tuning method.
     pooling : str
@@ -51,6 +53,11 @@ class FittedState:
     def attributes(self) -> dict[str, Any]:
         """Names and values of the fitted attributes."""
         return {f"{field.name}_": getattr(self, field.name) for field in fields(self)}
+
+    @property
+    def portable_backbone(self) -> dict[str, Any]:
+        """``backbone`` without what is true on this machine only."""
+        return {key: value for key, value in self.backbone.items() if key != "folder"}
 
     @classmethod
     def from_attributes(cls, attributes: Mapping[str, Any]) -> FittedState:

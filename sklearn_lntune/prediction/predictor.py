@@ -11,9 +11,10 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
+from sklearn_lntune.backbone.matching import check_same, fitted_backbone, folder_of
 from sklearn_lntune.backbone.placement import Placement, place_prediction
-from sklearn_lntune.backbone.pool import Backbone, get_backbone
-from sklearn_lntune.exceptions import BackboneMismatchError
+from sklearn_lntune.backbone.pool import Backbone
+from sklearn_lntune.backbone.usage import resolve_max_length
 from sklearn_lntune.network import Batch, Network, build_network, compute
 from sklearn_lntune.persistence.state import FittedState
 from sklearn_lntune.text.check import Text, distinct
@@ -24,6 +25,11 @@ from sklearn_lntune.tuning.registry import from_plain
 
 #: Texts of a table that are predicted at a time.
 CHUNK_ROWS = 8192
+_REMEDY = (
+    "Its delta means nothing on another model: point at the one of the fit with "
+    "set_params(backbone=...), or fit again. If you know that this one computes the same, "
+    "accept_backbone() ties the classifier to it."
+)
 
 
 @dataclass(frozen=True)
@@ -134,19 +140,35 @@ def backbone_of(
     BackboneMismatchError
         If it is another.
     """
-    backbone = get_backbone(name, revision, trust_remote_code)
-    fitted = state.backbone
-    for what, found, expected in (
-        ("backbone", backbone.fingerprint, fitted["fingerprint"]),
-        ("tokenizer", backbone.tokenizer_fingerprint, fitted["tokenizer"]),
-    ):
-        if found != expected:
-            raise BackboneMismatchError(
-                f"this classifier was fitted on {fitted['name']!r} (revision "
-                f"{fitted['revision']}, {what} fingerprint {expected[:16]}), but "
-                f"{backbone.source.name!r} here ({backbone.source.folder}, revision "
-                f"{backbone.source.revision}) has the {what} fingerprint {found[:16]}. Its delta "
-                "means nothing on another model: point `backbone` at the one it was fitted on, or "
-                "fit again."
-            )
+    backbone = fitted_backbone(state.backbone, name, revision, trust_remote_code)
+    check_same(state.backbone, backbone, state.pooling, _REMEDY)
     return backbone
+
+
+def accepted(
+    state: FittedState,
+    *,
+    backbone: str | os.PathLike[str],
+    revision: str | None,
+    trust_remote_code: bool,
+    device: Any,
+    precision: Any,
+) -> dict[str, Any]:
+    """The identity of the backbone found now, once the delta of ``state`` is seen to fit it.
+
+    Raises
+    ------
+    ValueError
+        If it does not fit.
+    """
+    found = fitted_backbone(state.backbone, backbone, revision, trust_remote_code)
+    resolve_max_length(found, state.max_length)
+    placement = place_prediction(device, precision, found.stored_type)
+    try:
+        ready_network([state], found, placement)
+    except ValueError as error:
+        raise ValueError(
+            f"what this classifier learnt does not fit the backbone {found.source.name!r} "
+            f"({found.source.folder}): {error}"
+        ) from error
+    return found.identity(backbone, folder_of(backbone, state.backbone))

@@ -13,10 +13,12 @@ from typing import Any
 import numpy as np
 from sklearn.model_selection import train_test_split
 
+from sklearn_lntune.backbone.matching import check_same, fitted_backbone
 from sklearn_lntune.backbone.placement import place_fit
-from sklearn_lntune.backbone.pool import get_backbone
+from sklearn_lntune.backbone.pool import Backbone, get_backbone
 from sklearn_lntune.backbone.usage import resolve_max_length, resolve_pooling
 from sklearn_lntune.checks import check_number
+from sklearn_lntune.persistence.state import FittedState
 from sklearn_lntune.task import OneLabel
 from sklearn_lntune.training.checkpoint import Checkpoint
 from sklearn_lntune.training.fit_signature import fit_signature
@@ -28,6 +30,12 @@ from sklearn_lntune.training.settings import Settings
 from sklearn_lntune.tuning.plan import plan, warn_of_bad_sums
 from sklearn_lntune.tuning.registry import methods_of
 
+_ANEW = (
+    "warm_start and partial_fit go on with the same backbone only: set backbone back, or start "
+    "anew with warm_start=False or a clone. If you know that this one computes the same, "
+    "accept_backbone() ties the classifier to it."
+)
+
 
 def prepare(
     params: Mapping[str, Any],
@@ -36,7 +44,7 @@ def prepare(
     validation: Labelled | None,
     *,
     seed: int,
-    start: Mapping[str, np.ndarray] | None = None,
+    previous: FittedState | None = None,
     moments: Mapping[str, Mapping[str, np.ndarray]] | None = None,
     checkpoint: Checkpoint | None = None,
     ranks: Ranks = ALONE,
@@ -53,8 +61,10 @@ def prepare(
     validation : Labelled or None
         The user's own validation rows; None lets early stopping hold some out.
     seed : int
-    start, moments : mapping, optional
-        Where to go on from.
+    previous : FittedState, optional
+        The fit to go on from.
+    moments : mapping, optional
+        Its optimiser's state.
     checkpoint : Checkpoint, optional
         Open. Without a ``random_state``, the seed in it is taken.
     ranks : Ranks
@@ -63,14 +73,14 @@ def prepare(
     Raises
     ------
     ValueError, TypeError
-        If a parameter is wrong, by itself or for this backbone.
+        If a parameter is wrong, by itself or for this backbone; or ``previous`` was on
+        another backbone, or with another pooling.
     """
     if checkpoint is not None and params["random_state"] is None:
         seed = checkpoint.seed_or(seed)
     methods = methods_of(params["tuning"])
     settings = Settings.check(methods, params)
-    backbone = get_backbone(params["backbone"], params["revision"], params["trust_remote_code"])
-    pooling = resolve_pooling(backbone, params["pooling"])
+    backbone, pooling = _backbone_and_pooling(params, previous)
     plan(methods, backbone.anatomy, with_pooler=pooling == "native")  # raises what does not fit
     warn_of_bad_sums(methods)
     max_length = resolve_max_length(backbone, params["max_length"])
@@ -121,7 +131,7 @@ def prepare(
         seed=seed,
         callbacks=params["callbacks"],
         verbose=params["verbose"],
-        start=start,
+        start=None if previous is None else previous.delta,
         moments=moments,
         checkpoint=checkpoint,
         ranks=ranks,
@@ -131,6 +141,26 @@ def prepare(
         found = checkpoint and (checkpoint.step, checkpoint.finished)
         ranks.agree({**fit_signature(job), "scoring": None, "the state in checkpoint": found})
     return job
+
+
+def _backbone_and_pooling(
+    params: Mapping[str, Any], previous: FittedState | None
+) -> tuple[Backbone, str]:
+    """Those that ``params`` name; if a fit goes on, they must be the same as before."""
+    place = params["backbone"], params["revision"], params["trust_remote_code"]
+    if previous is None:
+        backbone = get_backbone(*place)
+        return backbone, resolve_pooling(backbone, params["pooling"])
+    backbone = fitted_backbone(previous.backbone, *place)
+    check_same(previous.backbone, backbone, previous.pooling, _ANEW)
+    pooling = resolve_pooling(backbone, params["pooling"])
+    if pooling != previous.pooling:
+        raise ValueError(
+            f"pooling={params['pooling']!r} is {pooling!r} here, and the delta so far was learnt "
+            f"with {previous.pooling!r}: warm_start and partial_fit go on with the same pooling "
+            "only. Set pooling back, or start anew with warm_start=False or a clone."
+        )
+    return backbone, pooling
 
 
 def _held_out(

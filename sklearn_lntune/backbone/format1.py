@@ -1,19 +1,22 @@
-"""The identity of a backbone and of its tokenizer, which a delta is tied to."""
+"""The fingerprints of format 1, by which classifiers of then still know their backbone.
+
+They are digests of files. Today's identity is of what the files mean; see `identity`.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable
 from functools import wraps
 from operator import attrgetter
 from pathlib import Path
 
+from sklearn_lntune.backbone.digests import State, state_of
 from sklearn_lntune.backbone.stored import stored_tensors
 
 _TOKENIZER_CONFIG = "tokenizer_config.json"
-_TOKENIZER_FILES = (
+TOKENIZER_FILES = (
     _TOKENIZER_CONFIG,
     "added_tokens.json",
     "merges.txt",
@@ -42,12 +45,11 @@ _TOKENIZER_INCIDENTAL = (
 
 def _cached_by_files(digest: Callable[[list[Path]], str]) -> Callable[[list[Path]], str]:
     """Remember a digest for as long as its files keep path, size and time of change."""
-    known: dict[tuple[tuple[str, int, int], ...], str] = {}
+    known: dict[State, str] = {}
 
     @wraps(digest)
     def cached(files: list[Path]) -> str:
-        stats = [(os.fspath(file), os.stat(file)) for file in files]
-        key = tuple((path, stat.st_size, stat.st_mtime_ns) for path, stat in stats)
+        key = state_of(files)
         if key not in known:
             known[key] = digest(files)
         return known[key]
@@ -92,7 +94,7 @@ def tokenizer_digest(files: list[Path]) -> str:
 
 def tokenizer_files(folder: Path) -> list[Path]:
     """The files in ``folder`` that decide how a text becomes tokens."""
-    return [folder / name for name in _TOKENIZER_FILES if (folder / name).is_file()]
+    return [folder / name for name in TOKENIZER_FILES if (folder / name).is_file()]
 
 
 def _json_bytes(file: Path, incidental: tuple[str, ...]) -> bytes:

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from sklearn_lntune.backbone.fingerprint import (
+from sklearn_lntune.backbone.format1 import (
     _cached_by_files,
     backbone_fingerprint,
     tokenizer_digest,

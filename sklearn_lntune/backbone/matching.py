@@ -1,0 +1,128 @@
+"""Whether a backbone is the one that a classifier was fitted on, and in what it differs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sklearn_lntune.backbone.format1 import backbone_fingerprint, tokenizer_digest
+from sklearn_lntune.backbone.format1 import tokenizer_files as tokenizer_files_of_format1
+from sklearn_lntune.backbone.identity import config_part
+from sklearn_lntune.backbone.native import reads_pooler
+from sklearn_lntune.backbone.pool import Backbone, get_backbone
+from sklearn_lntune.exceptions import BackboneMismatchError
+
+#: Keys of a configuration that a message names.
+_MAX_KEYS = 5
+
+
+def folder_of(name: str | os.PathLike[str], fitted: Mapping[str, Any] | None = None) -> str | None:
+    """The absolute path of the folder called ``name``; None if there is none.
+
+    A relative path leads where it led when ``fitted`` was written, if that is still there:
+    the working directory may have changed since.
+    """
+    if not isinstance(name, str | os.PathLike):
+        return None
+    led = fitted.get("folder") if fitted else None
+    if fitted and led and os.fspath(name) == fitted["name"] and os.path.isdir(led):
+        return str(led)
+    local = Path(name).expanduser()
+    return os.path.abspath(local) if local.is_dir() else None
+
+
+def fitted_backbone(
+    fitted: Mapping[str, Any],
+    name: str | os.PathLike[str],
+    revision: str | None,
+    trust_remote_code: bool,
+) -> Backbone:
+    """The backbone called ``name``, for a classifier that was fitted on ``fitted``.
+
+    Whether it is the same is for `check_same` to say.
+    """
+    relative = isinstance(name, str | os.PathLike) and not os.path.isabs(name)
+    place = (folder_of(name, fitted) if relative and fitted.get("folder") else None) or name
+    try:
+        return get_backbone(place, revision, trust_remote_code)
+    except ValueError as error:
+        raise ValueError(
+            f"{error} (The classifier was fitted on {fitted['name']!r}; if that is elsewhere now, "
+            "say so with set_params(backbone=...).)"
+        ) from error
+
+
+def check_same(fitted: Mapping[str, Any], backbone: Backbone, pooling: str, remedy: str) -> None:
+    """Raise a `BackboneMismatchError` that ends in ``remedy`` if the backbone is another."""
+    if told := differences(fitted, backbone, pooling):
+        raise BackboneMismatchError(
+            f"this classifier was fitted on {fitted['name']!r} (revision {fitted['revision']}, "
+            f"backbone fingerprint {fitted['fingerprint'][:16]}, tokenizer fingerprint "
+            f"{fitted['tokenizer'][:16]}), and {backbone.source.name!r} here "
+            f"({backbone.source.folder}, revision {backbone.source.revision}) differs in "
+            f"{'; '.join(told)}. {remedy}"
+        )
+
+
+def differences(fitted: Mapping[str, Any], backbone: Backbone, pooling: str) -> list[str]:
+    """What of ``backbone`` is not as it was at the fit, in words; empty if it is the same."""
+    there, here = fitted.get("parts"), backbone.parts
+    if not isinstance(there, Mapping):
+        return _differences_of_format1(fitted, backbone)
+    other = {name for name, part in here.items() if there.get(name) != part}
+    told = []
+    if "weights" in other:
+        told.append("its weights")
+    if "pooler" in other and pooling == "native" and _reads_pooler(backbone):
+        told.append("the weights of its pooler")
+    # The same file is the same configuration, whatever a newer transformers adds to it.
+    if {"config_file", "config"} <= other:
+        told += _config_differences(there.get("config"), here["config"], backbone.config)
+    if "code" in other:
+        told.append("the code that comes with it (trust_remote_code)")
+    # Likewise, the same files are the same tokenizer as long as it does the same.
+    if "tokenizer_files" in other:
+        if "tokenizer_class" in other:
+            then, now = there.get("tokenizer_class"), here["tokenizer_class"]
+            told.append(f"the class of its tokenizer, which was {then} and is {now}")
+        if "vocabulary" in other:
+            told.append("the vocabulary of its tokenizer")
+    if "tokens" in other or {"rules", "tokenizer_files"} <= other:
+        told.append("what its tokenizer does with texts")
+    return told
+
+
+def _reads_pooler(backbone: Backbone) -> bool:
+    return reads_pooler(backbone.config, backbone.trust_remote_code)
+
+
+def _config_differences(then: Any, now: Mapping[str, Any], config: Any) -> list[str]:
+    """The keys that differ; one that either side lacks has its default."""
+    if not isinstance(then, Mapping):
+        return ["its configuration"]
+    try:
+        defaults = config_part(type(config)().to_dict())
+    except Exception:  # not every class of a stranger's has defaults for all
+        defaults = {}
+    values = {
+        key: (then.get(key, defaults.get(key)), now.get(key, defaults.get(key)))
+        for key in sorted(then.keys() | now.keys())
+    }
+    keys = [f"{key} (was {old!r}, is {new!r})" for key, (old, new) in values.items() if old != new]
+    more = f" and {len(keys) - _MAX_KEYS} more" if len(keys) > _MAX_KEYS else ""
+    return [f"its configuration: {', '.join(keys[:_MAX_KEYS])}{more}"] if keys else []
+
+
+def _differences_of_format1(fitted: Mapping[str, Any], backbone: Backbone) -> list[str]:
+    """As `differences`, for what was fitted when fingerprints were of files."""
+    folder = backbone.source.folder
+    found = backbone_fingerprint(folder / "config.json", backbone.source.weight_files)
+    tokenizer = tokenizer_digest(tokenizer_files_of_format1(folder))
+    told = []
+    if found != fitted["fingerprint"]:
+        told.append(f"its weights or configuration (their fingerprint is {found[:16]})")
+    if tokenizer != fitted["tokenizer"]:
+        told.append(f"the files of its tokenizer (their fingerprint is {tokenizer[:16]})")
+    return told

@@ -1,0 +1,113 @@
+"""What a loaded tokenizer is and does."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Iterable, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from sklearn_lntune.backbone.digests import digest_of
+from sklearn_lntune.backbone.format1 import TOKENIZER_FILES
+from sklearn_lntune.text.check import Text
+from sklearn_lntune.text.tokens import Tokens
+
+#: Texts and pairs in many scripts, with whatever tokenizers treat in different ways.
+PROBES = Path(__file__).parent / "probes.json"
+#: Lengths to which texts are cut, one that cuts few and one that cuts most.
+_LENGTHS = (64, 8)
+_ADDED = ("content", "lstrip", "rstrip", "single_word", "normalized", "special")
+#: Endings of files that only tokenizers read.
+_ENDINGS = (".bpe", ".codes", ".model", ".spm", ".tiktoken", ".tokenizer", ".vocab")
+
+
+def tokenizer_parts(tokenizer: Any, folder: Path) -> dict[str, str]:
+    """Class, files and digests of the loaded ``tokenizer`` that lies in ``folder``.
+
+    Returns
+    -------
+    dict of str to str
+        ``tokenizer_class``, its name; ``vocabulary``, a digest of words, merges and added
+        tokens; ``rules``, of how a text is normalised, split and completed; ``tokens``, of
+        what the tokenizer makes of the probes; ``tokenizer_files``, of the files as they are.
+    """
+    named = _named(tokenizer)
+    files = tokenizer_files(folder, named)
+    if tokenizer.is_fast:
+        core = tokenizer.backend_tokenizer
+        vocabulary = [_state(core.model)]
+        rules = [_state(core.normalizer), _state(core.pre_tokenizer), _state(core.post_processor)]
+    else:
+        # What a slow tokenizer knows beside its words has no common form but that of its files.
+        read = [file for file in files if file.name in named - {"tokenizer.json"}]
+        vocabulary = [tokenizer.get_vocab(), *([file.name, _content(file)] for file in read)]
+        rules = []
+    tokens = Tokens(tokenizer)
+    made = [digest_of(_made(tokens)) for _ in range(2)]
+    return {
+        "tokenizer_class": type(tokenizer).__name__,
+        "vocabulary": digest_of([vocabulary, _added(tokenizer)]),
+        "rules": digest_of([rules, tokenizer.special_tokens_map, tokenizer.truncation_side]),
+        # A few tokenizers draw lots, and do not do the same twice.
+        "tokens": made[0] if made[0] == made[1] else "random",
+        "tokenizer_files": digest_of([[file.name, digest_of(file.read_bytes())] for file in files]),
+    }
+
+
+def tokenizer_files(folder: Path, named: Iterable[str] = ()) -> list[Path]:
+    """The files in ``folder`` that tokenizers read, those ``named`` by the class among them."""
+    names = {*TOKENIZER_FILES, *named}
+    names |= {file.name for file in folder.iterdir() if file.suffix in _ENDINGS}
+    return [folder / name for name in sorted(names) if (folder / name).is_file()]
+
+
+def _named(tokenizer: Any) -> set[str]:
+    """Names of files that the tokenizer's class declares."""
+    declared = tokenizer.vocab_files_names.values()
+    return set(chain.from_iterable([each] if isinstance(each, str) else each for each in declared))
+
+
+def _state(part: Any) -> Any:
+    """Digest of a part of a fast tokenizer, in the form in which it would be pickled."""
+    try:
+        return part and digest_of(part.__getstate__())
+    except Exception:  # written in Python: its class and the probes have to do
+        return type(part).__name__
+
+
+def _content(file: Path) -> str:
+    """Digest of a file; in texts, how lines end does not matter."""
+    content = file.read_bytes()
+    try:
+        lines = content.decode("utf-8").splitlines()
+    except UnicodeDecodeError:
+        return digest_of(content)
+    return digest_of(lines)
+
+
+def _added(tokenizer: Any) -> list[Any]:
+    return [
+        [number, *(getattr(token, name) for name in _ADDED)]
+        for number, token in sorted(tokenizer.added_tokens_decoder.items())
+    ]
+
+
+def _made(tokens: Tokens) -> list[Any]:
+    """What the tokenizer makes of the probes, cut to either length."""
+    said = json.loads(PROBES.read_text("utf-8"))
+    probes = said["texts"], [(first, second) for first, second in said["pairs"]]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return [_encoded(tokens, texts, n) for texts in probes for n in _LENGTHS]
+
+
+def _encoded(tokens: Tokens, texts: Sequence[Text], max_length: int) -> Any:
+    try:
+        return tokens.encode(texts, max_length)
+    except Exception as error:
+        # Some texts may be beyond a tokenizer; what it does with the others still counts.
+        if len(texts) == 1:
+            return type(error).__name__
+        return [_encoded(tokens, [text], max_length) for text in texts]
