@@ -23,6 +23,7 @@ from transformers import AutoModel
 
 from sklearn_lntune.backbone.placement import place_fit
 from sklearn_lntune.backbone.resolve import resolve
+from sklearn_lntune.backbone.where import Where
 
 RESULTS = Path(__file__).parent / "results"
 BACKBONE = "sentence-transformers/all-MiniLM-L6-v2"
@@ -77,7 +78,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=15)
     repeats = parser.parse_args().repeats
-    place = place_fit("auto", "auto", torch.float32)
+    place = place_fit(Where(), torch.float32)
     runs = []
     for dtype in dict.fromkeys((torch.float32, place.train_type)):
         models = {kind: norm_tuned(kind, dtype, place.device) for kind in KINDS}

@@ -25,6 +25,7 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
+from sklearn_lntune.backbone.where import Where
 from sklearn_lntune.persistence import FittedState, check_format, with_format
 from sklearn_lntune.saving import SavingMixin
 from sklearn_lntune.task import OneLabel
@@ -530,8 +531,7 @@ class LNTunedTransformerClassifier(
         state = self._state()
         from sklearn_lntune.prediction.predictor import accepted
 
-        where = {name: value for name, value in self._where.items() if name != "compile"}
-        self.backbone_ = accepted(state, **where)
+        self.backbone_ = accepted(state, self._ref, self._where)
         return self
 
     @property
@@ -586,19 +586,18 @@ class LNTunedTransformerClassifier(
         from sklearn_lntune.prediction.asking import ask
 
         state = FittedState.from_attributes(vars(self))
-        return ask(self, state, texts, output, self.verbose, **self._where)
+        ref, where = self._ref, self._where
+        return ask(self, state, texts, output, ref=ref, where=where, verbose=self.verbose)
 
     def _predictor(self) -> Predictor:
         from sklearn_lntune.prediction.predictor import located, predictor_for
 
         state = FittedState.from_attributes(vars(self))
-        return predictor_for(self, state, *located(state, **self._where))
+        return predictor_for(self, state, *located(state, self._ref, self._where))
 
     @property
-    def _where(self) -> dict[str, Any]:
-        """The parameters that say where and on what to predict."""
-        names = ("backbone", "revision", "trust_remote_code", "device", "precision", "compile")
-        return {name: getattr(self, name) for name in names}
+    def _where(self) -> Where:
+        return Where.from_params(vars(self))
 
     @property
     def _task(self) -> OneLabel:

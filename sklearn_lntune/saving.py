@@ -12,6 +12,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
+from sklearn_lntune.backbone.where import BackboneRef, Where
 from sklearn_lntune.persistence import FittedState
 from sklearn_lntune.persistence.names import BACKBONE_FOLDER, is_hub_name
 
@@ -24,8 +25,6 @@ class SavingMixin(BaseEstimator):
     """Saving, exporting and publishing of a fitted estimator."""
 
     backbone: str | os.PathLike[str]
-    revision: str | None
-    trust_remote_code: bool
     max_length: Any
     n_features_in_: int
 
@@ -215,14 +214,7 @@ class SavingMixin(BaseEstimator):
         from sklearn_lntune.prediction.predictor import located, predictor_for
 
         state = self._state()
-        place = located(
-            state,
-            backbone=self.backbone,
-            revision=self.revision,
-            trust_remote_code=self.trust_remote_code,
-            device="cpu",
-            precision="float32",
-        )
+        place = located(state, self._ref, Where("cpu", "float32"))
         predictor = predictor_for(self, state, *place)
         pair = self.n_features_in_ == 2
         example = predictor.batch([("a text", "another")] * 2 if pair else ["a text", "another"])
@@ -282,9 +274,7 @@ class SavingMixin(BaseEstimator):
         methods, state = read_peft(
             Path(folder),
             classes,
-            estimator.backbone,
-            revision=estimator.revision,
-            trust_remote_code=estimator.trust_remote_code,
+            BackboneRef.from_params(vars(estimator)),
             max_length=estimator.max_length,
         )
         estimator.set_params(pooling="native", tuning=TuningSum(methods))
@@ -345,4 +335,8 @@ class SavingMixin(BaseEstimator):
         """The backbone of the fit."""
         from sklearn_lntune.prediction.predictor import backbone_of
 
-        return backbone_of(self._state(), self.backbone, self.revision, self.trust_remote_code)
+        return backbone_of(self._state(), self._ref)
+
+    @property
+    def _ref(self) -> BackboneRef:
+        return BackboneRef.from_params(vars(self))

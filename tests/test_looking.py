@@ -78,7 +78,7 @@ def only_looking(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         pytest.fail("looking has asked for a backbone")
 
     with monkeypatch.context() as patched:
-        for name in ("backbone.pool", "prediction.predictor"):
+        for name in ("backbone.pool", "backbone.matching"):
             patched.setattr(f"sklearn_lntune.{name}.get_backbone", fail)
         _opened = []
         try:

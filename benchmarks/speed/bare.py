@@ -11,6 +11,7 @@ from skorch.callbacks import Callback
 from sklearn_lntune.backbone.placement import padded_length, place_fit
 from sklearn_lntune.backbone.pool import get_backbone
 from sklearn_lntune.backbone.usage import resolve_pooling
+from sklearn_lntune.backbone.where import Where
 from sklearn_lntune.classifier import DEFAULT_BACKBONE
 from sklearn_lntune.network import Network
 from sklearn_lntune.tuning import LayerNormTuning
@@ -35,7 +36,7 @@ class Recorder(Callback):
 def network(n_outputs: int) -> Network:
     """As a fit builds it, LayerNorm tuning in the training type."""
     backbone = get_backbone(DEFAULT_BACKBONE)
-    placement = place_fit("auto", "auto", backbone.stored_type)
+    placement = place_fit(Where(), backbone.stored_type)
     return Network(
         backbone,
         (LayerNormTuning(),),

@@ -13,6 +13,7 @@ from torch import nn
 
 from sklearn_lntune.backbone.placement import place_fit
 from sklearn_lntune.backbone.pool import get_backbone
+from sklearn_lntune.backbone.where import Where
 from sklearn_lntune.classifier import DEFAULT_BACKBONE
 
 from .record import training_type
@@ -25,7 +26,7 @@ BATCHES = ((32, 12), (32, 32), (16, 128), (8, 256), (32, 128))
 @cache
 def shapes() -> dict[tuple[int, int], int]:
     """How often each (outputs, inputs) of a linear layer occurs in the backbone's blocks."""
-    device = place_fit("auto", "auto", torch.float32).device
+    device = place_fit(Where(), torch.float32).device
     backbone = get_backbone(DEFAULT_BACKBONE)
     blocks = backbone.model(training_type(), device).get_submodule(backbone.anatomy.blocks)
     return Counter(tuple(m.weight.shape) for m in blocks.modules() if isinstance(m, nn.Linear))
@@ -41,7 +42,7 @@ def fit_flops(n_tokens: int) -> float:
 
 def measure(n_tokens: int, repeats: int = 15) -> dict[str, float]:
     """GFLOP/s of ``x @ W.T + b`` and ``g @ W`` over all linear layers of the blocks."""
-    device = place_fit("auto", "auto", torch.float32).device
+    device = place_fit(Where(), torch.float32).device
     seconds = {"forward": 0.0, "backward": 0.0}
     for (n_out, n_in), count in shapes().items():
         options = {"dtype": training_type(), "device": device}

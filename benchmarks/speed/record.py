@@ -18,6 +18,7 @@ import psutil
 import torch
 
 from sklearn_lntune.backbone.placement import place_fit
+from sklearn_lntune.backbone.where import Where
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks" / "results" / "speed.jsonl"
@@ -26,7 +27,7 @@ _PACKAGES = ("torch", "transformers", "peft", "skorch", "sentence-transformers",
 
 def training_type() -> torch.dtype:
     """What ``precision="auto"`` trains in here."""
-    return place_fit("auto", "auto", torch.float32).train_type
+    return place_fit(Where(), torch.float32).train_type
 
 
 @functools.cache

@@ -12,6 +12,7 @@ from sklearn_lntune.backbone.format1 import tokenizer_files as tokenizer_files_o
 from sklearn_lntune.backbone.identity import config_part
 from sklearn_lntune.backbone.native import reads_pooler
 from sklearn_lntune.backbone.pool import Backbone, get_backbone
+from sklearn_lntune.backbone.where import BackboneRef
 from sklearn_lntune.exceptions import BackboneMismatchError
 
 #: Keys of a configuration that a message names.
@@ -33,20 +34,16 @@ def folder_of(name: str | os.PathLike[str], fitted: Mapping[str, Any] | None = N
     return os.path.abspath(local) if local.is_dir() else None
 
 
-def fitted_backbone(
-    fitted: Mapping[str, Any],
-    name: str | os.PathLike[str],
-    revision: str | None,
-    trust_remote_code: bool,
-) -> Backbone:
-    """The backbone called ``name``, for a classifier that was fitted on ``fitted``.
+def fitted_backbone(fitted: Mapping[str, Any], ref: BackboneRef) -> Backbone:
+    """The backbone that ``ref`` names, for a classifier that was fitted on ``fitted``.
 
     Whether it is the same is for `check_same` to say.
     """
+    name = ref.name
     relative = isinstance(name, str | os.PathLike) and not os.path.isabs(name)
     place = (folder_of(name, fitted) if relative and fitted.get("folder") else None) or name
     try:
-        return get_backbone(place, revision, trust_remote_code)
+        return get_backbone(place, ref.revision, ref.trust_remote_code)
     except ValueError as error:
         raise ValueError(
             f"{error} (The classifier was fitted on {fitted['name']!r}; if that is elsewhere now, "

@@ -1,17 +1,18 @@
 """Where and how a fit computes: device, number types, attention.
 
-The only place that reads an estimator's ``device``, ``precision`` and ``compile``.
+The only place that makes sense of an estimator's ``device``, ``precision`` and ``compile``.
 """
 
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
 from sklearn_lntune.backbone.compiled import has_compiler
+from sklearn_lntune.backbone.where import Where
 
 _PRECISIONS = {
     "bfloat16": torch.bfloat16,
@@ -84,37 +85,29 @@ def padded_length(
 
 
 def place_fit(
-    device: Any,
-    precision: Any,
-    stored_type: torch.dtype,
-    compiled: Any = False,
-    *,
-    own: torch.device | None = None,
+    where: Where, stored_type: torch.dtype, *, own: torch.device | None = None
 ) -> Placement:
     """The placement of a fit.
 
     Parameters
     ----------
-    device : str or torch.device
-        ``"auto"`` is CUDA, then Apple's GPU, then the CPU.
-    precision : {"auto", "bfloat16", "float32", "float64"}
+    where : Where
+        The device ``"auto"`` is CUDA, then Apple's GPU, then the CPU.
     stored_type : torch.dtype
         Of the backbone's files. Sixteen-bit weights also predict in it under "auto",
         since a wider type adds nothing to them.
-    compiled : bool
-        The estimator's ``compile``.
     own : torch.device, optional
-        What ``"auto"`` is in this process, where several fit together.
+        What the device ``"auto"`` is in this process, if several fit together.
 
     Raises
     ------
     ValueError
         If the device is not there or cannot do the precision, or nothing there compiles.
     """
-    chosen = _device(device, own)
+    device, precision, compiled = _device(where.device, own), where.precision, where.compile
     if not isinstance(compiled, bool):
         raise ValueError(f"compile must be True or False; got {compiled!r}.")
-    if compiled and chosen.type == "cpu" and not has_compiler():
+    if compiled and device.type == "cpu" and not has_compiler():
         raise MissingCompilerError(
             "compile=True needs a C++ compiler on a CPU, and there is none: install one (g++, "
             "clang++ or MSVC), name it in the environment variable CXX, or use compile=False."
@@ -124,26 +117,24 @@ def place_fit(
             f"precision must be 'auto', 'bfloat16', 'float32' or 'float64'; got {precision!r}."
         )
     if precision != "auto":
-        if precision == "float64" and chosen.type == "mps":
+        if precision == "float64" and device.type == "mps":
             raise ValueError("precision='float64' is not possible on device 'mps'; use 'cpu'.")
-        return Placement(chosen, _PRECISIONS[precision], _PRECISIONS[precision], compiled)
-    train_type = torch.bfloat16 if _has_native_bfloat16(chosen) else torch.float32
+        return Placement(device, _PRECISIONS[precision], _PRECISIONS[precision], compiled)
+    train_type = torch.bfloat16 if _has_native_bfloat16(device) else torch.float32
     narrow = stored_type in (torch.bfloat16, torch.float16)
-    return Placement(chosen, train_type, stored_type if narrow else torch.float32, compiled)
+    return Placement(device, train_type, stored_type if narrow else torch.float32, compiled)
 
 
-def place_prediction(
-    device: Any, precision: Any, stored_type: torch.dtype, compiled: Any = False
-) -> Placement:
+def place_prediction(where: Where, stored_type: torch.dtype) -> Placement:
     """As `place_fit`, but what is missing here is done without, with a warning."""
     try:
-        return place_fit(device, precision, stored_type, compiled)
+        return place_fit(where, stored_type)
     except MissingDeviceError as error:
         warnings.warn(f"{error} Predicting on the CPU.", UserWarning, stacklevel=2)
-        return place_prediction("cpu", precision, stored_type, compiled)
+        return place_prediction(replace(where, device="cpu"), stored_type)
     except MissingCompilerError as error:
         warnings.warn(f"{error} Predicting without.", UserWarning, stacklevel=2)
-        return place_fit(device, precision, stored_type)
+        return place_fit(replace(where, compile=False), stored_type)
 
 
 class MissingDeviceError(ValueError):

@@ -228,8 +228,9 @@ def find_home(
 ) -> Home:
     """The one of ``homes`` where the delta of ``state`` can live, or a new one among them."""
     identity = (backbone.fingerprint, backbone.tokenizer_fingerprint)
-    kind = (*identity, placement, *kind_of(state)[:2])
-    alone = (*kind, len(state.classes))
+    # Several deltas side by side are never compiled, so that their stack is the same.
+    kind = (*identity, replace(placement, compiled=False), *kind_of(state)[:2])
+    alone = (*identity, placement, *kind_of(state)[:2], len(state.classes))
     home = homes.get(kind) or homes.get(alone)
     if home is None:
         stacks = _stacks(state, backbone, placement)

@@ -13,14 +13,13 @@ from weakref import WeakValueDictionary
 
 from sklearn.utils.validation import check_is_fitted
 
+from sklearn_lntune.backbone.where import BackboneRef, Where
 from sklearn_lntune.bank.shelf import saved_in, size_of
 from sklearn_lntune.classifier import LNTunedTransformerClassifier, load
 from sklearn_lntune.persistence import FittedState
 
 if TYPE_CHECKING:
     from sklearn_lntune.bank.homes import Member
-
-_WHERE = ("backbone", "revision", "trust_remote_code", "device", "precision")
 
 
 @dataclass(frozen=True)
@@ -163,8 +162,10 @@ class Register:
 
         found = []
         for name, clf in classifiers.items():
-            state, where = _state_of(name, clf)
-            backbone, placement = located(state, **where)
+            state = _state_of(name, clf)
+            backbone, placement = located(
+                state, BackboneRef.from_params(vars(clf)), Where.from_params(vars(clf))
+            )
             identity = (backbone.fingerprint, backbone.tokenizer_fingerprint)
             backbone = self._backbones.setdefault(identity, backbone)
             home = find_home(self._homes, state, backbone, placement)
@@ -209,8 +210,8 @@ class Register:
             )
 
 
-def _state_of(name: str, clf: Any) -> tuple[FittedState, dict[str, Any]]:
-    """What a classifier learnt, and where it predicts."""
+def _state_of(name: str, clf: Any) -> FittedState:
+    """What a classifier learnt."""
     if not isinstance(name, str):
         raise TypeError(f"names of classifiers are strings; got {name!r}.")
     if not isinstance(clf, LNTunedTransformerClassifier):
@@ -219,8 +220,7 @@ def _state_of(name: str, clf: Any) -> tuple[FittedState, dict[str, Any]]:
             "a pipeline, pass its last step."
         )
     check_is_fitted(clf, "delta_")
-    params = clf.get_params(deep=False)
-    return FittedState.from_attributes(vars(clf)), {key: params[key] for key in _WHERE}
+    return FittedState.from_attributes(vars(clf))
 
 
 def without(mapping: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:

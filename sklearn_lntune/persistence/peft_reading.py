@@ -16,6 +16,7 @@ from sklearn_lntune.backbone.anatomy import Place
 from sklearn_lntune.backbone.matching import folder_of
 from sklearn_lntune.backbone.pool import Backbone, get_backbone
 from sklearn_lntune.backbone.usage import resolve_max_length
+from sklearn_lntune.backbone.where import BackboneRef
 from sklearn_lntune.network import Network, build_network
 from sklearn_lntune.persistence.peft_form import CONFIG, ROOT, WEIGHTS, base_prefix
 from sklearn_lntune.persistence.state import FittedState
@@ -45,10 +46,8 @@ _PLAIN_STARTS = (True, False, None, "gaussian", "orthogonal", "eva")
 def read_peft(
     folder: Path,
     classes: Any,
-    name: Any,
+    ref: BackboneRef,
     *,
-    revision: str | None,
-    trust_remote_code: bool,
     max_length: Any,
 ) -> tuple[tuple[TuningMethod, ...], FittedState]:
     """Tuning methods and fitted state of the adapter in ``folder``.
@@ -57,9 +56,9 @@ def read_peft(
     ------
     ValueError
         If it is of another kind than LN_TUNING and LORA, adapts what our methods cannot,
-        or does not fit the backbone ``name`` or the number of ``classes``.
+        or does not fit the backbone or the number of ``classes``.
     """
-    backbone = get_backbone(name, revision, trust_remote_code)
+    backbone = get_backbone(ref.name, ref.revision, ref.trust_remote_code)
     methods, delta = _read_delta(folder, backbone)
     heads = [value for key, value in delta.items() if key.startswith("head/") and value.ndim == 2]
     if not heads:
@@ -78,7 +77,7 @@ def read_peft(
         if id(weight) in last:
             delta[key] = delta[key][order]
     return methods, FittedState(
-        backbone=backbone.identity(name, folder_of(name)),
+        backbone=backbone.identity(ref.name, folder_of(ref.name)),
         tuning=as_plain(methods),
         pooling="native",
         max_length=resolve_max_length(backbone, max_length),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from sklearn_lntune.backbone.where import BackboneRef, Where
 from sklearn_lntune.persistence.state import FittedState
 from sklearn_lntune.text.stream import Texts, TextTable
 
@@ -46,7 +47,14 @@ def answered_by(answerer: Answerer | None) -> Iterator[None]:
 
 
 def ask(
-    owner: Any, state: FittedState, texts: Texts, output: str, verbose: int, **where: Any
+    owner: Any,
+    state: FittedState,
+    texts: Texts,
+    output: str,
+    *,
+    ref: BackboneRef,
+    where: Where,
+    verbose: int = 0,
 ) -> np.ndarray:
     """Logits or pooled vectors of ``texts`` from the fitted estimator ``owner``.
 
@@ -56,7 +64,7 @@ def ask(
     from sklearn_lntune.prediction.predictor import located, predictor_for
     from sklearn_lntune.prediction.together import PredictRequest
 
-    backbone, placement = located(state, **where)
+    backbone, placement = located(state, ref, where)
     other: Answerer | None = answerer()
     if other is not None and not isinstance(texts, TextTable):
         return other.answer(PredictRequest(state, backbone, placement, texts, output))

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from sklearn_lntune.backbone.matching import check_same, fitted_backbone, folder
 from sklearn_lntune.backbone.placement import Placement, place_prediction
 from sklearn_lntune.backbone.pool import Backbone
 from sklearn_lntune.backbone.usage import resolve_max_length
+from sklearn_lntune.backbone.where import BackboneRef, Where
 from sklearn_lntune.network import Batch, Network, build_network, compute
 from sklearn_lntune.persistence.state import FittedState
 from sklearn_lntune.text.check import Text, distinct
@@ -106,16 +106,7 @@ def ready_network(
     return network
 
 
-def located(
-    state: FittedState,
-    *,
-    backbone: str | os.PathLike[str],
-    revision: str | None,
-    trust_remote_code: bool,
-    device: Any,
-    precision: Any,
-    compile: Any = False,  # noqa: A002 - the estimator's names
-) -> tuple[Backbone, Placement]:
+def located(state: FittedState, ref: BackboneRef, where: Where) -> tuple[Backbone, Placement]:
     """The backbone that ``state`` was fitted on, and where to predict with it.
 
     Raises
@@ -123,37 +114,24 @@ def located(
     BackboneMismatchError
         If the backbone found is another.
     """
-    found = backbone_of(state, backbone, revision, trust_remote_code)
-    return found, place_prediction(device, precision, found.stored_type, compile)
+    found = backbone_of(state, ref)
+    return found, place_prediction(where, found.stored_type)
 
 
-def backbone_of(
-    state: FittedState,
-    name: str | os.PathLike[str],
-    revision: str | None,
-    trust_remote_code: bool,
-) -> Backbone:
-    """The backbone called ``name``, if it is the one that ``state`` was fitted on.
+def backbone_of(state: FittedState, ref: BackboneRef) -> Backbone:
+    """The backbone that ``ref`` names, if it is the one that ``state`` was fitted on.
 
     Raises
     ------
     BackboneMismatchError
         If it is another.
     """
-    backbone = fitted_backbone(state.backbone, name, revision, trust_remote_code)
+    backbone = fitted_backbone(state.backbone, ref)
     check_same(state.backbone, backbone, state.pooling, _REMEDY)
     return backbone
 
 
-def accepted(
-    state: FittedState,
-    *,
-    backbone: str | os.PathLike[str],
-    revision: str | None,
-    trust_remote_code: bool,
-    device: Any,
-    precision: Any,
-) -> dict[str, Any]:
+def accepted(state: FittedState, ref: BackboneRef, where: Where) -> dict[str, Any]:
     """The identity of the backbone found now, once the delta of ``state`` is seen to fit it.
 
     Raises
@@ -161,9 +139,9 @@ def accepted(
     ValueError
         If it does not fit.
     """
-    found = fitted_backbone(state.backbone, backbone, revision, trust_remote_code)
+    found = fitted_backbone(state.backbone, ref)
     resolve_max_length(found, state.max_length)
-    placement = place_prediction(device, precision, found.stored_type)
+    placement = place_prediction(replace(where, compile=False), found.stored_type)
     try:
         ready_network([state], found, placement)
     except ValueError as error:
@@ -171,4 +149,4 @@ def accepted(
             f"what this classifier learnt does not fit the backbone {found.source.name!r} "
             f"({found.source.folder}): {error}"
         ) from error
-    return found.identity(backbone, folder_of(backbone, state.backbone))
+    return found.identity(ref.name, folder_of(ref.name, state.backbone))

@@ -17,6 +17,7 @@ from sklearn_lntune.backbone.matching import check_same, fitted_backbone
 from sklearn_lntune.backbone.placement import place_fit
 from sklearn_lntune.backbone.pool import Backbone, get_backbone
 from sklearn_lntune.backbone.usage import resolve_max_length, resolve_pooling
+from sklearn_lntune.backbone.where import BackboneRef, Where
 from sklearn_lntune.checks import check_number
 from sklearn_lntune.persistence.state import FittedState
 from sklearn_lntune.task import OneLabel
@@ -85,13 +86,8 @@ def prepare(
     warn_of_bad_sums(methods)
     max_length = resolve_max_length(backbone, params["max_length"])
     seed = ranks.broadcast(seed)
-    placement = place_fit(
-        params["device"],
-        params["precision"],
-        backbone.stored_type,
-        compiled=params["compile"],
-        own=ranks.device,
-    )
+    where = Where.from_params(params)
+    placement = place_fit(where, backbone.stored_type, own=ranks.device)
 
     rows, held_out = np.flatnonzero(data.weights), None
     if settings.early_stopping and validation is None:
@@ -147,11 +143,11 @@ def _backbone_and_pooling(
     params: Mapping[str, Any], previous: FittedState | None
 ) -> tuple[Backbone, str]:
     """Those that ``params`` name; if a fit goes on, they must be the same as before."""
-    place = params["backbone"], params["revision"], params["trust_remote_code"]
+    ref = BackboneRef.from_params(params)
     if previous is None:
-        backbone = get_backbone(*place)
+        backbone = get_backbone(ref.name, ref.revision, ref.trust_remote_code)
         return backbone, resolve_pooling(backbone, params["pooling"])
-    backbone = fitted_backbone(previous.backbone, *place)
+    backbone = fitted_backbone(previous.backbone, ref)
     check_same(previous.backbone, backbone, previous.pooling, _ANEW)
     pooling = resolve_pooling(backbone, params["pooling"])
     if pooling != previous.pooling:

@@ -13,6 +13,7 @@ from torch import nn
 from sklearn_lntune.backbone import compiled, placement
 from sklearn_lntune.backbone.compiled import CompiledBody, has_compiler
 from sklearn_lntune.backbone.placement import MissingCompilerError, place_fit, place_prediction
+from sklearn_lntune.backbone.where import Where
 
 
 class Doubling(nn.Module):
@@ -45,17 +46,17 @@ def test_no_compiler_is_an_error_in_fit_and_a_warning_in_prediction(
     monkeypatch.setattr(compiled.shutil, "which", lambda name: None)
     monkeypatch.setattr(placement, "has_compiler", has_compiler)
     with pytest.raises(MissingCompilerError, match=r"C\+\+ compiler .* compile=False"):
-        place_fit("cpu", "float32", torch.float32, True)
+        place_fit(Where("cpu", "float32", True), torch.float32)
     with pytest.warns(UserWarning, match="Predicting without"):
-        placed = place_prediction("cpu", "float32", torch.float32, True)
+        placed = place_prediction(Where("cpu", "float32", True), torch.float32)
     assert not placed.compiled
-    assert place_fit("cpu", "float32", torch.float32, False) == placed
+    assert place_fit(Where("cpu", "float32", False), torch.float32) == placed
 
 
 @pytest.mark.parametrize("value", [None, 1, "yes"])
 def test_compile_is_true_or_false(value: Any) -> None:
     with pytest.raises(ValueError, match="compile must be True or False"):
-        place_fit("cpu", "float32", torch.float32, value)
+        place_fit(Where("cpu", "float32", value), torch.float32)
 
 
 @pytest.mark.slow

@@ -16,6 +16,7 @@ from sklearn_lntune.backbone.placement import (
     place_fit,
     place_prediction,
 )
+from sklearn_lntune.backbone.where import Where
 
 CPU = torch.device("cpu")
 BF16, F16, F32, F64 = torch.bfloat16, torch.float16, torch.float32, torch.float64
@@ -36,12 +37,12 @@ def with_native_bfloat16(monkeypatch: pytest.MonkeyPatch, native: bool) -> None:
 def test_a_named_precision_is_that_of_fit_and_prediction(
     precision: str, dtype: torch.dtype
 ) -> None:
-    assert place_fit("cpu", precision, F32) == Placement(CPU, dtype, dtype)
-    assert place_prediction("cpu", precision, F16) == Placement(CPU, dtype, dtype)
+    assert place_fit(Where("cpu", precision), F32) == Placement(CPU, dtype, dtype)
+    assert place_prediction(Where("cpu", precision), F16) == Placement(CPU, dtype, dtype)
 
 
 def test_float64_is_float64_throughout() -> None:
-    placed = place_fit("cpu", "float64", F32)
+    placed = place_fit(Where("cpu", "float64"), F32)
     assert placed == Placement(CPU, F64, F64)
     assert delta_type(placed.train_type) == F64
 
@@ -56,7 +57,7 @@ def test_auto_trains_in_bfloat16_where_it_is_native(
     monkeypatch: pytest.MonkeyPatch, native: bool, train_type: torch.dtype
 ) -> None:
     with_native_bfloat16(monkeypatch, native)
-    assert place_fit("cpu", "auto", F32) == Placement(CPU, train_type, F32)
+    assert place_fit(Where("cpu", "auto"), F32) == Placement(CPU, train_type, F32)
 
 
 @pytest.mark.parametrize(("stored", "predict"), [(BF16, BF16), (F16, F16), (F32, F32), (F64, F32)])
@@ -64,8 +65,8 @@ def test_auto_predicts_in_the_stored_type_where_it_is_narrow(
     monkeypatch: pytest.MonkeyPatch, stored: torch.dtype, predict: torch.dtype
 ) -> None:
     with_native_bfloat16(monkeypatch, True)
-    assert place_fit("cpu", "auto", stored) == Placement(CPU, BF16, predict)
-    assert place_prediction("cpu", "auto", stored) == Placement(CPU, BF16, predict)
+    assert place_fit(Where("cpu", "auto"), stored) == Placement(CPU, BF16, predict)
+    assert place_prediction(Where("cpu", "auto"), stored) == Placement(CPU, BF16, predict)
 
 
 @pytest.mark.parametrize(
@@ -81,7 +82,7 @@ def test_the_cpu_says_whether_bfloat16_is_native(
     monkeypatch: pytest.MonkeyPatch, told: dict[str, bool], native: bool
 ) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: told)
-    assert place_fit("cpu", "auto", F32).train_type == (BF16 if native else F32)
+    assert place_fit(Where("cpu", "auto"), F32).train_type == (BF16 if native else F32)
 
 
 @pytest.mark.parametrize(
@@ -92,13 +93,13 @@ def test_auto_takes_cuda_then_apple_then_the_cpu(
     monkeypatch: pytest.MonkeyPatch, cuda: int, mps: bool, device: str
 ) -> None:
     with_gpus(monkeypatch, cuda, mps)
-    assert place_fit("auto", "float32", F32).device == torch.device(device)
+    assert place_fit(Where("auto", "float32"), F32).device == torch.device(device)
 
 
 def test_auto_is_the_process_own_device_where_several_fit_together() -> None:
     own = torch.device("meta")
-    assert place_fit("auto", "float32", F32, own=own).device == own
-    assert place_fit("cpu", "float32", F32, own=own).device == CPU
+    assert place_fit(Where("auto", "float32"), F32, own=own).device == own
+    assert place_fit(Where("cpu", "float32"), F32, own=own).device == CPU
 
 
 @pytest.mark.parametrize(
@@ -107,7 +108,7 @@ def test_auto_is_the_process_own_device_where_several_fit_together() -> None:
 )
 def test_a_named_device_is_taken(monkeypatch: pytest.MonkeyPatch, device: Any, placed: str) -> None:
     with_gpus(monkeypatch, cuda=2)
-    assert place_fit(device, "float32", F32).device == torch.device(placed)
+    assert place_fit(Where(device, "float32"), F32).device == torch.device(placed)
 
 
 @pytest.mark.parametrize(
@@ -118,7 +119,7 @@ def test_a_missing_device_is_an_error_in_fit(
 ) -> None:
     with_gpus(monkeypatch, cuda)
     with pytest.raises(MissingDeviceError, match=f"device='{device}'"):
-        place_fit(device, "float32", F32)
+        place_fit(Where(device, "float32"), F32)
     assert issubclass(MissingDeviceError, ValueError)
 
 
@@ -128,7 +129,7 @@ def test_a_missing_device_is_replaced_with_one_warning_in_prediction(
 ) -> None:
     with_gpus(monkeypatch)
     with pytest.warns(UserWarning, match=f"device='{device}'.* Predicting on the CPU") as caught:
-        placed = place_prediction(device, "float32", F32)
+        placed = place_prediction(Where(device, "float32"), F32)
     assert placed == Placement(CPU, F32, F32)
     assert len(caught) == 1
 
@@ -137,7 +138,7 @@ def test_a_missing_device_is_replaced_with_one_warning_in_prediction(
 @pytest.mark.parametrize("place", [place_fit, place_prediction])
 def test_an_unknown_device_is_an_error_that_repeats_it(device: Any, place: Any) -> None:
     with pytest.raises(ValueError, match="device must be") as error:
-        place(device, "float32", F32)
+        place(Where(device, "float32"), F32)
     assert f"got {device!r}" in str(error.value)
 
 
@@ -145,14 +146,14 @@ def test_an_unknown_device_is_an_error_that_repeats_it(device: Any, place: Any) 
 @pytest.mark.parametrize("place", [place_fit, place_prediction])
 def test_an_unknown_precision_is_an_error_that_repeats_it(precision: Any, place: Any) -> None:
     with pytest.raises(ValueError, match="precision must be") as error:
-        place("cpu", precision, F32)
+        place(Where("cpu", precision), F32)
     assert f"got {precision!r}" in str(error.value)
 
 
 def test_apples_gpu_has_no_float64(monkeypatch: pytest.MonkeyPatch) -> None:
     with_gpus(monkeypatch, mps=True)
     with pytest.raises(ValueError, match=r"precision='float64' .* 'mps'"):
-        place_fit("mps", "float64", F32)
+        place_fit(Where("mps", "float64"), F32)
 
 
 @pytest.mark.parametrize(
@@ -188,4 +189,4 @@ def test_few_lengths_are_left_in_bfloat16_on_a_cpu() -> None:
 
 def test_a_placement_cannot_be_changed() -> None:
     with pytest.raises(AttributeError, match="device"):
-        place_fit("cpu", "float32", F32).device = CPU  # type: ignore[misc]
+        place_fit(Where("cpu", "float32"), F32).device = CPU  # type: ignore[misc]

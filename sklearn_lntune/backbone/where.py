@@ -1,0 +1,51 @@
+"""Which backbone, and where to compute: what an estimator's parameters say, not yet looked up."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+
+@dataclass(frozen=True)
+class BackboneRef:
+    """Which backbone.
+
+    Attributes
+    ----------
+    name : str or path
+        A folder, or a name on the Hugging Face hub; the estimator's ``backbone``.
+    revision : str or None
+    trust_remote_code : bool
+    """
+
+    name: str | os.PathLike[str]
+    revision: str | None = None
+    trust_remote_code: bool = False
+
+    @classmethod
+    def from_params(cls, params: Mapping[str, Any]) -> Self:
+        """The one that an estimator's parameters name."""
+        return cls(params["backbone"], params["revision"], params["trust_remote_code"])
+
+
+@dataclass(frozen=True)
+class Where:
+    """On what device, in which number type, compiled or not; see `placement`.
+
+    Attributes
+    ----------
+    device : str or torch.device
+    precision : {"auto", "bfloat16", "float32", "float64"}
+    compile : bool
+    """
+
+    device: Any = "auto"
+    precision: Any = "auto"
+    compile: Any = False
+
+    @classmethod
+    def from_params(cls, params: Mapping[str, Any]) -> Self:
+        """What an estimator's parameters say."""
+        return cls(params["device"], params["precision"], params["compile"])
