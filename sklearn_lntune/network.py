@@ -21,7 +21,7 @@ from sklearn_lntune.text.batches import ordered_batches, tensors
 from sklearn_lntune.text.table import TokenTable
 from sklearn_lntune.tuning.base import AttachContext, TuningMethod
 from sklearn_lntune.tuning.layers.grouped import batched_linear, expand_vector, fit_assignment
-from sklearn_lntune.tuning.plan import plan
+from sklearn_lntune.tuning.plan import attach, plan
 
 #: Tokens, padding included, in one batch of a prediction. On a CPU more do not fit its caches.
 PREDICT_TOKENS = {"cpu": 1024, "cuda": 65536, "mps": 16384}
@@ -94,7 +94,7 @@ class Network(nn.Module):
         self.planned = plan(methods, backbone.anatomy, with_pooler=self.reads_pooler)
         context = AttachContext(body, backbone.anatomy, n_fits, generator)
         for method, arrays in self.planned.items():
-            attached = method.attach(context, arrays)
+            attached = attach(method, context, arrays)
             self._learn(method.name, attached, stacked=not method.private)
         # Hidden from the module tree, where it stands as `body` or inside it.
         self._shell = (body, backbone.anatomy)

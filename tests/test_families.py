@@ -7,10 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import networks
 import pytest
 import torch
 from conftest import save_backbone
 from families import HIDDEN, LAYERS, known_families
+from networks import batch
 
 from sklearn_lntune import LNTunedTransformerClassifier
 from sklearn_lntune.backbone.dissect import anatomy_of
@@ -22,7 +24,6 @@ from sklearn_lntune.tuning import (
     BiasTuning,
     LayerNormTuning,
     PrefixTuning,
-    methods_of,
 )
 from sklearn_lntune.tuning.base import AttachContext
 
@@ -55,27 +56,8 @@ EXPECTED: dict[str, tuple[dict[str, int], int]] = {
 EACH = pytest.mark.parametrize("family", known_families())
 
 
-def build(folder: Path, n_fits: int = 1, tuning: Any = "layernorm", **kwargs: Any) -> Network:
-    return Network(
-        get_backbone(folder),
-        methods_of(tuning),
-        kwargs.pop("pooling", "mean"),
-        3,
-        dtype=kwargs.pop("dtype", torch.float64),
-        device=torch.device("cpu"),
-        attention=kwargs.pop("attention", "eager"),
-        generator=torch.Generator().manual_seed(0),
-        n_fits=n_fits,
-    )
-
-
-def batch(rows: int = 4, length: int = 7) -> dict[str, torch.Tensor]:
-    generator = torch.Generator().manual_seed(1)
-    ids = torch.randint(5, 60, (rows, length), generator=generator)
-    mask = torch.ones_like(ids)
-    for row in range(rows):
-        mask[row, length - row % 3 :] = 0
-    return {"input_ids": ids.where(mask == 1, 0), "attention_mask": mask}
+def build(folder: Path, n_fits: int = 1, **options: Any) -> Network:
+    return networks.build(folder, "layernorm", n_fits, **{"attention": "eager"} | options)
 
 
 @EACH
