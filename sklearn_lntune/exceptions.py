@@ -13,5 +13,9 @@ class BackboneMismatchError(ValueError):
     """The backbone or tokenizer found is not the one that the classifier was fitted on."""
 
 
+class UnknownMethodError(ValueError):
+    """A tuning method that was saved or fitted by its name is not registered here."""
+
+
 class DamagedFileError(ValueError):
     """What was saved is not as it was written: a byte has changed, or a file is missing."""

@@ -7,11 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import networks
 import numpy as np
 import pytest
 import torch
 from conftest import save_backbone
 from families import HIDDEN, LAYERS, known_families
+from networks import batch
 
 from sklearn_lntune import LNTunedTransformerClassifier
 from sklearn_lntune.backbone.dissect import anatomy_of
@@ -24,7 +26,6 @@ from sklearn_lntune.tuning import (
     BiasTuning,
     LayerNormTuning,
     PrefixTuning,
-    methods_of,
 )
 from sklearn_lntune.tuning.base import AttachContext
 
@@ -57,27 +58,8 @@ EXPECTED: dict[str, tuple[dict[str, int], int]] = {
 EACH = pytest.mark.parametrize("family", known_families())
 
 
-def build(folder: Path, n_fits: int = 1, tuning: Any = "layernorm", **kwargs: Any) -> Network:
-    return Network(
-        get_backbone(folder),
-        methods_of(tuning),
-        kwargs.pop("pooling", "mean"),
-        3,
-        dtype=kwargs.pop("dtype", torch.float64),
-        device=torch.device("cpu"),
-        attention=kwargs.pop("attention", "eager"),
-        generator=torch.Generator().manual_seed(0),
-        n_fits=n_fits,
-    )
-
-
-def batch(rows: int = 4, length: int = 7) -> dict[str, torch.Tensor]:
-    generator = torch.Generator().manual_seed(1)
-    ids = torch.randint(5, 60, (rows, length), generator=generator)
-    mask = torch.ones_like(ids)
-    for row in range(rows):
-        mask[row, length - row % 3 :] = 0
-    return {"input_ids": ids.where(mask == 1, 0), "attention_mask": mask}
+def build(folder: Path, n_fits: int = 1, **options: Any) -> Network:
+    return networks.build(folder, "layernorm", n_fits, **{"attention": "eager"} | options)
 
 
 @EACH
@@ -193,11 +175,14 @@ def test_filling_up_rows_changes_nothing(
     # Several families' plain attention has a softmax in float32, Gemma 2's only one has.
     tolerance = 1e-6 if family == "gemma2" else 1e-12
     options = {"pooling": pooling, "attention": "sdpa"}
-    plain, filled = (build(tiny_backbone(family), **options) for _ in range(2))
     table, rows = table_of(batch()), np.arange(4)
+    plain = build(tiny_backbone(family), **options)
     expected_logits = plain(plain.batch(table, rows))
     monkeypatch.setattr("sklearn_lntune.backbone.pool.padded_length", lambda n, **_: n + 5)
-    logits = filled(filled.batch(table, rows))
+    filled = build(tiny_backbone(family), **options)
+    wide = filled.batch(table, rows)
+    assert wide["input_ids"].shape == (4, int(table.lengths.max()) + 5)
+    logits = filled(wide)
     torch.testing.assert_close(logits, expected_logits, rtol=0, atol=tolerance)
     for each in (expected_logits, logits):
         each.square().sum().backward()
@@ -206,9 +191,7 @@ def test_filling_up_rows_changes_nothing(
         torch.testing.assert_close(weight.grad, expected, rtol=0, atol=100 * tolerance, msg=name)
 
 
-def test_rows_are_not_filled_up_beyond_the_positions(
-    tmp_path: Path,
-) -> None:
+def test_rows_are_not_filled_up_beyond_the_positions(tmp_path: Path) -> None:
     folder = save_backbone(tmp_path, max_position_embeddings=63)
     network = build(folder, dtype=torch.bfloat16)
     n_positions = get_backbone(folder).n_positions

@@ -132,10 +132,10 @@ def _left_to(
     anatomy: Anatomy,
 ) -> str:
     """Who trains what ``method`` claims at ``site`` as well, and how much of it."""
-    own = {array.key for array in planned[method]}
-    lost = {a.key for a in method.arrays(anatomy) if a.site == site and a.key not in own}
+    own = {array.claim for array in planned[method]}
+    lost = {a.claim for a in method.arrays(anatomy) if a.site == site and a.claim not in own}
     return ", ".join(
         f"{other.name}: {size}"
         for other, arrays in planned.items()
-        if (size := sum(array.size for array in arrays if array.key in lost))
+        if (size := sum(array.size for array in arrays if array.claim in lost))
     )

@@ -22,7 +22,7 @@ from sklearn_lntune.text.batches import moved, placed, to_device
 from sklearn_lntune.text.table import TokenTable
 from sklearn_lntune.tuning.base import AttachContext, TuningMethod
 from sklearn_lntune.tuning.layers.grouped import fit_assignment
-from sklearn_lntune.tuning.plan import plan
+from sklearn_lntune.tuning.plan import attach, plan
 
 
 class Network(nn.Module):
@@ -88,7 +88,7 @@ class Network(nn.Module):
         self.planned = plan(methods, backbone.anatomy, with_pooler=self.reads_pooler)
         context = AttachContext(body, backbone.anatomy, n_fits, generator)
         for method, arrays in self.planned.items():
-            attached = method.attach(context, arrays)
+            attached = attach(method, context, arrays)
             self._learn(method.name, attached, stacked=not method.private)
         # Hidden from the module tree, where it stands as `body` or inside it.
         self._shell = (body, backbone.anatomy)

@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from sklearn_lntune.exceptions import DamagedFileError
+from sklearn_lntune.exceptions import DamagedFileError, UnknownMethodError
 from sklearn_lntune.persistence.names import BACKBONE_FOLDER, is_hub_name
 from sklearn_lntune.persistence.sealed import is_there, read_sealed
 from sklearn_lntune.persistence.state import FittedState
 from sklearn_lntune.persistence.values import decode, decode_array, encode, encode_array
+from sklearn_lntune.tuning.registry import from_plain
 
 #: Rises when the files change their meaning; older ones keep loading.
 FORMAT_VERSION = 1
@@ -124,6 +125,7 @@ class Document:
                 n_steps=training["n_steps"],
                 n_epochs=training["n_epochs"],
             )
+            from_plain(state.tuning)  # raises here, not at the first prediction
             return cls(
                 params={name: decode(value) for name, value in config["params"].items()},
                 state=state,
@@ -134,6 +136,8 @@ class Document:
                 metrics={name: decode(value) for name, value in config["metrics"].items()},
                 data=config["data"],
             )
+        except UnknownMethodError as error:
+            raise UnknownMethodError(f"{where}: {error}") from error
         except (
             KeyError,
             TypeError,

@@ -11,7 +11,8 @@ from torch import nn
 from sklearn_lntune.backbone.native import with_native_head
 from sklearn_lntune.backbone.pool import Backbone
 from sklearn_lntune.persistence.state import FittedState
-from sklearn_lntune.tuning.registry import from_plain
+from sklearn_lntune.tuning.base import in_attach_order
+from sklearn_lntune.tuning.registry import from_plain, mergeable_methods
 
 
 def check_native(state: FittedState, what: str) -> None:
@@ -42,15 +43,15 @@ def merged_model(backbone: Backbone, state: FittedState) -> nn.Module:
     ValueError
         If a method's values have no place in the weights (prefixes, adapters).
     """
-    methods = from_plain(state.tuning)
+    methods = in_attach_order(from_plain(state.tuning))
     body = backbone.private(torch.float32, torch.device("cpu"), "eager")
     for method in methods:
         try:
             method.merge(body, learnt_by(state, method.name))
         except ValueError as error:
+            *most, last = map(repr, mergeable_methods())
             raise ValueError(
-                f"{error} 'layernorm', 'bias', 'lora' and 'full' can be; save() holds any "
-                "classifier."
+                f"{error} {', '.join(most)} and {last} can be; save() holds any classifier."
             ) from error
     return model_with_head(body, backbone, state)
 

@@ -1,7 +1,14 @@
-"""What is trained: one file a method; how methods add up and are named."""
+"""What is trained: one module for each method; how methods add up and are named.
+
+Every module here is imported with the package, so that the methods in it are registered.
+None of them imports torch; `layers`, which does, is imported when a method is attached.
+"""
+
+from importlib import import_module
+from pkgutil import iter_modules
 
 from sklearn_lntune.tuning.adapter import AdapterTuning
-from sklearn_lntune.tuning.base import TuningMethod, TuningSum
+from sklearn_lntune.tuning.base import Array, AttachContext, PeftRef, TuningMethod, TuningSum
 from sklearn_lntune.tuning.bias import BiasTuning
 from sklearn_lntune.tuning.full import FullTuning
 from sklearn_lntune.tuning.layernorm import LayerNormTuning
@@ -12,12 +19,19 @@ from sklearn_lntune.tuning.registry import PRESETS, methods_of
 __all__ = [
     "PRESETS",
     "AdapterTuning",
+    "Array",
+    "AttachContext",
     "BiasTuning",
     "FullTuning",
     "LayerNormTuning",
     "LoraTuning",
+    "PeftRef",
     "PrefixTuning",
     "TuningMethod",
     "TuningSum",
     "methods_of",
 ]
+
+for _module in iter_modules(__path__):
+    if not _module.ispkg:
+        import_module(f"{__name__}.{_module.name}")

@@ -52,6 +52,7 @@ default="all"
 
     name = "bias"
     default_lr = 5e-3  # benchmarks/methods.py
+    attach_order = 20
 
     def __init__(self, *, sites: Any = "all", layers: Any = "all", norms: bool = True) -> None:
         self.sites = sites
@@ -71,7 +72,7 @@ default="all"
         if not sizes:
             which = "" if self.norms else " outside its norms (norms=False)"
             raise ValueError(
-                f"{anatomy.model} has no biases to learn{which}; use 'layernorm' or 'lora'."
+                f"{anatomy.model} has no biases to learn{which}; choose another tuning method."
             )
         chosen = anatomy.select(tuple(sizes), self.layers, self.sites, "layer with a bias")
         return tuple(

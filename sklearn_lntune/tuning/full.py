@@ -31,6 +31,7 @@ class FullTuning(TuningMethod):
     name = "full"
     default_lr = 3e-5  # benchmarks/methods.py
     private = True
+    attach_order = 60
 
     def arrays(self, anatomy: Anatomy) -> tuple[Array, ...]:
         """All parameters of the backbone."""
@@ -53,6 +54,14 @@ class FullTuning(TuningMethod):
     def taxonomy(self) -> PeftRef:
         """Changes the weights themselves."""
         return PeftRef("all weights", "none", "direct addition")
+
+    def check_sum(self, others: tuple[TuningMethod, ...]) -> None:
+        """Refuse every sum."""
+        if others:
+            names = [method.name for method in (self, *others)]
+            raise ValueError(
+                f"tuning holds {names}: 'full' trains every weight already, so nothing adds to it."
+            )
 
     def merge(self, model: nn.Module, values: Mapping[str, np.ndarray]) -> None:
         """Set the model's own weights."""

@@ -52,6 +52,7 @@ default="all"
 
     name = "layernorm"
     default_lr = 5e-3  # benchmarks/defaults.py
+    attach_order = 10
 
     def __init__(self, *, terms: str = "both", sites: Any = "all", layers: Any = "all") -> None:
         self.terms = terms

@@ -53,6 +53,7 @@ class LoraTuning(TuningMethod):
 
     name = "lora"
     default_lr = 2e-3  # benchmarks/methods.py
+    attach_order = 30
 
     def __init__(
         self,

@@ -1,7 +1,7 @@
 """What each method of a sum learns: no array twice.
 
 Two methods may claim one array: BitFit and LayerNorm tuning both learn the bias of a
-norm. It goes to the method that comes first in `METHODS`, whatever the order of the sum.
+norm. The one that is attached first has it, however the sum is written.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING
 
-from sklearn_lntune.tuning.adapter import AdapterTuning
-from sklearn_lntune.tuning.base import Array, TuningMethod
-from sklearn_lntune.tuning.registry import METHODS
+from sklearn_lntune.tuning.base import Array, AttachContext, TuningMethod, in_attach_order
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from sklearn_lntune.backbone.anatomy import Anatomy
 
 
@@ -36,39 +36,60 @@ def plan(
     """
     claimed: set[str] = set()
     planned: dict[TuningMethod, tuple[Array, ...]] = {}
-    for method in sorted(methods, key=_rank):
+    for method in in_attach_order(methods):
         wanted = method.arrays(anatomy)
         left = tuple(
             array
             for array in wanted
-            if array.key not in claimed
+            if array.claim not in claimed
             and (with_pooler or array.path.partition(".")[0] != "pooler")
         )
         if not left:
             raise ValueError(
                 f"tuning: the other methods learn all that {method!r} would; leave it out."
             )
-        claimed |= {array.key for array in left}
+        claimed |= {array.claim for array in left}
         planned[method] = left
     return planned
 
 
-def _rank(method: TuningMethod) -> int:
-    order = list(METHODS)
-    return order.index(method.name) if method.name in order else len(order)
+def attach(
+    method: TuningMethod, context: AttachContext, arrays: tuple[Array, ...]
+) -> dict[str, nn.Parameter]:
+    """Attach ``method``, and check what it returns.
+
+    Without the check, a parameter that lacks the axis of fits would train, and all but its
+    first element would be lost when the delta is taken.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is missing or its shape is not the declared one.
+    """
+    attached = method.attach(context, arrays)
+    declared = {array.key: array.shape for array in arrays}
+    # What is only trained with (a prefix's projection) becomes the declared arrays later.
+    converts = type(method).export_values is not TuningMethod.export_values
+    if not converts and (odd := sorted(declared.keys() ^ attached.keys())):
+        raise ValueError(
+            f"tuning method {method.name!r}: attach must return a parameter for each array that "
+            f"it is given, by Array.key, and no others; {odd[:4]} do not match."
+        )
+    fits = () if method.private else (context.n_fits,)
+    for key, parameter in attached.items():
+        shape = tuple(parameter.shape)
+        expected = (*fits, *declared.get(key, shape[len(fits) :]))
+        if shape != expected:
+            raise ValueError(
+                f"tuning method {method.name!r}: attach returned {key!r} of shape {shape}, and "
+                f"{expected} was expected: the number of fits, then the shape of the array."
+            )
+    return attached
 
 
 def warn_of_bad_sums(methods: tuple[TuningMethod, ...]) -> None:
-    """Say so where the paper found that a sum hurts."""
-    names = {method.name for method in methods}
-    beside_ffn = any(
-        isinstance(method, AdapterTuning) and method.sites in ("ffn", "both") for method in methods
-    )
-    if beside_ffn and "layernorm" in names:
-        warnings.warn(
-            "tuning adds adapters at the feed-forward output to LayerNorm tuning. Qi et al. (2022, "
-            "arXiv:2211.08682, section 5) found that this sum does worse than the adapters alone; "
-            "AdapterTuning(sites='attention') is the one that gains.",
-            UserWarning,
-            stacklevel=5,  # the line that calls fit
-        )
+    """Warn if a method has something to say about its sum with the others."""
+    for method in methods:
+        text = method.sum_warning(tuple(other for other in methods if other is not method))
+        if text is not None:
+            warnings.warn(text, UserWarning, stacklevel=5)  # the line that calls fit

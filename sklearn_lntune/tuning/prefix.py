@@ -54,6 +54,7 @@ class PrefixTuning(TuningMethod):
 
     name = "prefix"
     default_lr = 3e-2  # benchmarks/methods.py
+    attach_order = 40
 
     def __init__(
         self,
@@ -81,8 +82,7 @@ class PrefixTuning(TuningMethod):
         ):
             raise ValueError(
                 f"'prefix' is not possible for {anatomy.model}: its attention does not go through "
-                "transformers' attention interface. 'layernorm', 'bias', 'lora', 'adapter' and "
-                "'full' work on it."
+                "transformers' attention interface. All other tuning methods work on it."
             )
         return tuple(
             Array(

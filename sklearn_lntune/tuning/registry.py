@@ -6,28 +6,21 @@ from typing import Any
 
 from sklearn.base import clone
 
+from sklearn_lntune.checks import check_number
+from sklearn_lntune.exceptions import UnknownMethodError
 from sklearn_lntune.tuning.adapter import AdapterTuning
-from sklearn_lntune.tuning.base import TuningMethod, TuningSum, check_methods
+from sklearn_lntune.tuning.base import (
+    HEAD,
+    TuningMethod,
+    TuningSum,
+    check_methods,
+    is_redefinition,
+    registered_methods,
+    reserved,
+)
 from sklearn_lntune.tuning.bias import BiasTuning
-from sklearn_lntune.tuning.full import FullTuning
 from sklearn_lntune.tuning.layernorm import LayerNormTuning
-from sklearn_lntune.tuning.lora import LoraTuning
 from sklearn_lntune.tuning.prefix import PrefixTuning
-
-#: By name, in the order of attaching: what changes a layer's output comes before what
-#: reads it, so that a sum means the same however it is written.
-METHODS: dict[str, type[TuningMethod]] = {
-    method.name: method
-    for method in (
-        LayerNormTuning,
-        BiasTuning,
-        LoraTuning,
-        PrefixTuning,
-        AdapterTuning,
-        FullTuning,
-    )
-}
-HEAD = "head"
 
 _ATTENTION_ADAPTER = AdapterTuning(16, sites="attention")
 #: Named sums, from the paper and its neighbours.
@@ -44,6 +37,7 @@ PRESETS: dict[str, tuple[TuningMethod, ...]] = {
     ),
     "bitfit": (BiasTuning(),),
 }
+reserved.update(PRESETS)
 
 
 def methods_of(tuning: Any) -> tuple[TuningMethod, ...]:
@@ -73,24 +67,27 @@ def methods_of(tuning: Any) -> tuple[TuningMethod, ...]:
     if isinstance(tuning, str) and tuning in PRESETS:
         methods = tuple(clone(method) for method in PRESETS[tuning])
     elif isinstance(tuning, str):
-        names = [name.strip() for name in tuning.split("+")]
-        unknown = [name for name in names if name not in (HEAD, *METHODS)]
+        names, known = [name.strip() for name in tuning.split("+")], registered_methods()
+        unknown = [name for name in names if name not in (HEAD, *known)]
         if unknown:
             raise ValueError(
                 f"tuning={tuning!r}: {unknown[0]!r} is no tuning method. Valid names are "
-                f"{[HEAD, *METHODS]}, alone or joined with '+', and {list(PRESETS)}, alone."
+                f"{[HEAD, *known]}, alone or joined with '+', and {list(PRESETS)}, alone. Your own "
+                "method is known once the module that defines it has been imported."
             )
-        methods = tuple(METHODS[name]() for name in names if name != HEAD)
+        methods = tuple(known[name]() for name in names if name != HEAD)
     elif isinstance(tuning, TuningMethod):
         methods = (tuning,)
     elif isinstance(tuning, TuningSum):
         methods = tuple(tuning.methods)
     else:
         raise TypeError(
-            f"tuning must be a name or names joined with '+' ({[HEAD, *METHODS]}), a tuning "
-            f"method or a sum of them; got {type(tuning).__name__}."
+            f"tuning must be a name or names joined with '+' ({[HEAD, *registered_methods()]}), a "
+            f"tuning method or a sum of them; got {type(tuning).__name__}."
         )
     check_methods(methods)
+    for method in methods:
+        _check_registered(method)
     return methods
 
 
@@ -136,7 +133,10 @@ def with_params(tuning: Any, changes: dict[str, Any]) -> Any:
 
 
 def as_plain(methods: tuple[TuningMethod, ...]) -> list[dict[str, Any]]:
-    """``methods`` as names, numbers and lists, for keeping."""
+    """``methods`` by their names and parameters, in plain values: all that a fit keeps of them.
+
+    Ranges and tuples become lists.
+    """
     return [
         {"method": method.name}
         | {
@@ -148,11 +148,62 @@ def as_plain(methods: tuple[TuningMethod, ...]) -> list[dict[str, Any]]:
 
 
 def from_plain(plain: list[dict[str, Any]]) -> tuple[TuningMethod, ...]:
-    """The methods that `as_plain` described."""
-    return tuple(
-        METHODS[entry["method"]](**{key: value for key, value in entry.items() if key != "method"})
-        for entry in plain
-    )
+    """The methods that `as_plain` described.
+
+    Raises
+    ------
+    UnknownMethodError
+        If no method with such a name is registered.
+    ValueError
+        If the method does not have these parameters.
+    """
+    return tuple(_from_entry(**entry) for entry in plain)
+
+
+def mergeable_methods() -> list[str]:
+    """Names of the methods whose values can be written into the weights of a plain model."""
+    return [
+        name
+        for name, method in registered_methods().items()
+        if method.merge is not TuningMethod.merge
+    ]
+
+
+def _from_entry(method: str, **params: Any) -> TuningMethod:
+    kind = registered_methods().get(method)
+    if kind is None:
+        raise UnknownMethodError(
+            f"the tuning method {method!r} is not known here. If it is your own, import the module "
+            "that defines it, then try again; if not, it may come with a newer sklearn-lntune."
+        )
+    try:
+        return kind(**params)
+    except TypeError as error:
+        raise ValueError(
+            f"the tuning method {method!r} was fitted with the parameters {sorted(params)}, and "
+            f"{kind.__qualname__} here does not take them ({error})."
+        ) from error
+
+
+def _check_registered(method: TuningMethod) -> None:
+    """Raise unless predictions and files, which go by the name, will find the method again."""
+    kind = type(method)
+    what = f"the tuning method {kind.__qualname__}"
+    if "name" not in vars(kind):
+        raise ValueError(
+            f"{what} needs a name of its own: {method.name!r} is that of the class it derives from."
+        )
+    known = registered_methods()[method.name]
+    if not is_redefinition(kind, known):
+        raise ValueError(
+            f"{what} has the name {method.name!r}, which is that of {known.__module__}."
+            f"{known.__qualname__}. Give it another name."
+        )
+    if not hasattr(method, "default_lr"):
+        raise ValueError(f"{what} has no default_lr, the learning rate for lr='auto'.")
+    check_number(f"{kind.__qualname__}.default_lr", method.default_lr, open_low=True)
+    if "method" in method.get_params(deep=False):
+        raise ValueError(f"{what} cannot have a parameter called 'method'.")
 
 
 def _same(one: Any, other: Any) -> bool:

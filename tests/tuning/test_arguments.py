@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from networks import Make, built_in_methods
 
 from sklearn_lntune.backbone.pool import get_backbone
 from sklearn_lntune.training import fitting
@@ -22,10 +22,9 @@ from sklearn_lntune.tuning import (
     PrefixTuning,
     TuningMethod,
 )
-from sklearn_lntune.tuning.registry import METHODS
 
 Clf = Callable[..., Any]
-Make = Callable[..., Path]
+METHODS = built_in_methods()
 
 COUNTS: list[Any] = [0, -1, 1.5, 2.0, "8", None, True, math.nan]
 POSITIVE: list[Any] = [0, -1.0, math.nan, math.inf, "1", None, True]

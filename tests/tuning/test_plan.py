@@ -10,14 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from families import LAYERS
+from networks import Make, build, built_in_methods
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from sklearn_lntune.backbone.pool import get_backbone
-from sklearn_lntune.network import Network
 from sklearn_lntune.tuning import (
     PRESETS,
     AdapterTuning,
@@ -30,10 +29,9 @@ from sklearn_lntune.tuning import (
 )
 from sklearn_lntune.tuning.layers.stacked_norm import StackedNorm
 from sklearn_lntune.tuning.plan import plan
-from sklearn_lntune.tuning.registry import METHODS, as_plain, nested_params
+from sklearn_lntune.tuning.registry import as_plain, nested_params
 
 Clf = Callable[..., Any]
-Make = Callable[..., Path]
 
 IGNORE_THE_SUM = pytest.mark.filterwarnings("ignore:tuning adds adapters at the feed-forward")
 
@@ -91,16 +89,7 @@ def test_two_methods_share_a_norm(
 ) -> None:
     gains, biases = LayerNormTuning(terms="gain"), BiasTuning()
     tuning = biases + gains if reverse else gains + biases
-    network = Network(
-        get_backbone(tiny_backbone()),
-        methods_of(tuning),
-        "mean",
-        3,
-        dtype=torch.float64,
-        device=torch.device("cpu"),
-        attention="eager",
-        generator=torch.Generator().manual_seed(0),
-    )
+    network = build(tiny_backbone(), tuning)
     for norm in get_backbone(tiny_backbone()).anatomy.norms:
         shared = network.body.get_submodule(norm.path)
         assert isinstance(shared, StackedNorm)
@@ -161,7 +150,10 @@ ORDERS = {
         LoraTuning(2, targets="attention.output") + LayerNormTuning() + AdapterTuning(4),
     ),
     "names": ("adapter+layernorm+lora", "lora+layernorm+adapter"),
-    "everything": ("adapter+prefix+lora+bias+layernorm", "bias+lora+adapter+layernorm+prefix"),
+    "everything": (
+        "adapter+prefix+lora+bias+layernorm",
+        "bias+lora+adapter+layernorm+prefix",
+    ),
 }
 
 
@@ -176,7 +168,7 @@ def test_the_order_of_a_sum_does_not_matter(name: str, tiny_clf: Clf, few: Any) 
 
 def test_methods_are_attached_in_one_order(tiny_backbone: Make) -> None:
     names = ["layernorm", "bias", "lora", "prefix", "adapter"]
-    assert list(METHODS) == [*names, "full"]
+    assert list(built_in_methods()) == [*names, "full"]
     assert list(planned("+".join(reversed(names)), tiny_backbone())) == names
 
 

@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+import networks
 import numpy as np
 import pytest
 import torch
 from families import HIDDEN, LAYERS, VOCABULARY, known_families
+from networks import CPU, batch_of, scatter
 from sklearn.base import clone
 from torch import nn
 from torch.nn import functional
@@ -24,12 +26,11 @@ from sklearn_lntune.backbone.dissect import anatomy_of
 from sklearn_lntune.backbone.loading import skeleton
 from sklearn_lntune.backbone.pool import get_backbone
 from sklearn_lntune.network import Batch, Network
-from sklearn_lntune.tuning import PrefixTuning, methods_of
+from sklearn_lntune.tuning import PrefixTuning
 from sklearn_lntune.tuning.layers.stacked_prefix import Prefix
 
 EACH = pytest.mark.parametrize("family", known_families())
 LENGTH = 5
-CPU = torch.device("cpu")
 
 CAUSAL = {"gpt2", "opt", "gpt-neox", "llama", "qwen2", "qwen3", "gemma2", "mistral"}
 GROUPED = {"llama", "qwen2", "qwen3", "gemma2", "mistral"}
@@ -48,36 +49,8 @@ OWN = {
 BATCHES = {"padded": (14, 11, 3), "full": (14, 14), "short": (6, 6)}
 
 
-def build(
-    folder: Path, tuning: Any, attention: str = "eager", n_fits: int = 1, seed: int = 0
-) -> Network:
-    return Network(
-        get_backbone(folder),
-        methods_of(tuning),
-        "mean",
-        3,
-        dtype=torch.float64,
-        device=CPU,
-        attention=attention,
-        generator=torch.Generator().manual_seed(seed),
-        n_fits=n_fits,
-    )
-
-
-def batch(lengths: tuple[int, ...]) -> dict[str, torch.Tensor]:
-    generator = torch.Generator().manual_seed(1)
-    ids = torch.randint(5, 60, (len(lengths), max(lengths)), generator=generator)
-    mask = (torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]).long()
-    return {"input_ids": ids.where(mask == 1, 0), "attention_mask": mask}
-
-
-def scatter(network: Network, spread: float = 0.5) -> None:
-    """Move what is learnt away from its start, so that nothing about it is special."""
-    generator = torch.Generator().manual_seed(2)
-    with torch.no_grad():
-        for weight in network.learnt.values():
-            noise = torch.randn(weight.shape, generator=generator, dtype=weight.dtype)
-            weight.add_(spread * noise)
+def build(folder: Path, tuning: Any, attention: str = "eager", **options: Any) -> Network:
+    return networks.build(folder, tuning, attention=attention, **options)
 
 
 @pytest.fixture
@@ -237,7 +210,7 @@ def defined_model(
 
 def assert_as_defined(family: str, folder: Path, network: Network, name: str) -> None:
     """The states of the network's body are those of the definition, padding aside."""
-    inputs = batch(BATCHES[name])
+    inputs = batch_of(BATCHES[name])
     model = defined_model(family, folder, inputs["attention_mask"], network.delta())
     with torch.no_grad():
         ours = network.body(**inputs).last_hidden_state
@@ -255,7 +228,7 @@ def test_attention_with_a_prefix_is_as_defined(
 ) -> None:
     folder = tiny_backbone(family)
     network = build(folder, PrefixTuning(LENGTH, init="random"), attention)
-    scatter(network)
+    scatter(network, 0.5)
     assert_as_defined(family, folder, network, name)
 
 
@@ -268,7 +241,7 @@ def test_layers_without_a_prefix_attend_as_ever(
 ) -> None:
     folder = tiny_backbone(family)
     network = build(folder, PrefixTuning(LENGTH, layers=layers, init="random"), attention)
-    scatter(network)
+    scatter(network, 0.5)
     paths = {name.split("/")[1] for name in network.learnt if name.startswith("prefix/")}
     chosen = get_backbone(folder).anatomy.attentions[-1 if layers == 1 else 0]
     assert paths == {chosen.path}
@@ -281,10 +254,10 @@ def test_every_token_sees_the_prefix_of_its_layer(
 ) -> None:
     folder = tiny_backbone(family)
     network = build(folder, PrefixTuning(LENGTH, init="random"), "sdpa")
-    inputs = batch(BATCHES["full"])
+    inputs = batch_of(BATCHES["full"])
     with torch.no_grad():
         before = network.body(**inputs).last_hidden_state
-        scatter(network)
+        scatter(network, 0.5)
         after = network.body(**inputs).last_hidden_state
     assert (after - before).abs().amax(-1).min() > 1e-6
 
@@ -295,7 +268,7 @@ def test_every_token_sees_the_prefix_of_its_layer(
 def test_a_prefix_leaves_other_shells_as_they_were(
     family: str, attention: str, tiny_backbone: Callable[..., Path]
 ) -> None:
-    folder, inputs = tiny_backbone(family), batch(BATCHES["padded"])
+    folder, inputs = tiny_backbone(family), batch_of(BATCHES["padded"])
     plain = build(folder, "head", attention)
     with torch.no_grad():
         before = plain(Batch(inputs))
@@ -342,8 +315,8 @@ def test_albert_has_no_layers_to_choose_from(tiny_backbone: Callable[..., Path])
 
 def assert_stacked_equals_separate(folder: Path, tuning: PrefixTuning, attention: str) -> None:
     stacked = build(folder, tuning, attention, n_fits=3)
-    scatter(stacked)
-    inputs = batch((9, 14, 12, 5, 14, 3))
+    scatter(stacked, 0.5)
+    inputs = batch_of((9, 14, 12, 5, 14, 3))
     logits = stacked(Batch(inputs))
     logits.square().sum().backward()
     for fit in range(3):
@@ -390,10 +363,10 @@ def test_a_folded_projection_computes_the_same(
 ) -> None:
     tuning = PrefixTuning(LENGTH, layers=layers, projection=6)
     network = build(tiny_backbone(family), tuning)
-    scatter(network)
-    settled = build(tiny_backbone(family), tuning.settled())
+    scatter(network, 0.5)
+    settled = build(tiny_backbone(family), tuning.for_inference())
     settled.load_delta(network.delta())
-    inputs = batch(BATCHES["padded"])
+    inputs = batch_of(BATCHES["padded"])
     with torch.no_grad():
         torch.testing.assert_close(
             settled(Batch(inputs)), network(Batch(inputs)), rtol=0, atol=1e-12
@@ -403,7 +376,7 @@ def test_a_folded_projection_computes_the_same(
 def test_a_projection_is_what_its_formula_says(tiny_backbone: Callable[..., Path]) -> None:
     folder = tiny_backbone("llama")
     network = build(folder, PrefixTuning(LENGTH, projection=6))
-    scatter(network)
+    scatter(network, 0.5)
     learnt = {name: weight[0].detach().numpy() for name, weight in network.learnt.items()}
     delta = network.delta()
     path = get_backbone(folder).anatomy.attentions[1].path
@@ -539,7 +512,7 @@ def test_a_start_from_tokens_leaves_the_network_ready(
     assert not any(prefix.recording for prefix in prefixes)
     assert all(weight.requires_grad and weight.is_leaf for weight in network.learnt.values())
     start = network.delta()
-    network(Batch(batch(BATCHES["padded"]))).square().sum().backward()
+    network(Batch(batch_of(BATCHES["padded"]))).square().sum().backward()
     assert all(weight.grad is not None for weight in network.learnt.values())
     for name, values in network.delta().items():
         np.testing.assert_array_equal(values, start[name])

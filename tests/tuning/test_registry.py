@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+import pkgutil
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
+from networks import built_in_methods
 from sklearn.base import clone
 
+from sklearn_lntune import tuning as tuning_package
 from sklearn_lntune.tuning import (
     AdapterTuning,
     BiasTuning,
@@ -15,9 +20,8 @@ from sklearn_lntune.tuning import (
     TuningMethod,
     TuningSum,
 )
+from sklearn_lntune.tuning.base import HEAD
 from sklearn_lntune.tuning.registry import (
-    HEAD,
-    METHODS,
     PRESETS,
     as_plain,
     from_plain,
@@ -28,7 +32,7 @@ from sklearn_lntune.tuning.registry import (
 
 
 class Other(TuningMethod):
-    """A second method that can be added to LayerNorm tuning."""
+    """A user's method; defining it makes it known."""
 
     name = "other"
     default_lr = 1e-3
@@ -40,12 +44,6 @@ class Other(TuningMethod):
 class Third(TuningMethod):
     name = "third"
     default_lr = 1e-3
-
-
-@pytest.fixture(autouse=True)
-def _more_methods(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(METHODS, "other", Other)
-    monkeypatch.setitem(METHODS, "third", Third)
 
 
 def described(methods: Any) -> list[tuple[str, dict[str, Any]]]:
@@ -91,14 +89,33 @@ def test_an_unknown_name_is_an_error_that_lists_the_valid_ones(tuning: str) -> N
     with pytest.raises(ValueError, match="'layernrom' is no tuning method") as error:
         methods_of(tuning)
     assert f"tuning={tuning!r}" in str(error.value)
-    for name in (HEAD, *METHODS, *PRESETS):
+    for name in (HEAD, *built_in_methods(), "other", *PRESETS):
         assert repr(name) in str(error.value)
 
 
 def test_every_name_stands_for_its_method() -> None:
-    for name, method in METHODS.items():
+    for name, method in built_in_methods().items():
         assert [type(found) for found in methods_of(name)] == [method]
         assert method.name == name
+
+
+def test_every_module_of_the_package_is_imported_with_it() -> None:
+    modules = {
+        each.name for each in pkgutil.iter_modules(tuning_package.__path__) if not each.ispkg
+    }
+    assert {f"{tuning_package.__name__}.{name}" for name in modules} <= sys.modules.keys()
+    assert {
+        method.__module__.rpartition(".")[2] for method in built_in_methods().values()
+    } < modules
+
+
+def test_every_built_in_method_is_published() -> None:
+    reference = Path(__file__).parents[2] / "docs" / "api" / "index.rst"
+    listed = reference.read_text("utf-8").split()
+    for method in built_in_methods().values():
+        assert getattr(tuning_package, method.__name__) is method
+        assert method.__name__ in tuning_package.__all__
+        assert method.__name__ in listed
 
 
 @pytest.mark.parametrize("tuning", ["", "layernorm+", "+"])
