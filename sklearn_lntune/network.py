@@ -17,6 +17,7 @@ from sklearn_lntune.backbone.native import last_linear, with_native_head
 from sklearn_lntune.backbone.placement import delta_type, padded_length
 from sklearn_lntune.backbone.pool import Backbone
 from sklearn_lntune.backbone.trunk import Inlet, Trunk, padded
+from sklearn_lntune.tensors import tensor_of
 from sklearn_lntune.text.batches import ordered_batches, tensors
 from sklearn_lntune.text.table import TokenTable
 from sklearn_lntune.tuning.base import Ground, TuningMethod
@@ -251,7 +252,7 @@ class Network(nn.Module):
         with torch.no_grad():
             for name, weight in self.learnt.items():
                 own = weight if name in self.unstacked else weight[fit]
-                values = torch.from_numpy(delta[name])
+                values = tensor_of(delta[name])
                 if name in ("head/weight", "head/bias") and len(weight) > 1:
                     own.fill_(0.0 if name == "head/weight" else -torch.inf)
                     own = own[: len(values)]

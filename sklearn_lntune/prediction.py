@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from tqdm.auto import tqdm
 
 from sklearn_lntune.backbone.placement import Placement, place_prediction
 from sklearn_lntune.backbone.pool import Backbone, get_backbone
+from sklearn_lntune.checks import check_verbose
+from sklearn_lntune.console import progress_bar
 from sklearn_lntune.exceptions import BackboneMismatchError
 from sklearn_lntune.network import Network, build_network, compute
 from sklearn_lntune.persistence.state import FittedState
@@ -48,7 +49,9 @@ class Predictor:
         if not isinstance(texts, TextTable):
             return self._run(texts, output)
         answers = Growing()
-        with tqdm(total=texts.n_rows, desc="predict", unit="text", disable=verbose <= 0) as bar:
+        with progress_bar(
+            total=texts.n_rows, desc="predict", unit="text", disable=check_verbose(verbose) <= 0
+        ) as bar:
             for chunk in texts.chunks(CHUNK_ROWS):
                 answers.add(self._run(chunk, output))
                 bar.update(len(chunk))

@@ -16,6 +16,8 @@ ROOT = Path(sklearn_lntune.__file__).parent
 FLOORS = [
     "exceptions",
     "checks",
+    "console",
+    "tensors",
     "datasets",
     "text",
     "task",

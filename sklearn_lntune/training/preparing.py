@@ -16,14 +16,16 @@ from sklearn.model_selection import train_test_split
 from sklearn_lntune.backbone.placement import place_fit
 from sklearn_lntune.backbone.pool import get_backbone
 from sklearn_lntune.backbone.usage import resolve_max_length, resolve_pooling
-from sklearn_lntune.checks import check_number
+from sklearn_lntune.checks import check_number, check_verbose
 from sklearn_lntune.task import OneLabel
+from sklearn_lntune.training.callbacks import check_callbacks
 from sklearn_lntune.training.checkpoint import Checkpoint
 from sklearn_lntune.training.fitting import Job
 from sklearn_lntune.training.identity import identity
 from sklearn_lntune.training.labelled import Labelled
 from sklearn_lntune.training.ranks import ALONE, Ranks
 from sklearn_lntune.training.rows import weighted_rows
+from sklearn_lntune.training.scoring import check_scores
 from sklearn_lntune.training.settings import Settings
 from sklearn_lntune.tuning.names import methods_of
 from sklearn_lntune.tuning.plan import plan, warn_of_bad_sums
@@ -69,6 +71,9 @@ def prepare(
         seed = checkpoint.seed_or(seed)
     methods = methods_of(params["tuning"])
     settings = Settings.check(methods, params)
+    check_verbose(params["verbose"])
+    validated = settings.early_stopping or validation is not None
+    callbacks = check_callbacks(params["callbacks"], validated=bool(validated))
     backbone = get_backbone(params["backbone"], params["revision"], params["trust_remote_code"])
     pooling = resolve_pooling(backbone, params["pooling"])
     plan(methods, backbone.anatomy, with_pooler=pooling == "native")  # raises what does not fit
@@ -93,6 +98,9 @@ def prepare(
             open_high=True,
         )
         rows, held_out = _held_out(rows, data.codes, fraction, seed)
+        check_scores(task, data.codes[held_out], data.weights[held_out], settings.scoring)
+    elif validation is not None:
+        check_scores(task, validation.codes, validation.weights, settings.scoring)
     table = backbone.tokens.table(data.texts, max_length)
     train = weighted_rows(table, data, rows)
     valid = None
@@ -119,7 +127,7 @@ def prepare(
         train=train,
         valid=valid,
         seed=seed,
-        callbacks=params["callbacks"],
+        callbacks=callbacks,
         verbose=params["verbose"],
         start=start,
         moments=moments,
