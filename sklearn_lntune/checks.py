@@ -6,6 +6,8 @@ import math
 import numbers
 from typing import Any
 
+import numpy as np
+
 
 def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> str:
     """``value`` if it is one of ``choices``.
@@ -39,10 +41,25 @@ def check_number(
     """
     kind = numbers.Integral if integer else numbers.Real
     inside = isinstance(value, kind) and not isinstance(value, bool) and value < math.inf
+    if isinstance(value, int):  # a longer one is neither an int64 nor a float
+        inside = inside and value < 2**63
     inside = inside and (value > low if open_low else value >= low)
     inside = inside and (value < high if open_high else value <= high)
     if not inside:
         noun = "an int" if integer else "a number"
         left, right = "(" if open_low else "[", ")" if open_high or high == math.inf else "]"
         raise ValueError(f"{name} must be {noun} in {left}{low}, {high}{right}; got {value!r}.")
+    return value
+
+
+def check_verbose(value: Any) -> Any:
+    """``value`` if it is a number or bool, as scikit-learn's verbosities are.
+
+    Examples
+    --------
+    >>> check_verbose(1)
+    1
+    """
+    if not isinstance(value, numbers.Real | np.bool_):
+        raise ValueError(f"verbose must be 0, 1 or 2; got {value!r}.")
     return value

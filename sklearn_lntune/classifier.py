@@ -371,17 +371,18 @@ class LNTunedTransformerClassifier(
                 f"classes={task.classes.tolist()} differ from those of the first call, "
                 f"{self.classes_.tolist()}."
             )
-        texts, y = with_labels(self._check_texts(X, reset=first), y, self.label_column)
-        data = self._check_targets(texts, y, sample_weight, task)
         n_steps, log = (0, []) if first else (self.n_steps_, self.log_)
-        outcome = self._train(
-            self.get_params(deep=False) | _ONE_EPOCH,
-            task,
-            data,
-            previous=None if first else self._previous_fit(task),
-            moments=getattr(self, "moments_", None),
-            steps_before=n_steps,
-        )
+        with self._columns_kept_on_error():
+            texts, y = with_labels(self._check_texts(X, reset=first), y, self.label_column)
+            data = self._check_targets(texts, y, sample_weight, task)
+            outcome = self._train(
+                self.get_params(deep=False) | _ONE_EPOCH,
+                task,
+                data,
+                previous=None if first else self._previous_fit(task),
+                moments=getattr(self, "moments_", None),
+                steps_before=n_steps,
+            )
         self.log_ = log + [
             {**row, "epoch": row["epoch"] + len(log), "n_steps": row["n_steps"] + n_steps}
             for row in outcome.log

@@ -18,6 +18,8 @@ ROOT = Path(sklearn_lntune.__file__).parent
 FLOORS = [
     "exceptions",
     "checks",
+    "console",
+    "tensors",
     "datasets",
     "text",
     "task",

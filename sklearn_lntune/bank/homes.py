@@ -21,6 +21,7 @@ from sklearn_lntune.network import Network, compute
 from sklearn_lntune.persistence.state import FittedState
 from sklearn_lntune.prediction.predictor import ready_network
 from sklearn_lntune.prediction.together import kind_of, may_stack
+from sklearn_lntune.tensors import tensor_of
 from sklearn_lntune.text.check import Text
 from sklearn_lntune.text.table import joined
 from sklearn_lntune.tuning.layers.grouped import NotStackableError
@@ -110,7 +111,7 @@ class Stack:
         self.reserve(1)
         slot = Slot(self.free.pop(), self.free)
         kind = self.network.delta_type
-        head = {name: torch.from_numpy(state.delta[name]).to(kind).numpy() for name in _HEAD}
+        head = {name: tensor_of(state.delta[name]).to(kind).numpy() for name in _HEAD}
         self.network.load_delta(
             state.delta | {name: value[:0] for name, value in head.items()}, slot.number
         )

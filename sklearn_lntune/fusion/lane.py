@@ -14,6 +14,7 @@ from sklearn_lntune.training.fitting import network_of
 from sklearn_lntune.training.job import Job, Outcome
 from sklearn_lntune.training.rows import Rows
 from sklearn_lntune.training.rules import lr_factor
+from sklearn_lntune.training.scoring import validation_score
 
 
 @dataclass
@@ -68,6 +69,16 @@ class Lane:
         self._loss += loss
 
     @property
+    def longest_batch(self) -> Rows:
+        """As many training rows as a batch has, those of most tokens."""
+        return self.train.longest(self.job.settings.batch_size)
+
+    def losses(self, logits: np.ndarray, rows: Rows) -> np.ndarray:
+        """The weighted loss of each of ``rows``."""
+        losses = self.job.task.loss(torch.from_numpy(logits), torch.from_numpy(rows.codes))
+        return losses.numpy() * rows.weights
+
+    @property
     def at_epoch_end(self) -> bool:
         """Whether the epoch's last step has been taken."""
         return not self._left
@@ -84,9 +95,9 @@ class Lane:
         }
         score = None
         if logits is not None and self.valid is not None:
-            codes, weights = self.valid.codes, self.valid.weights
-            losses = task.loss(torch.from_numpy(logits), torch.from_numpy(codes))
-            row["valid_loss"] = float(np.mean(losses.numpy() * weights))
-            row["valid_score"] = score = task.score(logits, codes, weights, settings.scoring)
+            row["valid_loss"] = float(np.mean(self.losses(logits, self.valid)))
+            earlier = [each["valid_score"] for each in self.log]
+            score = validation_score(task, logits, self.valid, settings.scoring, earlier)
+            row["valid_score"] = score
         self.log.append({**row, "dur": time.perf_counter() - self._began})
         return score

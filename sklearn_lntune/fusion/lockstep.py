@@ -21,12 +21,16 @@ from sklearn_lntune.text.table import joined
 from sklearn_lntune.training.fitting import network_of, trunk_of, with_states
 from sklearn_lntune.training.job import Job, Outcome
 from sklearn_lntune.training.optimizer import build_stacked_optimizer
+from sklearn_lntune.training.rows import Rows
 from sklearn_lntune.training.rules import (
+    BAD_OUTPUT,
+    BAD_VALUES,
     Progress,
     Snapshot,
     clip_gradients,
     divergence,
     divide_gradients,
+    finite_fits,
     on_host,
     row_losses,
     set_lr,
@@ -152,9 +156,10 @@ class _Bank:
         for fit in now:
             self.lanes[fit].note_loss(float(losses[fit]))
             if not np.isfinite(losses[fit]):
-                self._diverged(fit, f"the loss is {losses[fit] / counts[fit]}")
+                loss = losses[fit] / counts[fit]
+                self._diverged(fit, f"the loss is {loss}", self.progress.step + 1)
             elif not np.isfinite(norms[fit]):
-                self._diverged(fit, "the gradient is not finite")
+                self._diverged(fit, "the gradient is not finite", self.progress.step + 1)
         self.last_good.take(self.progress.step, self.active)
         factors = [
             lane.factor(self.progress.step) if going else 0.0
@@ -235,55 +240,80 @@ class _Bank:
     def _close_epochs(self) -> None:
         """Score, keep the best deltas, and end the fits whose time has come."""
         closing = [fit for fit in self.going if self.lanes[fit].at_epoch_end]
-        logits = self._validate([fit for fit in closing if self.lanes[fit].valid is not None])
-        for fit in closing:
-            lane, settings = self.lanes[fit], self.lanes[fit].job.settings
-            try:
-                score = lane.close_epoch(self.progress.step, logits.get(fit))
-            except Exception as error:  # of the user's scorer
-                self.end(fit, error)
-                continue
-            finished = len(lane.log) == lane.job.n_epochs
-            if score is not None and settings.early_stopping:
-                only = np.arange(self.n_fits) == fit
-                scores = np.where(only, score, -np.inf)
-                if self.progress.note_scores(len(lane.log), scores, only)[fit]:
-                    self.best.take(fits=only)
-                finished |= bool(self.progress.out_of_patience(settings.patience)[fit])
-            if finished:
+        valid = {fit: self.lanes[fit].valid for fit in closing}
+        logits = self._logits({fit: rows for fit, rows in valid.items() if rows is not None})
+        finished = [fit for fit in closing if self._close_epoch(fit, logits.get(fit))]
+        self._check_last_step([fit for fit in finished if not self._has_best(fit)])
+        for fit in finished:
+            if self.active[fit]:
                 self.end(fit)
 
-    def _validate(self, fits: list[int]) -> dict[int, np.ndarray]:
-        """Logits of the validation rows of ``fits``."""
-        valid = [self.lanes[fit].valid for fit in fits]
-        rows = [each for each in valid if each is not None]
+    def _close_epoch(self, fit: int, logits: np.ndarray | None) -> bool:
+        """Score a fit; return whether it has come to its end."""
+        lane, settings = self.lanes[fit], self.lanes[fit].job.settings
+        if logits is not None and not np.isfinite(logits).all():
+            self._diverged(fit, BAD_OUTPUT, self.progress.step)
+            return False
+        try:
+            score = lane.close_epoch(self.progress.step, logits)
+        except Exception as error:  # of the user's scorer
+            self.end(fit, error)
+            return False
+        finished = len(lane.log) == lane.job.n_epochs
+        if score is not None and settings.early_stopping:
+            only = np.arange(self.n_fits) == fit
+            scores = np.where(only, score, -np.inf)
+            if self.progress.note_scores(len(lane.log), scores, only)[fit]:
+                self.best.take(fits=only)
+            finished |= bool(self.progress.out_of_patience(settings.patience)[fit])
+        return finished
+
+    def _logits(self, rows: dict[int, Rows]) -> dict[int, np.ndarray]:
+        """Logits of the rows of some fits."""
         if not rows:
             return {}
-        sizes = [len(each) for each in rows]
-        kept = [state for each in rows for state in each.states or ()]
+        sizes = [len(each) for each in rows.values()]
+        kept = [state for each in rows.values() for state in each.states or ()]
         logits = compute(
             self.network,
-            joined([each.table for each in rows]),
-            fits=np.repeat(fits, sizes),
+            joined([each.table for each in rows.values()]),
+            fits=np.repeat(list(rows), sizes),
             states=kept or None,
         )
-        return dict(zip(fits, np.split(logits, np.cumsum(sizes)[:-1]), strict=True))
+        return dict(zip(rows, np.split(logits, np.cumsum(sizes)[:-1]), strict=True))
 
-    def _diverged(self, fit: int, what: str) -> None:
+    def _has_best(self, fit: int) -> bool:
+        """Whether an earlier epoch of ``fit`` is what stays."""
+        return bool(self.lanes[fit].job.settings.early_stopping and self.progress.best_epoch[fit])
+
+    def _check_last_step(self, fits: list[int]) -> None:
+        """Check the values that a fit's last step led to, as a next step would.
+
+        They meet the longest rows of one batch.
+        """
+        rows = {fit: self.lanes[fit].longest_batch for fit in fits}
+        finite = finite_fits(self.parameters, self.n_fits).cpu().numpy()
+        for fit, logits in self._logits(rows).items():
+            loss = self.lanes[fit].losses(logits, rows[fit]).sum()
+            if not (finite[fit] and np.isfinite(loss)):
+                self._diverged(fit, BAD_VALUES, self.progress.step)
+
+    def _diverged(self, fit: int, what: str, step: int) -> None:
+        """Go back to the last good values of ``fit``: ``step``, counted from 1, is not good."""
         lane = self.lanes[fit]
         only = np.arange(self.n_fits) == fit
         self.last_good.restore(only)
         self.progress.best_epoch[fit] = 0  # the last good delta is what stays
-        step = self.progress.step
-        # At a step's failure the rates are still those of the step before.
-        factor = lane.factor(step - 1) if step else 1.0
+        # While a step is under way, the rates are still those of the step before.
+        taken = self.progress.step
+        factor = lane.factor(taken - 1) if taken else 1.0
         lr = max(lane.job.settings.rates.values()) * factor
-        self.end(fit, divergence(what, len(lane.log) + 1, step + 1, lr))
+        self.end(fit, divergence(what, len(lane.log) + 1, step, lr))
 
     def end(self, fit: int, error: BaseException | None = None) -> None:
         """Take ``fit`` out of the bank, with the best or latest of its values."""
         lane = self.lanes[fit]
-        if lane.job.settings.early_stopping and self.progress.best_epoch[fit]:
+        if self._has_best(fit):
             self.best.restore(np.arange(self.n_fits) == fit)
         network, moments = lane.network, {}
         with torch.no_grad():

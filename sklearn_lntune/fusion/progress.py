@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tqdm.auto import tqdm
-
+from sklearn_lntune.console import progress_bar
 from sklearn_lntune.training.job import Job
 
 
@@ -23,12 +22,11 @@ class Bar:
     def __init__(self, jobs: Sequence[Job], verbose: int) -> None:
         self._n_fits, self._running = len(jobs), 0
         self._done: set[int] = set()
-        self._bar = tqdm(
+        self._bar = progress_bar(
             desc="fused fits",
             unit="step",
             total=sum(job.n_steps for job in jobs),
             disable=not (verbose and jobs),
-            dynamic_ncols=True,
         )
 
     def __enter__(self) -> Bar:

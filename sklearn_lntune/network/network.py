@@ -18,6 +18,7 @@ from sklearn_lntune.backbone.trunk import Inlet, Trunk
 from sklearn_lntune.network.batch import Batch
 from sklearn_lntune.network.heads import RowHead
 from sklearn_lntune.network.pooling import pool
+from sklearn_lntune.tensors import tensor_of
 from sklearn_lntune.text.batches import moved, placed, to_device
 from sklearn_lntune.text.table import TokenTable
 from sklearn_lntune.tuning.base import AttachContext, TuningMethod
@@ -245,7 +246,7 @@ class Network(nn.Module):
         with torch.no_grad():
             for name, weight in self.learnt.items():
                 own = weight if name in self.unstacked else weight[fit]
-                values = torch.from_numpy(delta[name])
+                values = tensor_of(delta[name])
                 if name in ("head/weight", "head/bias") and len(weight) > 1:
                     own.fill_(0.0 if name == "head/weight" else -torch.inf)
                     own = own[: len(values)]

@@ -11,6 +11,7 @@ from torch import nn
 from sklearn_lntune.backbone.native import with_native_head
 from sklearn_lntune.backbone.pool import Backbone
 from sklearn_lntune.persistence.state import FittedState
+from sklearn_lntune.tensors import tensor_of
 from sklearn_lntune.tuning.base import in_attach_order
 from sklearn_lntune.tuning.registry import from_plain, mergeable_methods
 
@@ -68,7 +69,7 @@ def model_with_head(body: nn.Module, backbone: Backbone, state: FittedState) -> 
     learnt = learnt_by(state, "head")
     with torch.no_grad():
         for path, weight in head.items():
-            weight.copy_(torch.from_numpy(learnt["/".join(path.rsplit(".", 1))]))
+            weight.copy_(tensor_of(learnt["/".join(path.rsplit(".", 1))]))
     config: Any = model.config
     names = [str(each) for each in state.classes.tolist()]
     config.id2label = dict(enumerate(names))

@@ -19,6 +19,7 @@ from sklearn_lntune.backbone.pool import Backbone
 from sklearn_lntune.network import Batch, build_network
 from sklearn_lntune.persistence.native_model import learnt_by, model_with_head
 from sklearn_lntune.persistence.state import FittedState
+from sklearn_lntune.tensors import tensor_of
 from sklearn_lntune.tuning.registry import from_plain
 
 _CPU = torch.device("cpu")
@@ -38,8 +39,8 @@ def peft_prefix(backbone: Backbone, state: FittedState) -> tuple[np.ndarray, dic
         raise _no_form(backbone, "peft's prefixes are in every layer, and this one is not")
     model: Any = model_with_head(backbone.private(torch.float32, _CPU, "eager"), backbone, state)
     body = getattr(model, model.base_model_prefix)
-    keys = torch.stack([torch.from_numpy(learnt[f"{each.path}/keys"]) for each in attentions])
-    values = torch.stack([torch.from_numpy(learnt[f"{each.path}/values"]) for each in attentions])
+    keys = torch.stack([tensor_of(learnt[f"{each.path}/keys"]) for each in attentions])
+    values = torch.stack([tensor_of(learnt[f"{each.path}/values"]) for each in attentions])
     try:
         keys = _turned(body, attentions[0].path, keys)
         example = _example(backbone, state.max_length)

@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from tqdm.auto import tqdm
 
 from sklearn_lntune.backbone.matching import check_same, fitted_backbone, folder_of
 from sklearn_lntune.backbone.placement import Placement, place_prediction
 from sklearn_lntune.backbone.pool import Backbone
 from sklearn_lntune.backbone.usage import resolve_max_length
 from sklearn_lntune.backbone.where import BackboneRef, Where
+from sklearn_lntune.checks import check_verbose
+from sklearn_lntune.console import progress_bar
 from sklearn_lntune.network import Batch, Network, build_network, compute
 from sklearn_lntune.persistence.state import FittedState
 from sklearn_lntune.text.check import Text, distinct
@@ -52,7 +53,9 @@ class Predictor:
         if not isinstance(texts, TextTable):
             return self._run(texts, output)
         answers = Growing()
-        with tqdm(total=texts.n_rows, desc="predict", unit="text", disable=verbose <= 0) as bar:
+        with progress_bar(
+            total=texts.n_rows, desc="predict", unit="text", disable=check_verbose(verbose) <= 0
+        ) as bar:
             for chunk in texts.chunks(CHUNK_ROWS):
                 answers.add(self._run(chunk, output))
                 bar.update(len(chunk))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.special import log_softmax, softmax
+from sklearn import config_context
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.metrics import get_scorer
 from sklearn.utils import assert_all_finite
@@ -160,10 +162,15 @@ class OneLabel:
             return -float(np.average(losses, weights=weights))
         scorer = check_scoring(scoring)
         rows = np.arange(len(codes))[:, None]
-        known = _KnownAnswers(self, logits)
-        if np.all(weights == weights[0]) or not _takes_weights(scorer):
-            return float(scorer(known, rows, self.classes[codes]))
-        return float(scorer(known, rows, self.classes[codes], sample_weight=weights))
+        options: dict[str, Any] = {}
+        if not np.all(weights == weights[0]) and _takes(scorer, "sample_weight"):
+            options["sample_weight"] = weights
+        if _reads_columns(scorer) and len(np.unique(codes)) < self.n_outputs:
+            options["labels"] = self.classes  # of every column, also of classes without a row
+        # scikit-learn's scorers take options other than weights with routing switched on only.
+        with config_context(enable_metadata_routing=True) if options else nullcontext():
+            found = scorer(_KnownAnswers(self, logits), rows, self.classes[codes], **options)
+        return _as_number(found, scoring)
 
 
 class _KnownAnswers(ClassifierMixin, BaseEstimator):
@@ -184,10 +191,31 @@ class _KnownAnswers(ClassifierMixin, BaseEstimator):
         return self.task.decision(self.logits[rows[:, 0]])
 
 
-def _takes_weights(scorer: Any) -> bool:
-    """Whether a scorer, made by scikit-learn or a plain callable, knows ``sample_weight``."""
+def _takes(scorer: Any, option: str) -> bool:
+    """Whether a scorer, made by scikit-learn or a plain callable, knows ``option``."""
     function = getattr(scorer, "_score_func", scorer)
-    return "sample_weight" in signature(function).parameters
+    return option in signature(function).parameters
+
+
+def _reads_columns(scorer: Any) -> bool:
+    """Whether a scorer of scikit-learn's reads a column a class, and can be told which."""
+    response = getattr(scorer, "_response_method", "predict")
+    free = "labels" not in getattr(scorer, "_kwargs", {})
+    return response != "predict" and free and _takes(scorer, "labels")
+
+
+def is_from_sklearn(scoring: Any) -> bool:
+    """Whether ``scoring`` is a scorer of scikit-learn's, rather than a callable of the user's."""
+    return hasattr(check_scoring(scoring), "_score_func")
+
+
+def _as_number(score: Any, scoring: Any) -> float:
+    try:
+        return float(score)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"scoring={scoring!r} must return one number; it returned {type(score).__name__}."
+        ) from error
 
 
 def check_scoring(scoring: Any) -> Any:

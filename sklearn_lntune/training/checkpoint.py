@@ -153,6 +153,7 @@ class Checkpoint(Callback):
 
     def resume(self, net: Any) -> None:
         """Set ``net``, ready to train, to the state that was found, if any was."""
+        self._epoch_began = net.module_.generator.get_state()
         fit, arrays = self._fit, self._arrays
         if not fit:
             return

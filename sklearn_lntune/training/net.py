@@ -2,33 +2,50 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import numpy as np
+import skorch
 import torch
+from packaging.version import Version
 from skorch import NeuralNetClassifier
 from skorch.callbacks import EpochTimer, PassthroughScoring
+from skorch.exceptions import SkorchException
 
 from sklearn_lntune.network import Batch, Network
 from sklearn_lntune.task import OneLabel
+from sklearn_lntune.training.callbacks import not_recorded
 from sklearn_lntune.training.checkpoint import Checkpoint
 from sklearn_lntune.training.optimizer import build_optimizer
 from sklearn_lntune.training.ranks import ALONE, Ranks
 from sklearn_lntune.training.report import EpochLines, ProgressBar
 from sklearn_lntune.training.rows import Batches, Begun, Rows
 from sklearn_lntune.training.rules import (
+    BAD_OUTPUT,
+    BAD_VALUES,
     Progress,
     Snapshot,
     clip_gradients,
     divergence,
     divide_gradients,
+    finite_fits,
     lr_factor,
     on_host,
     row_losses,
     set_lr,
 )
+from sklearn_lntune.training.scoring import validation_score
 from sklearn_lntune.training.settings import Settings
+
+#: The oldest version whose hooks are those that the net overrides; as in pyproject.toml.
+OLDEST_SKORCH = "1.1"
+if Version(skorch.__version__) < Version(OLDEST_SKORCH):
+    raise ImportError(
+        f"sklearn-lntune needs skorch {OLDEST_SKORCH} or newer, but {skorch.__version__} is "
+        f"installed: pip install 'skorch>={OLDEST_SKORCH}'."
+    )
 
 OWN_CALLBACKS = (EpochTimer, PassthroughScoring, ProgressBar, EpochLines, Checkpoint)
 
@@ -137,42 +154,50 @@ class DeltaNet(NeuralNetClassifier):
         self._reset_step()
         if before_first_step is not None:
             before_first_step(self)
-        self.notify("on_train_begin", X=rows, y=None)
+        epochs = self.epochs_left
         try:
-            self.fit_loop(rows, epochs=self.epochs_left)
+            self.notify("on_train_begin", X=rows, y=None)
         except StopFitError:
-            pass
+            epochs = 0
+        try:
+            with contextlib.suppress(StopFitError):
+                self.fit_loop(rows, epochs=epochs)
+            if self.progress_.step and not self._has_best:
+                self._check_last_step(rows)
         finally:
-            if self.settings.early_stopping and self.progress_.best_epoch[0]:
+            if self._has_best:
                 self._best.restore()
-            self.notify("on_train_end", X=rows, y=None)
+            with contextlib.suppress(StopFitError):
+                self.notify("on_train_end", X=rows, y=None)
         return self
 
     def notify(self, method_name: str, **cb_kwargs: Any) -> None:
         """As skorch's, but tell a callback's wish to stop from the user's Ctrl-C.
 
-        skorch's callbacks (EarlyStopping) end a fit by raising KeyboardInterrupt. At the
-        end of an epoch, the main process decides for all.
+        skorch's callbacks (EarlyStopping) end a fit by raising KeyboardInterrupt. The other
+        callbacks hear of the event all the same. Between epochs, the main process decides for
+        all.
         """
-        stop = False
-        try:
-            self._notify(method_name, **cb_kwargs)
-        except StopFitError:
-            stop = True
-        if method_name == "on_epoch_end":
-            stop = self.ranks.broadcast(stop or self._patience_spent)
-        if stop:
-            raise StopFitError
-
-    def _notify(self, method_name: str, **cb_kwargs: Any) -> None:
         getattr(self, method_name)(self, **cb_kwargs)
+        stop = False
         for _, callback in self.callbacks_:
             try:
                 getattr(callback, method_name)(self, **cb_kwargs)
-            except KeyboardInterrupt as stop:
+            except KeyboardInterrupt:
                 if isinstance(callback, OWN_CALLBACKS):
                     raise
-                raise StopFitError from stop
+                stop = True
+            except (KeyError, SkorchException) as error:
+                told = method_name == "on_epoch_end" and not_recorded(
+                    callback, self.history[-1].keys() - {"batches"}
+                )
+                if not told:
+                    raise
+                raise told from error
+        if method_name in ("on_train_begin", "on_epoch_end"):
+            stop = self.ranks.broadcast(stop or self._patience_spent)
+        if stop:
+            raise StopFitError
 
     def infer(self, x: Batch, **fit_params: Any) -> torch.Tensor:
         """Logits of a batch."""
@@ -196,9 +221,9 @@ class DeltaNet(NeuralNetClassifier):
             losses, norms = on_host(result["loss"].view(1), self._gradient_norms(batch))
             result["loss"] = torch.from_numpy(losses)[0]
             if not np.isfinite(losses).all():
-                self._diverged(f"the loss is {losses[0]}")
+                self._diverged(f"the loss is {losses[0]}", self.progress_.step + 1)
             if not np.isfinite(norms).all():
-                self._diverged("the gradient is not finite")
+                self._diverged("the gradient is not finite", self.progress_.step + 1)
             self._step()
         return result
 
@@ -240,13 +265,18 @@ class DeltaNet(NeuralNetClassifier):
 
     def on_epoch_end(self, net: Any, dataset_valid: Any = None, **kwargs: Any) -> None:
         """Score, keep the best delta, stop when patience is spent."""
+        logits = None if dataset_valid is None else self._validation_logits(dataset_valid)
+        if logits is not None and not np.isfinite(logits).all():
+            self._diverged(BAD_OUTPUT, self.progress_.step)
         self.history.record("lr", self.optimizer_.param_groups[0]["lr"])
         self.history.record("n_steps", self.progress_.step)
         if self.ranks.size > 1:
             self.history.record("bytes_a_step", self._bytes_a_step)
-        if dataset_valid is None:
+        if logits is None:
             return
-        score = self.ranks.broadcast(self._score(dataset_valid))
+        earlier = [row["valid_score"] for row in self.history if "valid_score" in row]
+        score = validation_score(self.task, logits, dataset_valid, self.settings.scoring, earlier)
+        score = self.ranks.broadcast(score)
         self.history.record("valid_score", score)
         if not self.settings.early_stopping:
             return
@@ -295,13 +325,32 @@ class DeltaNet(NeuralNetClassifier):
         self.optimizer_.zero_grad()
         self._batches_pending = self._rows_pending = 0
 
-    def _score(self, rows: Rows) -> float:
+    def _validation_logits(self, rows: Rows) -> np.ndarray:
         found = [logits.cpu().numpy() for logits in self._valid_logits]
-        logits = self.get_iterator(rows).in_row_order(found)
-        return self.task.score(logits, rows.codes, rows.weights, self.settings.scoring)
+        return self.get_iterator(rows).in_row_order(found)
 
-    def _diverged(self, what: str) -> None:
+    @property
+    def _has_best(self) -> bool:
+        """Whether an earlier epoch is what stays."""
+        return bool(self.settings.early_stopping and self.progress_.best_epoch[0])
+
+    def _check_last_step(self, rows: Rows) -> None:
+        """Check the values that the last step led to, as the next step checks those of all others.
+
+        They meet the longest rows of one batch.
+        """
+        batch, _ = next(iter(self.get_iterator(rows.longest(self.settings.batch_size))))
+        self._set_training(False)
+        # With gradients, so that a compiled backbone need not be compiled anew.
+        loss = row_losses(self.task, self.infer(batch), batch).detach().sum()
+        self.ranks.sum_([loss])
+        finite = finite_fits(self._parameters, 1) & loss.isfinite()
+        if not finite.item():
+            self._diverged(BAD_VALUES, self.progress_.step)
+
+    def _diverged(self, what: str, step: int) -> None:
+        """Go back to the last good values, since ``step``, counted from 1, is not good."""
         self._last_good.restore()
         self.progress_.best_epoch[:] = 0  # the last good delta is what stays
         lr = max(group["lr"] for group in self.optimizer_.param_groups)
-        raise divergence(what, len(self.history), self.progress_.step + 1, lr)
+        raise divergence(what, len(self.history), step, lr)

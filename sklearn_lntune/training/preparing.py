@@ -18,15 +18,17 @@ from sklearn_lntune.backbone.placement import place_fit
 from sklearn_lntune.backbone.pool import Backbone, get_backbone
 from sklearn_lntune.backbone.usage import resolve_max_length, resolve_pooling
 from sklearn_lntune.backbone.where import BackboneRef, Where
-from sklearn_lntune.checks import check_number
+from sklearn_lntune.checks import check_number, check_verbose
 from sklearn_lntune.persistence.state import FittedState
 from sklearn_lntune.task import OneLabel
+from sklearn_lntune.training.callbacks import check_callbacks
 from sklearn_lntune.training.checkpoint import Checkpoint
 from sklearn_lntune.training.fit_signature import fit_signature
 from sklearn_lntune.training.job import Job
 from sklearn_lntune.training.labelled import Labelled
 from sklearn_lntune.training.ranks import ALONE, Ranks
 from sklearn_lntune.training.rows import weighted_rows
+from sklearn_lntune.training.scoring import check_scores
 from sklearn_lntune.training.settings import Settings
 from sklearn_lntune.tuning.plan import plan, warn_of_bad_sums
 from sklearn_lntune.tuning.registry import methods_of
@@ -81,6 +83,9 @@ def prepare(
         seed = checkpoint.seed_or(seed)
     methods = methods_of(params["tuning"])
     settings = Settings.check(methods, params)
+    check_verbose(params["verbose"])
+    validated = settings.early_stopping or validation is not None
+    callbacks = check_callbacks(params["callbacks"], validated=bool(validated))
     backbone, pooling = _backbone_and_pooling(params, previous)
     plan(methods, backbone.anatomy, with_pooler=pooling == "native")  # raises what does not fit
     warn_of_bad_sums(methods)
@@ -99,6 +104,9 @@ def prepare(
             open_high=True,
         )
         rows, held_out = _held_out(rows, data.codes, fraction, seed)
+        check_scores(task, data.codes[held_out], data.weights[held_out], settings.scoring)
+    elif validation is not None:
+        check_scores(task, validation.codes, validation.weights, settings.scoring)
     table = backbone.tokens.table(data.texts, max_length)
     train = weighted_rows(table, data, rows)
     valid = None
@@ -125,7 +133,7 @@ def prepare(
         train=train,
         valid=valid,
         seed=seed,
-        callbacks=params["callbacks"],
+        callbacks=callbacks,
         verbose=params["verbose"],
         start=None if previous is None else previous.delta,
         moments=moments,

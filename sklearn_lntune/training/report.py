@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from skorch.callbacks import Callback
-from tqdm.auto import tqdm
+
+from sklearn_lntune.console import print_line, progress_bar
 
 
 class ProgressBar(Callback):
@@ -14,12 +15,11 @@ class ProgressBar(Callback):
     def on_train_begin(self, net: Any, X: Any = None, y: Any = None, **kwargs: Any) -> None:
         """Open the bar."""
         an_epoch = -(-len(X) // net.settings.batch_size)
-        self.bar_ = tqdm(
+        self.bar_ = progress_bar(
             total=net.n_epochs * an_epoch,
             initial=len(net.history) * an_epoch + len(net.begun),
             desc="fit",
             unit="batch",
-            dynamic_ncols=True,
         )
         self.shown_: dict[str, str] = {}
 
@@ -56,7 +56,7 @@ class EpochLines(Callback):
             for name in ("train_loss", "valid_loss", "valid_score")
             if name in row
         ]
-        print("  ".join((*parts, f"{row.get('dur', 0.0):.1f} s")), flush=True)
+        print_line("  ".join((*parts, f"{row.get('dur', 0.0):.1f} s")))
 
 
 def reporters(verbose: int) -> list[tuple[str, Callback]]:

@@ -39,6 +39,12 @@ class Rows:
     def __len__(self) -> int:
         return len(self.table)
 
+    def longest(self, n_rows: int) -> Rows:
+        """The ``n_rows`` rows of most tokens, or all if they are fewer."""
+        rows = np.argsort(-self.table.lengths, kind="stable")[:n_rows]
+        states = None if self.states is None else [self.states[row] for row in rows]
+        return Rows(self.table.take(rows), self.codes[rows], self.weights[rows], states)
+
 
 def weighted_rows(table: TokenTable, data: Labelled, rows: np.ndarray | None = None) -> Rows:
     """Rows of ``data``, all or some, whose tokens are in ``table``.

@@ -112,6 +112,23 @@ def on_host(losses: torch.Tensor, norms: torch.Tensor) -> tuple[np.ndarray, np.n
     return found[0], found[1]
 
 
+def finite_fits(parameters: Sequence[torch.Tensor], n_fits: int) -> torch.Tensor:
+    """Whether all values of a fit are finite, for each fit.
+
+    Parameters
+    ----------
+    parameters : sequence of torch.Tensor of shape (n_fits, ...)
+    n_fits : int
+
+    Returns
+    -------
+    torch.Tensor of bool of shape (n_fits,)
+        On the device.
+    """
+    finite = [weight.detach().isfinite().view(n_fits, -1).all(dim=1) for weight in parameters]
+    return torch.stack(finite).all(dim=0)
+
+
 @dataclass
 class Progress:
     """How far each of ``n_fits`` fits has come.
@@ -144,9 +161,10 @@ class Progress:
     ) -> np.ndarray:
         """Take in the scores of ``epoch``; return which fits are at their best now.
 
-        ``scored`` says which fits have one, by default all.
+        ``scored`` says which fits have one, by default all. A score that is not finite tells
+        nothing: the epoch is neither the best nor one without improvement.
         """
-        scored = np.ones(self.n_fits, dtype=bool) if scored is None else scored
+        scored = np.isfinite(scores) if scored is None else scored & np.isfinite(scores)
         better = scored & (scores > self.best_score)
         self.best_score = np.where(better, scores, self.best_score)
         self.best_epoch = np.where(better, epoch, self.best_epoch)
@@ -209,6 +227,11 @@ def _copy(
         for source, target in zip(sources, targets, strict=True):
             at = rows.to(target.device)
             target.view(n_fits, -1)[at] = source.view(n_fits, -1)[at]
+
+
+#: What can be wrong once a step has been taken, for `divergence`.
+BAD_OUTPUT = "the output for a validation row is not finite after the last step"
+BAD_VALUES = "the loss or a learnt value is not finite after the last step"
 
 
 def divergence(what: str, epoch: int, step: int, lr: float) -> TrainingDivergedError:

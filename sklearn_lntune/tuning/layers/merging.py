@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from sklearn_lntune.tensors import tensor_of
+
 
 def set_weight(
     model: nn.Module, path: str, name: str, value: np.ndarray, where: np.ndarray | None = None
@@ -15,7 +17,7 @@ def set_weight(
     With ``where``, a boolean mask, only the elements that it selects are set.
     """
     weight = model.get_submodule(path).get_parameter(name)
-    new = torch.from_numpy(value).to(weight)
+    new = tensor_of(value).to(weight)
     with torch.no_grad():
         if where is None:
             weight.copy_(new)
@@ -29,5 +31,5 @@ def add_to_weight(model: nn.Module, path: str, change: np.ndarray) -> None:
     weight = layer.get_parameter("weight")
     transposed = not isinstance(layer, nn.Linear)  # GPT-2's Conv1D holds its matrix transposed
     with torch.no_grad():
-        added = torch.from_numpy(change.T if transposed else change)
+        added = tensor_of(change.T if transposed else change)
         weight.copy_(weight.to(added.dtype) + added)
