@@ -204,13 +204,13 @@ def _bad_column(cells: np.ndarray, names: list[str] | None) -> TypeError | None:
     """The error that names the columns of a frame which do not hold texts."""
     if names is None or len(names) < 2:
         return None
-    is_text = [
-        all(isinstance(cell, str) or is_missing(cell) for cell in column) for column in cells.T
-    ]
-    others = [name for name, text in zip(names, is_text, strict=True) if not text]
+    texts: list[Any] = []
+    others: list[Any] = []
+    for name, column in zip(names, cells.T, strict=True):
+        is_text = [isinstance(cell, str) for cell in column if not is_missing(cell)]
+        (texts if is_text and all(is_text) else others).append(name)
     if not others:
         return None
-    texts = [name for name in names if name not in others]
     remedy = "It must have one of texts, or two for sentence pairs."
     if texts:
         remedy = (
