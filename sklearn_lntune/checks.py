@@ -63,3 +63,30 @@ def check_verbose(value: Any) -> Any:
     if not isinstance(value, numbers.Real | np.bool_):
         raise ValueError(f"verbose must be 0, 1 or 2; got {value!r}.")
     return value
+
+
+def column_names(table: Any) -> list[Any] | None:
+    """Names of the columns of a frame of pandas, polars or Arrow; None for anything else.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> column_names(pd.DataFrame({"text": ["a"], "price": [1.5]}))
+    ['text', 'price']
+    >>> column_names(["a"])
+    """
+    if len(getattr(table, "shape", ())) != 2:
+        return None
+    # Arrow's `columns` are the columns themselves.
+    names = getattr(table, "column_names", getattr(table, "columns", None))
+    return None if names is None else list(names)
+
+
+def read_column(rows: Any) -> Any:
+    """``rows``, or where they are a column of ``datasets``, the list of its cells.
+
+    Such a column reads its table anew for each row that is asked for.
+    """
+    kind = type(rows)
+    is_column = kind.__module__.startswith("datasets.") and kind.__name__ == "Column"
+    return rows[:] if is_column else rows

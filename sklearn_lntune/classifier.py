@@ -18,17 +18,14 @@ from sklearn.base import (
     TransformerMixin,
 )
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import (
-    _check_sample_weight,
-    check_consistent_length,
-    check_is_fitted,
-    validate_data,
-)
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sklearn_lntune.backbone.where import Where
 from sklearn_lntune.persistence import FittedState, check_format, with_format
 from sklearn_lntune.saving import SavingMixin
 from sklearn_lntune.task import OneLabel
+from sklearn_lntune.task.labels import check_labels
+from sklearn_lntune.task.weights import check_sample_weight
 from sklearn_lntune.text.stream import Texts, TextTable, open_texts, with_labels
 from sklearn_lntune.tuning.base import TuningMethod, TuningSum
 from sklearn_lntune.tuning.registry import as_plain, methods_of, nested_params, with_params
@@ -365,7 +362,11 @@ class LNTunedTransformerClassifier(
         first = not hasattr(self, "delta_")
         if first and classes is None:
             raise ValueError("classes must be passed on the first call to partial_fit.")
-        task = OneLabel(self.classes_) if classes is None else OneLabel.from_targets(classes)
+        task = (
+            OneLabel(self.classes_)
+            if classes is None
+            else OneLabel.from_classes(classes, "classes")
+        )
         if not first and not np.array_equal(task.classes, self.classes_):
             raise ValueError(
                 f"classes={task.classes.tolist()} differ from those of the first call, "
@@ -487,6 +488,30 @@ class LNTunedTransformerClassifier(
         """
         logits = self._compute(X)
         return self._task.decision(logits)
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Share of the rows whose label `predict` finds.
+
+        Parameters
+        ----------
+        X : array-like of str
+            As for `fit`.
+        y : array-like of shape (n_samples,)
+            Labels; those that the fit has not seen count as not found.
+        sample_weight : array-like of shape (n_samples,), optional
+            Weight of each row.
+
+        Returns
+        -------
+        float
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a label is missing, or an argument is not as described.
+        """
+        check_is_fitted(self, "delta_")
+        return float(super().score(X, check_labels(y), sample_weight))
 
     def embed(self, X: Any) -> np.ndarray:
         """The pooled vectors that the head reads, with the learnt delta.
@@ -645,17 +670,22 @@ class LNTunedTransformerClassifier(
         self, texts: Texts, y: Any, sample_weight: Any, task: OneLabel, name: str = "y"
     ) -> Labelled:
         """``texts`` with class number and weight of each row."""
-        check_consistent_length(texts, y)
         from sklearn_lntune.training.labelled import Labelled
 
+        suffix = name.removeprefix("y")
         codes = task.encode(y, name)
-        if sample_weight is not None:
-            sample_weight = _check_sample_weight(
-                sample_weight, np.empty((len(texts), 1)), dtype=float, ensure_non_negative=True
+        if len(codes) != len(texts):
+            raise ValueError(
+                f"X{suffix} and y{suffix} have inconsistent numbers of samples: {len(texts)} and "
+                f"{len(codes)}."
             )
+        sample_weight = check_sample_weight(sample_weight, len(codes), f"sample_weight{suffix}")
         weights = task.row_weights(codes, sample_weight, self.class_weight)
         if not weights.any():
-            raise ValueError(f"every row of {name} has weight zero: nothing to learn from.")
+            raise ValueError(
+                f"every row of {name} has weight zero, by sample_weight{suffix} or class_weight: "
+                "nothing to learn from."
+            )
         return Labelled(texts, codes, weights)
 
     def _check_validation(
@@ -796,4 +826,4 @@ def _has_columns(X: Any) -> bool:
     """Whether ``X`` is a table (a list of pairs is), rather than one sequence of texts."""
     if hasattr(X, "shape") or hasattr(X, "__array__"):
         return len(getattr(X, "shape", None) or np.asarray(X).shape) == 2
-    return not isinstance(X[0], str)
+    return not isinstance(next(iter(X)), str)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Callable
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,9 @@ def test_unknown_parameters_are_an_error(key: str) -> None:
         ({"label_smoothing": float("nan")}, "label_smoothing must be"),
         ({"class_weight": "even"}, "class_weight must be"),
         ({"class_weight": {"purple": 2.0}}, "class_weight names labels .*purple"),
+        ({"class_weight": np.ones(3)}, r"class_weight must be .*dict\(zip\(classes, weights\)\)"),
+        ({"class_weight": {"red": -0.5}}, "class_weight must hold .* 'red' is -0.5"),
+        ({"class_weight": dict.fromkeys(("blue", "green", "red"), 0)}, "weight zero, by .*class_w"),
         ({"early_stopping": "yes"}, "early_stopping must be"),
         ({"early_stopping": True, "validation_fraction": 1.0}, "validation_fraction must be"),
         ({"patience": 0}, "patience must be"),
@@ -127,7 +131,13 @@ def test_bad_parameters(
 @pytest.mark.parametrize(
     ("X", "y", "weight", "message"),
     [
-        (["a"] * 4, ["x", "y"], None, "inconsistent numbers of samples"),
+        (["a"] * 4, ["x", "y"], None, "X and y have inconsistent numbers of samples: 4 and 2"),
+        (["a"] * 4, [], None, "y holds no labels"),
+        (["a"] * 4, ["x", "y", None, "x"], None, "y contains NaN or another missing .* row 2"),
+        (["a"] * 4, ["x", "y", float("nan"), "x"], None, "y contains NaN or another .* row 2"),
+        (["a"] * 4, {0: "x", 1: "y"}.values(), None, "y must be .*dict_values"),
+        ({0: "a", 1: "b"}.values(), ["x", "y"], None, "X must be .*dict_values"),
+        (["a", "b \ud83d"] * 2, ["x", "y"] * 2, None, "row 1 of X holds half of a UTF-16 pair"),
         (["a"] * 4, [0.5, 1.5, 2.5, 3.5], None, "continuous"),
         (["a"] * 4, [[0, 1], [1, 0], [1, 1], [0, 0]], None, "several labels a row"),
         (["a"] * 4, None, None, "requires y"),
@@ -147,6 +157,79 @@ def test_bad_data(X: Any, y: Any, weight: Any, message: str, tiny_clf: Clf) -> N
     with pytest.raises((ValueError, TypeError), match=message):
         clf.fit(X, y, sample_weight=weight)
     assert not hasattr(clf, "delta_")
+
+
+@pytest.mark.parametrize(
+    ("y_val", "weight", "message"),
+    [
+        ([None, "red"], None, "y_val contains NaN or another missing label: row 0 is None"),
+        (["red", "pink"], None, r"y_val holds labels that are not among the classes: \['pink'\]"),
+        ([1, 2], None, r"y_val holds labels that are not among the classes: \[1, 2\]"),
+        (["red"], None, "X_val and y_val have inconsistent numbers of samples: 2 and 1"),
+        (iter(["red", "blue"]), None, "y_val must be .*list_iterator"),
+        (["red", "blue"], [1, -1], "sample_weight_val must hold .* 2 rows: Negative"),
+        (["red", "blue"], [1], "sample_weight_val must hold"),
+    ],
+)
+def test_bad_validation_data(
+    y_val: Any, weight: Any, message: str, tiny_clf: Clf, texts: list[str], labels: list[str]
+) -> None:
+    with pytest.raises((ValueError, TypeError), match=message):
+        tiny_clf().fit(texts, labels, X_val=texts[:2], y_val=y_val, sample_weight_val=weight)
+
+
+def test_bad_classes(tiny_clf: Clf) -> None:
+    for classes, message in (
+        (["x", None], "classes contains NaN or another missing label: row 1 is None"),
+        (["x"], "classes holds 1 class only"),
+        ([0.5, 1.5], "classes holds numbers that are not whole"),
+        (iter("xy"), "classes must be .*str_"),
+    ):
+        with pytest.raises((ValueError, TypeError), match=message):
+            tiny_clf().partial_fit(["a", "b"], ["x", "y"], classes)
+    with pytest.raises(ValueError, match="y contains NaN or another missing label: row 1"):
+        tiny_clf().partial_fit(["a", "b"], ["x", None], ["x", "y"])
+
+
+def test_score_checks_labels_before_it_predicts(tiny_clf: Clf, monkeypatch: Any) -> None:
+    clf = tiny_clf().fit(["good", "bad"], [1, 2])
+    answers = clf.predict(["good", "bad", "cat"])
+    for y in (pd.Series(answers, dtype="Int64"), pd.Series(answers, dtype="category"), answers):
+        assert clf.score(["good", "bad", "cat"], y) == 1.0
+    assert clf.score(["good", "bad", "cat"], [*answers[:2], 7]) == pytest.approx(2 / 3)
+    assert clf.score(["good", "bad"], [answers[0], 7], sample_weight=[3, 1]) == 0.75
+    monkeypatch.delattr(type(clf), "predict")
+    for y, message in (
+        ([1, None], "y contains NaN or another missing label: row 1"),
+        (pd.Series([1, None], dtype="Int64"), "y contains NaN"),
+        ([1.5, 2.0], "not whole"),
+        (np.array([1, 2], object), "objects of type int"),
+        (None, "requires y to be passed"),
+        (iter([1, 2]), "y must be"),
+    ):
+        with pytest.raises((ValueError, TypeError), match=message):
+            clf.score(["good", "bad"], y)
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_enormous_weights_train_as_ordinary_ones(
+    precision: str, tiny_clf: Clf, texts: list[str], labels: list[str]
+) -> None:
+    weights, class_weight = np.linspace(1, 2, 40), {"red": 2.0, "blue": 1.0, "green": 0.5}
+    params = {"precision": precision, "early_stopping": True}
+    plain = tiny_clf(class_weight=class_weight, **params).fit(texts, labels, weights)
+    class_weight = {label: 1e300 * weight for label, weight in class_weight.items()}
+    large = tiny_clf(class_weight=class_weight, **params).fit(texts, labels, 1e300 * weights)
+    assert np.isfinite(large.history_[["train_loss", "valid_loss"]].to_numpy()).all()
+    np.testing.assert_allclose(
+        large.predict_proba(texts), plain.predict_proba(texts), rtol=0, atol=1e-6
+    )
+
+
+def test_a_member_of_a_str_enumeration_is_the_text_of_its_value(tiny_clf: Clf) -> None:
+    text = Enum("Words", {"GOOD": "good cat", "BAD": "bad dog"}, type=str)
+    clf = tiny_clf().fit(list(text), ["x", "y"])
+    assert (clf.predict_proba(list(text)) == clf.predict_proba(["good cat", "bad dog"])).all()
 
 
 def test_a_fit_that_fails_early_loses_nothing(

@@ -20,7 +20,7 @@ from sklearn_lntune.backbone.where import BackboneRef
 from sklearn_lntune.network import Network, build_network
 from sklearn_lntune.persistence.peft_form import CONFIG, ROOT, WEIGHTS, base_prefix
 from sklearn_lntune.persistence.state import FittedState
-from sklearn_lntune.task.one_label import check_labels
+from sklearn_lntune.task.labels import check_labels
 from sklearn_lntune.tuning.base import TuningMethod
 from sklearn_lntune.tuning.layernorm import LayerNormTuning
 from sklearn_lntune.tuning.lora import TARGETS, LoraTuning

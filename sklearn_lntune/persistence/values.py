@@ -73,6 +73,8 @@ def encode_array(array: np.ndarray) -> dict[str, Any]:
     kind = "object" if array.dtype == object else array.dtype.str
     if array.dtype.kind == "M":  # dates
         array = array.astype(str)
+    elif array.dtype.kind == "m":  # durations, in the unit of the type
+        array = array.astype(np.int64)
     return {"dtype": kind, "values": [encode(value) for value in array.tolist()]}
 
 

@@ -11,9 +11,11 @@ from scipy.special import log_softmax, softmax
 from sklearn import config_context
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.metrics import get_scorer
-from sklearn.utils import assert_all_finite
-from sklearn.utils.multiclass import check_classification_targets, type_of_target
-from sklearn.utils.validation import column_or_1d
+from sklearn.utils.multiclass import check_classification_targets
+
+from sklearn_lntune.task.labels import check_labels
+from sklearn_lntune.task.weights import row_weights
+from sklearn_lntune.text.stream import LabelColumn
 
 if TYPE_CHECKING:
     import torch
@@ -44,14 +46,25 @@ class OneLabel:
     @classmethod
     def from_targets(cls, y: Any) -> OneLabel:
         """The task that the training targets ``y`` describe."""
-        y = check_labels(_each_once(y) if _is_compact(y) else y)
-        classes = np.unique(y)
-        if len(classes) < 2:
+        if isinstance(y, LabelColumn):
+            return cls.from_classes(y.values, y.where)
+        y = check_labels(y, warn=False)  # `encode` warns
+        task = cls.from_classes(y)
+        check_classification_targets(y)  # warns where most rows have a class to themselves
+        return task
+
+    @classmethod
+    def from_classes(cls, classes: Any, name: str = "y") -> OneLabel:
+        """The task of telling ``classes`` apart, which may come in any order, and repeatedly."""
+        distinct = np.unique(check_labels(classes, name))
+        if not len(distinct):
+            raise ValueError(f"{name} holds no labels (0 sample(s)).")
+        if len(distinct) < 2:
             raise ValueError(
-                f"y holds 1 class only ({classes.tolist()[0]!r}); a classifier needs at least two "
-                "to learn from."
+                f"{name} holds 1 class only ({distinct.tolist()[0]!r}); a classifier needs at "
+                "least two to learn from."
             )
-        return cls(classes)
+        return cls(distinct)
 
     @property
     def n_outputs(self) -> int:
@@ -60,17 +73,23 @@ class OneLabel:
 
     def encode(self, y: Any, name: str = "y") -> np.ndarray:
         """Position of each label in ``classes``."""
-        if _is_compact(y):
-            return self.encode(_each_once(y), name)[::2][y.codes]
-        y = check_labels(y, name)
-        known = np.isin(y, self.classes)
+        if isinstance(y, LabelColumn):
+            return self.encode(y.values, y.where)[y.codes]
+        labels = check_labels(y, name)
+        codes = np.zeros(len(labels), np.int32)
+        known = np.zeros(len(labels), bool)
+        # NumPy compares '1' with 1 as strings, so that one would pass for the other.
+        if _family(labels) == _family(self.classes):
+            codes += np.searchsorted(self.classes, labels).astype(np.int32)
+            codes[codes == len(self.classes)] = 0
+            known = self.classes[codes] == labels
         if not known.all():
-            unknown = np.unique(y[~known])[:5].tolist()
+            unknown = np.unique(labels[~known])[:5].tolist()
             raise ValueError(
                 f"{name} holds labels that are not among the classes: {unknown}. The classes are "
                 f"{self.classes[:20].tolist()}."
             )
-        return np.searchsorted(self.classes, y).astype(np.int32)
+        return codes
 
     def row_weights(
         self, codes: np.ndarray, sample_weight: np.ndarray | None, class_weight: Any
@@ -80,31 +99,7 @@ class OneLabel:
         As in scikit-learn's gradient boosting, a validation set is weighed like a training
         set.
         """
-        if sample_weight is None:
-            weights = np.broadcast_to(1.0, codes.shape)  # one number, however many rows
-        else:
-            weights = sample_weight.astype(float)
-        if class_weight is None:
-            return weights
-        if not isinstance(class_weight, dict) and class_weight != "balanced":
-            raise ValueError(
-                f"class_weight must be None, 'balanced' or a dict; got {class_weight!r}."
-            )
-        if isinstance(class_weight, dict):
-            unknown = [label for label in class_weight if label not in self.classes]
-            if unknown:
-                raise ValueError(
-                    f"class_weight names labels that are not among the classes: {unknown}. The "
-                    f"classes are {self.classes[:20].tolist()}."
-                )
-            factors = np.array([class_weight.get(label, 1.0) for label in self.classes.tolist()])
-        else:
-            # Weighted rows count as that many rows, as repeating them would.
-            counts = np.bincount(codes, weights=weights, minlength=self.n_outputs)
-            present = counts > 0
-            factors = np.zeros(self.n_outputs)
-            factors[present] = counts.sum() / (present.sum() * counts[present])
-        return weights * factors[codes]
+        return row_weights(self.classes, codes, sample_weight, class_weight)
 
     @staticmethod
     def loss(
@@ -233,27 +228,7 @@ def check_scoring(scoring: Any) -> Any:
         ) from error
 
 
-def _is_compact(y: Any) -> bool:
-    """Whether ``y`` is a pandas Categorical, without gaps: labels once, and numbers."""
-    return hasattr(y, "categories") and hasattr(y, "codes") and bool(np.all(y.codes >= 0))
-
-
-def _each_once(y: Any) -> np.ndarray:
-    """The labels of a Categorical; twice, since labels that never repeat look continuous."""
-    return np.repeat(np.array(y.categories.tolist()), 2)
-
-
-def check_labels(y: Any, name: str = "y") -> np.ndarray:
-    """``y`` as a 1-D array of labels."""
-    if y is None:
-        raise ValueError(f"requires {name} to be passed, but the target {name} is None")
-    if np.asarray(y).dtype.kind == "f":
-        assert_all_finite(y, input_name=name)
-    kind = type_of_target(y, input_name=name, raise_unknown=True)
-    if kind.startswith("multilabel") or kind == "multiclass-multioutput":
-        raise ValueError(
-            f"{name} has several labels a row ({kind}); this classifier gives one. Wrap it in "
-            "sklearn.multioutput.MultiOutputClassifier or OneVsRestClassifier."
-        )
-    check_classification_targets(y)
-    return np.asarray(column_or_1d(y, warn=True))
+def _family(labels: np.ndarray) -> str:
+    """What may be compared with ``labels``: strings with strings, numbers with numbers."""
+    kind = labels.dtype.kind
+    return "strings" if kind in "UO" else "numbers" if kind in "biuf" else kind

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import numbers
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
+from enum import Enum
 from itertools import chain
 from typing import Any, TypeAlias
 
 import numpy as np
 from sklearn.utils.validation import check_array
+
+from sklearn_lntune.checks import column_names, read_column
+from sklearn_lntune.text.utf8 import surrogate_error, surrogate_row, undecodable_error
 
 Text: TypeAlias = str | tuple[str, str]
 
@@ -50,14 +54,25 @@ def check_texts(X: Any) -> list[Text]:
     >>> check_texts([("is it raining?", "it is pouring")])
     [('is it raining?', 'it is pouring')]
     """
-    if type(X) is list and _are_texts_or_pairs(X):
-        return X
-    if isinstance(X, str | bytes | dict | set | frozenset) or X is None:
-        raise TypeError(f"X must be {_FORMS}; got {type(X).__name__} ({X!r:.60}).")
-    if not hasattr(X, "__len__") and not hasattr(X, "__array__"):
+    texts = X if type(X) is list and _are_texts_or_pairs(X) else _rows(X)
+    broken = surrogate_row(texts)
+    if broken is not None:
+        raise surrogate_error(f"row {broken} of X", texts[broken])
+    return texts
+
+
+def _rows(X: Any) -> list[Text]:
+    if isinstance(X, str | bytes | Mapping | Set) or X is None:
+        hint = ""
+        if isinstance(X, Mapping) and X:
+            hint = f" Pass one of its values: X[{next(iter(X))!r}]."
+        raise TypeError(f"X must be {_FORMS}; got {type(X).__name__} ({X!r:.60}).{hint}")
+    lacks = {"__len__": "has no length", "__getitem__": "has no rows by number"}
+    lack = next((text for name, text in lacks.items() if not hasattr(X, name)), None)
+    if lack and not hasattr(X, "__array__"):
         raise TypeError(
-            f"X must be {_FORMS}; got {type(X).__name__}, which has no length. "
-            "Turn an iterator into a list first."
+            f"X must be {_FORMS}; got {type(X).__name__}, which {lack}. "
+            "Turn an iterator or a view into a list first: list(X)."
         )
     if hasattr(X, "toarray") or (isinstance(X, np.ndarray) and X.dtype.kind in "biufc"):
         return _numbers_as_texts(X)
@@ -72,10 +87,10 @@ def check_texts(X: Any) -> list[Text]:
 
     types = set(map(type, cells.ravel().tolist()))
     if all(issubclass(kind, str) for kind in types):
-        return _texts_or_pairs(cells)
+        return _texts_or_pairs(cells, column_names(X))
     if cells.ndim == 2 and all(_is_number(kind) for kind in types):
         return _numbers_as_texts(cells)
-    raise _bad_cell(cells, types)
+    raise _bad_column(cells, column_names(X)) or _bad_cell(cells, types)
 
 
 def _are_texts_or_pairs(rows: list[Any]) -> bool:
@@ -86,6 +101,19 @@ def _are_texts_or_pairs(rows: list[Any]) -> bool:
     return kinds == {str}
 
 
+def plain_texts(texts: Iterable[str]) -> list[str]:
+    """``texts`` as ``str`` and no subclass of it, some of which are printed as something else.
+
+    Examples
+    --------
+    >>> from enum import Enum
+    >>> Colour = Enum("Colour", {"RED": "red"}, type=str)
+    >>> str(Colour.RED), plain_texts([Colour.RED])
+    ('Colour.RED', ['red'])
+    """
+    return [text if type(text) is str else str.__str__(text) for text in texts]
+
+
 def distinct(texts: Sequence[Text]) -> tuple[list[Text], np.ndarray]:
     """The distinct ones of ``texts``, and for each text the number of its equal among them.
 
@@ -94,18 +122,23 @@ def distinct(texts: Sequence[Text]) -> tuple[list[Text], np.ndarray]:
     >>> distinct(["a", "b", "a"])
     (['a', 'b'], array([0, 1, 0]))
     """
-    import pandas as pd
-
-    numbers, unique = pd.factorize(np.fromiter(texts, object, len(texts)))
-    return unique.tolist(), numbers
+    # pandas.factorize, before version 3.1, takes a text to end at its first NUL.
+    seen: dict[Text, int] = {}
+    numbers = (seen.setdefault(text, len(seen)) for text in texts)
+    row_text = np.fromiter(numbers, np.intp, len(texts))
+    return list(seen), row_text
 
 
 def _cells(X: Any) -> np.ndarray:
     """``X`` as an object array with one cell a text; ragged rows stay one cell."""
-    if hasattr(X, "__array__"):
-        X = np.asarray(X, dtype=object)
-        if X.ndim != 1:
-            return X
+    try:
+        X = read_column(X)
+        if hasattr(X, "__array__"):
+            X = np.asarray(X, dtype=object)
+    except Exception:  # of whatever library X is from
+        return _cell_by_cell(X)
+    if isinstance(X, np.ndarray) and X.ndim != 1:
+        return X
     rows = list(X)
     cells = np.empty(len(rows), dtype=object)
     cells[:] = [row if isinstance(row, str) else _plain(row) for row in rows]
@@ -115,31 +148,78 @@ def _cells(X: Any) -> np.ndarray:
     return cells
 
 
+def _cell_by_cell(X: Any) -> np.ndarray:
+    """The cells of an ``X`` that cannot give them all at once; an error names the first bad row."""
+    columns = [X]
+    if column_names(X) is not None:
+        columns = [X.iloc[:, i] for i in range(X.shape[1])] if hasattr(X, "iloc") else X.columns
+    cells = np.empty((len(X), len(columns)), dtype=object)
+    for i, column in enumerate(columns):
+        row = 0
+        try:
+            for cell in column:
+                cells[row, i] = cell.as_py() if hasattr(cell, "as_py") else cell
+                row += 1
+        except UnicodeDecodeError as error:
+            raise undecodable_error(f"row {row} of X") from error
+        except Exception as error:
+            raise ValueError(f"row {row} of X cannot be read: {error}") from error
+    return cells if column_names(X) is not None else cells[:, 0]
+
+
 def _plain(row: Any) -> Any:
     return list(row) if isinstance(row, tuple | list | np.ndarray) else row
 
 
-def _texts_or_pairs(cells: np.ndarray) -> list[Text]:
+def _texts_or_pairs(cells: np.ndarray, names: list[str] | None) -> list[Text]:
     if cells.ndim == 1 or cells.shape[1] == 1:
-        return [str(text) for text in cells.flat]
+        return list(plain_texts(cells.flat))
     if cells.shape[1] == 2:
-        return [(str(first), str(second)) for first, second in cells]
+        return list(zip(plain_texts(cells[:, 0]), plain_texts(cells[:, 1]), strict=True))
+    which = f" {names}" if names else ""
     raise ValueError(
-        f"X has {cells.shape[1]} text columns; one column holds texts and two hold sentence "
-        "pairs. Join or choose columns first, for instance with a ColumnTransformer."
+        f"X has {cells.shape[1]} text columns{which}; one column holds texts and two hold sentence "
+        "pairs. Join or choose columns first, for instance "
+        f"{f'X[{names[0]!r}], or ' if names else ''}with a ColumnTransformer."
     )
 
 
 def _numbers_as_texts(X: Any) -> list[Text]:
     """Each row of numbers as one text, so that an all-numeric ``X`` is not an error."""
     X = check_array(X, dtype=None, ensure_all_finite=False)
+    try:
+        numbers = X.astype(float)
+    except (OverflowError, TypeError) as error:
+        raise ValueError(f"X holds numbers, not texts, and some are no floats: {error}.") from error
     warnings.warn(
         "X holds numbers, not texts; each row is joined into one text. If these are "
         "features, another classifier will serve better.",
         UserWarning,
         stacklevel=2,
     )
-    return [" ".join(f"{value:.6g}" for value in row) for row in X.astype(float)]
+    return [" ".join(f"{value:.6g}" for value in row) for row in numbers]
+
+
+def _bad_column(cells: np.ndarray, names: list[str] | None) -> TypeError | None:
+    """The error that names the columns of a frame which do not hold texts."""
+    if names is None or len(names) < 2:
+        return None
+    texts: list[Any] = []
+    others: list[Any] = []
+    for name, column in zip(names, cells.T, strict=True):
+        is_text = [isinstance(cell, str) for cell in column if not is_missing(cell)]
+        (texts if is_text and all(is_text) else others).append(name)
+    if not others:
+        return None
+    remedy = "It must have one of texts, or two for sentence pairs."
+    if texts:
+        remedy = (
+            f"Pass the one of the texts, X[{texts[0]!r}] (or two for sentence pairs); in a "
+            "pipeline, choose it with a ColumnTransformer."
+        )
+    return TypeError(
+        f"X is a table with the columns {names}, of which {others} do not hold strings. {remedy}"
+    )
 
 
 def _bad_cell(cells: np.ndarray, types: set[type]) -> TypeError | ValueError:
@@ -149,7 +229,7 @@ def _bad_cell(cells: np.ndarray, types: set[type]) -> TypeError | ValueError:
         for cell in row:
             if isinstance(cell, str):
                 continue
-            if cell is None or _is_missing(cell):
+            if is_missing(cell):
                 return ValueError(
                     f"X has a missing text in row {index} ({cell!r}); drop such rows or fill "
                     "them, for instance with X.fillna('')."
@@ -164,9 +244,14 @@ def _bad_cell(cells: np.ndarray, types: set[type]) -> TypeError | ValueError:
                     f"X is 1-D and holds numbers (row {index}: {cell!r}), not texts; it must be "
                     f"{_FORMS}. Reshape your data if these are features."
                 )
+            remedy = ""
+            if isinstance(cell, bytes):
+                remedy = " Decode it: cell.decode()."
+            elif isinstance(cell, Enum):
+                remedy = " Pass its value: cell.value."
             return TypeError(
                 f"row {index} of X is {type(cell).__name__} ({cell!r:.60}); every argument must "
-                "be a string (all cells texts) or a number (all cells numbers)."
+                f"be a string (all cells texts) or a number (all cells numbers).{remedy}"
             )
     raise AssertionError("called without a bad cell")
 
@@ -175,8 +260,10 @@ def _is_number(kind: type) -> bool:
     return issubclass(kind, numbers.Number | np.number | np.bool_)
 
 
-def _is_missing(cell: Any) -> bool:
-    """Whether ``cell`` is NaN, NaT or ``pandas.NA`` (none equals itself)."""
+def is_missing(cell: Any) -> bool:
+    """Whether ``cell`` is None, NaN, NaT or ``pandas.NA`` (the others do not equal themselves)."""
+    if cell is None:
+        return True
     try:
         return not bool(cell == cell)
     except TypeError:  # pandas.NA refuses to be true or false

@@ -13,9 +13,13 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from sklearn_lntune.text.utf8 import surrogate_error, undecodable_error, undecodable_row
+
 #: Cells by column.
 Batch: TypeAlias = dict[str, list[Any]]
 READ_ROWS = 8192  # rows a batch
+#: Arrow's names of its types of text, which datasets has taken over.
+_TEXT_TYPES = ("string", "large_string", "string_view")
 
 
 class Source(ABC):
@@ -60,7 +64,7 @@ class _Dataset(Source):
 
     def batches(self, columns: Sequence[str]) -> Iterator[Batch]:
         chosen = self._dataset if self._own else self._dataset.select_columns(list(columns))
-        yield from chosen.iter(READ_ROWS)
+        yield from _decoded(chosen)
 
 
 class _Streaming(Source):
@@ -70,20 +74,24 @@ class _Streaming(Source):
         self.n_rows = None
         self._dataset = dataset.with_format(None)
         self._begun: Iterator[Batch] | None = None
+        self._schema: Any = None
         if dataset.column_names is not None and dataset.features is not None:
+            self._schema = dataset.features.arrow_schema
             self.names = list(dataset.column_names)
             _describe(self, dataset.features)
             return
         # Only rows tell; these must not be read twice.
-        rows = self._dataset.iter(READ_ROWS)
+        rows = _decoded(self._dataset)
         first: Batch = next(rows, {})
         self._begun = chain([first] if first else [], rows)
         self.names = list(first)
-        self.strings = [name for name, cells in first.items() if isinstance(cells[0], str)]
+        self.strings = [
+            name for name, cells in first.items() if any(isinstance(cell, str) for cell in cells)
+        ]
 
     def batches(self, columns: Sequence[str]) -> Iterator[Batch]:
         begun, self._begun = self._begun, None
-        for batch in begun or self._dataset.iter(READ_ROWS):
+        for batch in begun or _decoded(self._dataset):
             yield {name: batch[name] for name in columns}
 
     def kept(self, columns: Sequence[str]) -> Source:
@@ -92,13 +100,20 @@ class _Streaming(Source):
 
         folder = tempfile.mkdtemp(prefix="sklearn_lntune-")
         remove = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
-        file, writer = Path(folder, "rows.parquet"), None
+        file, writer, done = Path(folder, "rows.parquet"), None, 0
+        schema = self._schema and pa.schema([self._schema.field(name) for name in columns])
         try:
             for batch in self.batches(columns):
-                table = pa.Table.from_pydict(batch, schema=writer and writer.schema)
+                table = pa.Table.from_pydict(batch, schema=schema)
                 if writer is None:
-                    writer = parquet.ParquetWriter(file, table.schema)
+                    schema = table.schema
+                    writer = parquet.ParquetWriter(file, schema)
                 writer.write_table(table)
+                done += len(table)
+        except UnicodeEncodeError as error:
+            raise _surrogate_error(batch, done, error.object) from error
+        except OverflowError as error:
+            raise ValueError(f"a column of X holds a number beyond 64 bits: {error}.") from error
         except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
             raise TypeError(f"the cells of a column of X are not of one kind: {error}.") from error
         finally:
@@ -136,11 +151,7 @@ class _Parquet(Source):
                     each.name: each.type.value_type if types.is_dictionary(each.type) else each.type
                     for each in schema
                 }
-                self.strings = [
-                    name
-                    for name, kind in kinds.items()
-                    if types.is_string(kind) or types.is_large_string(kind)
-                ]
+                self.strings = [name for name, kind in kinds.items() if str(kind) in _TEXT_TYPES]
             elif names != self.names:
                 raise ValueError(
                     f"the Parquet files differ in their columns: {files[0].name} has {self.names}, "
@@ -150,16 +161,56 @@ class _Parquet(Source):
     def batches(self, columns: Sequence[str]) -> Iterator[Batch]:
         from pyarrow import parquet
 
+        done = 0
         for file in self._files:
             with parquet.ParquetFile(file, pre_buffer=False) as opened:
                 for batch in opened.iter_batches(READ_ROWS, columns=list(columns)):
-                    yield batch.to_pydict()
+                    try:
+                        cells = batch.to_pydict()
+                    except UnicodeDecodeError as error:
+                        raise _undecodable(batch, done) from error
+                    yield cells
+                    done += len(batch)
+
+
+def _undecodable(batch: Any, done: int) -> ValueError:
+    """The error for bytes that are not UTF-8 in ``batch``, which begins at row ``done``."""
+    for name in batch.schema.names:
+        row = undecodable_row(batch.column(name))
+        if row is not None:
+            return undecodable_error(f"row {done + row} of column {name!r} of X")
+    raise AssertionError("called without a bad cell")
+
+
+def _decoded(dataset: Any) -> Iterator[Batch]:
+    """The rows of a dataset; bytes that are not UTF-8 are an error which names their row."""
+    done = 0
+    try:
+        for batch in dataset.iter(READ_ROWS):
+            yield batch
+            done += len(next(iter(batch.values())))
+    except UnicodeDecodeError as error:
+        row = done
+        try:
+            for _ in dataset.skip(done).iter(1):
+                row += 1
+        except UnicodeDecodeError:
+            raise undecodable_error(f"row {row} of X") from error
+        raise
+
+
+def _surrogate_error(batch: Batch, done: int, text: str) -> ValueError:
+    """The error for ``text``, a cell of ``batch``, which begins at row ``done``."""
+    for name, cells in batch.items():
+        if text in cells:
+            return surrogate_error(f"row {done + cells.index(text)} of column {name!r} of X", text)
+    return surrogate_error("a list in X", text)
 
 
 def _describe(source: Source, features: Any) -> None:
     """Note which columns hold text, and which the numbers of classes."""
     kinds = {name: getattr(feature, "dtype", None) for name, feature in features.items()}
-    source.strings = [name for name, kind in kinds.items() if kind in ("string", "large_string")]
+    source.strings = [name for name, kind in kinds.items() if kind in _TEXT_TYPES]
     source.class_numbers = [name for name, feature in features.items() if hasattr(feature, "names")]
 
 

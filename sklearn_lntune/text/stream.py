@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from sklearn_lntune.text.check import Text, check_texts
+from sklearn_lntune.checks import column_names
+from sklearn_lntune.text.check import Text, check_texts, is_missing, plain_texts
 from sklearn_lntune.text.growing import Growing
 from sklearn_lntune.text.sources import Source, open_source
+from sklearn_lntune.text.utf8 import surrogate_error, surrogate_row
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -83,30 +86,61 @@ class TextTable:
             raise ValueError("X holds no texts (0 sample(s)).")
         return TextTable(self._source.kept(columns), self.columns)
 
-    def labels(self, column: str) -> pd.Categorical:
-        """The cells of a column of labels, each distinct one held once."""
-        import pandas as pd
+    def labels(self, column: str) -> LabelColumn:
+        """The cells of a column of labels.
 
+        Raises
+        ------
+        ValueError
+            If a row has no label, or several.
+        """
         seen: dict[Any, int] = {}
-        codes = Growing()
+        codes, done = Growing(), 0
         for batch in self._source.batches([column]):
-            cells = batch[column]
+            cells, n_known = batch[column], len(seen)
             try:
                 part = [seen.setdefault(cell, len(seen)) for cell in cells]
             except TypeError:
                 raise ValueError(
                     f"column {column!r} must hold one label a row; it holds {cells[0]!r:.60}."
                 ) from None
+            for label in list(seen)[n_known:]:
+                if is_missing(label):
+                    row = done + part.index(seen[label])
+                    raise ValueError(
+                        f"column {column!r} has rows without a label: row {row} is {label!r}. "
+                        "Leave such rows out."
+                    )
             codes.add(np.array(part, np.int32))
-        missing = [label for label in seen if label is None or label != label]
-        if missing:
-            raise ValueError(f"column {column!r} has rows without a label ({missing[0]!r}).")
+            done += len(part)
         if column in self._source.class_numbers and -1 in seen:
             raise ValueError(
                 f"column {column!r} holds -1, which marks rows without a label; leave them out, "
                 f"for instance with X.filter(lambda row: row[{column!r}] >= 0)."
             )
-        return pd.Categorical.from_codes(codes.whole(), pd.Index(list(seen)))
+        values: Any = list(seen)
+        if any(type(label) is int and label >= 2**63 for label in values):
+            values = np.array(values, np.uint64)  # NumPy would make floats of a mixture
+        return LabelColumn(f"column {column!r} of X", values, codes.whole())
+
+
+@dataclass(frozen=True)
+class LabelColumn:
+    """The labels in a column of a table, each distinct one held once.
+
+    Attributes
+    ----------
+    where : str
+        What errors call the column.
+    values : sequence
+        The distinct labels.
+    codes : ndarray of int of shape (n_rows,)
+        For each row, the number of its label among them.
+    """
+
+    where: str
+    values: Sequence[Any]
+    codes: np.ndarray
 
 
 #: What `open_texts` gives.
@@ -132,10 +166,34 @@ def open_texts(X: Any, text_column: Any = "auto", label_column: Any = "label") -
     """
     source = open_source(X)
     if source is None:
+        _check_frame(X, text_column, label_column)
         return check_texts(X)
     if not isinstance(label_column, str):
         raise ValueError(f"label_column must be the name of a column; got {label_column!r}.")
     return TextTable(source, _chosen(source, text_column, label_column))
+
+
+def _check_frame(X: Any, text_column: Any, label_column: Any) -> None:
+    """Refuse a frame from which columns would have to be chosen; that is for who passes it."""
+    names = column_names(X)
+    if names is None or len(names) < 2:
+        return
+    if label_column in names:
+        raise ValueError(
+            f"X is a table with the columns {names}, and {label_column!r} is that of the labels "
+            f"(label_column). Pass the column of the texts as X, for instance "
+            f"X[{next(name for name in names if name != label_column)!r}], and "
+            f"X[{label_column!r}] as y."
+        )
+    wanted = [text_column] if isinstance(text_column, str) else text_column
+    if not isinstance(wanted, list | tuple) or wanted == ["auto"] or list(wanted) == names:
+        return
+    if all(name in names for name in wanted):
+        chosen = wanted[0] if len(wanted) == 1 else list(wanted)
+        raise ValueError(
+            f"text_column={text_column!r} chooses columns of datasets and Parquet files, and X is "
+            f"a frame with the columns {names}. Choose them yourself: X[{chosen!r}]."
+        )
 
 
 def with_labels(texts: Texts, y: Any, label_column: str) -> tuple[Texts, Any]:
@@ -179,17 +237,21 @@ def _chosen(source: Source, text_column: Any, label_column: str) -> tuple[str, .
     return tuple(names)
 
 
-def _checked(cells: list[Any], column: str, start: int) -> list[str]:
-    """``cells`` if all of them are texts."""
-    if set(map(type, cells)) <= {str}:
-        return cells
-    row, cell = next((i, cell) for i, cell in enumerate(cells) if type(cell) is not str)
-    if cell is None:
-        raise ValueError(
-            f"column {column!r} of X has a missing text in row {start + row}; drop such rows or "
-            "fill them."
+def _checked(cells: Sequence[Any], column: str, start: int) -> list[str]:
+    """``cells`` if all of them are texts; the first is row ``start`` of the table."""
+    if not all(issubclass(kind, str) for kind in set(map(type, cells))):
+        row, cell = next((i, cell) for i, cell in enumerate(cells) if not isinstance(cell, str))
+        if is_missing(cell):
+            raise ValueError(
+                f"column {column!r} of X has a missing text in row {start + row}; drop such rows "
+                "or fill them."
+            )
+        raise TypeError(
+            f"row {start + row} of column {column!r} of X is {type(cell).__name__} ({cell!r:.60}), "
+            "not a string."
         )
-    raise TypeError(
-        f"row {start + row} of column {column!r} of X is {type(cell).__name__} ({cell!r:.60}), "
-        "not a string."
-    )
+    texts = plain_texts(cells)
+    broken = surrogate_row(texts)
+    if broken is not None:
+        raise surrogate_error(f"row {start + broken} of column {column!r} of X", texts[broken])
+    return texts

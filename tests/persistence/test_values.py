@@ -209,8 +209,13 @@ def test_known_kinds_of_another_shape_are_refused(value: Any) -> None:
         np.array([-0.0, 0.1, np.inf, 5e-324]),
         np.array([0.1, 2.0], dtype="float32"),
         np.array([], dtype="<U3"),
+        np.array(["2020-01-01", "2021-02-03"], dtype="M8[D]"),
+        np.array([1, 86_400], dtype="m8[s]"),
     ],
-    ids=["str", "object", "int64", "uint8", "bool", "float64", "float32", "empty"],
+    ids=[
+        *("str", "object", "int64", "uint8", "bool", "float64", "float32", "empty"),
+        *("days", "durations"),
+    ],
 )
 def test_labels_come_back_with_their_type(array: np.ndarray) -> None:
     back = decode_array(json.loads(json.dumps(encode_array(array), allow_nan=False)))

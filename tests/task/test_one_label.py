@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis.extra.numpy import arrays
 from hypothesis.strategies import floats
 from sklearn.metrics import accuracy_score, f1_score, log_loss, make_scorer, roc_auc_score
-from sklearn.utils.class_weight import compute_class_weight
 
-from sklearn_lntune.task.one_label import OneLabel, check_labels, check_scoring
+from sklearn_lntune.task.one_label import OneLabel, check_scoring
+from sklearn_lntune.text.stream import LabelColumn
 
 RANDOM = np.random.default_rng(0)
 THREE = OneLabel.from_targets(["a", "b", "c"])
@@ -75,56 +75,6 @@ def test_unknown_numbers_are_named_too() -> None:
 def test_targets_that_are_no_labels_are_errors(y: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         OneLabel.from_targets(y)
-
-
-def test_check_labels_names_its_argument() -> None:
-    with pytest.raises(ValueError, match="y_val has several labels"):
-        check_labels(np.array([[0, 1], [1, 1]]), "y_val")
-
-
-def test_without_class_weight_rows_keep_their_weights() -> None:
-    assert THREE.row_weights(CODES, None, None).tolist() == [1.0] * 10
-    assert THREE.row_weights(CODES, np.arange(10), None).tolist() == list(range(10))
-
-
-def test_balanced_is_as_in_scikit_learn() -> None:
-    factors = compute_class_weight("balanced", classes=np.arange(3), y=CODES)
-    weights = THREE.row_weights(CODES, None, "balanced")
-    np.testing.assert_allclose(weights, factors[CODES], rtol=1e-15)
-
-
-def test_balanced_with_sample_weights_equals_repeated_rows() -> None:
-    times = np.array([1, 3, 2, 1, 1, 4, 1, 2, 5, 1])
-    weighted = THREE.row_weights(CODES, times, "balanced")
-    repeated = THREE.row_weights(np.repeat(CODES, times), None, "balanced")
-    np.testing.assert_allclose(np.repeat(weighted / times, times), repeated, rtol=1e-15)
-    np.testing.assert_allclose(np.bincount(CODES, weighted), times.sum() / 3, rtol=1e-15)
-
-
-def test_balanced_leaves_out_a_class_of_no_weight() -> None:
-    codes = np.array([0, 0, 1])
-    assert THREE.row_weights(codes, None, "balanced").tolist() == [0.75, 0.75, 1.5]
-    silent = np.array([1.0, 1.0, 0.0])
-    assert THREE.row_weights(codes, silent, "balanced").tolist() == [1.0, 1.0, 0.0]
-
-
-def test_class_weights_multiply_sample_weights() -> None:
-    weights = THREE.row_weights(np.array([0, 1, 2]), np.array([1.0, 2.0, 3.0]), {"b": 10, "c": 0.5})
-    assert weights.tolist() == [1.0, 20.0, 1.5]
-
-
-@pytest.mark.parametrize(
-    ("class_weight", "message"),
-    [
-        ({"a": 1, "nobody": 2}, r"class_weight names labels .*\['nobody'\]"),
-        ("even", "class_weight must be .*'even'"),
-        (3, "class_weight must be .*3"),
-        ([1, 2, 3], r"class_weight must be .*\[1, 2, 3\]"),
-    ],
-)
-def test_a_wrong_class_weight_is_an_error(class_weight: Any, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        THREE.row_weights(CODES, None, class_weight)
 
 
 @settings(deadline=None)
@@ -235,13 +185,50 @@ def test_loss_and_callables_need_no_look_up(scoring: Any) -> None:
     "labels", [["b", "a", "b"], [7, -1, 7], [f"class {i:02}" for i in range(30)], [True, False]]
 )
 def test_labels_held_once_are_as_labels_in_full(labels: list[Any]) -> None:
-    compact = pd.Categorical(labels)
-    plain, task = OneLabel.from_targets(labels * 3), OneLabel.from_targets(compact)
+    values = list(dict.fromkeys(labels))
+    column = LabelColumn("column 'y'", values, np.array([values.index(each) for each in labels]))
+    plain, task = OneLabel.from_targets(labels * 3), OneLabel.from_targets(column)
     assert task.classes.tolist() == plain.classes.tolist()
     assert task.classes.dtype == plain.classes.dtype
-    assert task.encode(compact).tolist() == plain.encode(labels * 3)[: len(labels)].tolist()
+    assert task.encode(column).tolist() == plain.encode(labels * 3)[: len(labels)].tolist()
 
 
-def test_labels_held_once_may_be_no_strangers() -> None:
-    with pytest.raises(ValueError, match="not among the classes: \\['c'\\]"):
-        OneLabel(np.array(["a", "b"])).encode(pd.Categorical(["a", "c"]))
+def test_labels_held_once_may_not_be_unknown() -> None:
+    column = LabelColumn("column 'y'", ["a", "c"], np.array([0, 1]))
+    with pytest.raises(ValueError, match="column 'y' holds .* not among the classes: \\['c'\\]"):
+        OneLabel(np.array(["a", "b"])).encode(column)
+
+
+@pytest.mark.parametrize(
+    ("classes", "y"),
+    [([1, 2], ["1", "2"]), (["1", "2"], [1, 2]), (["True", "False"], [True, False])],
+)
+def test_a_number_does_not_pass_for_the_string_it_is_written_as(classes: Any, y: Any) -> None:
+    with pytest.raises(ValueError, match="y_val holds labels that are not among the classes"):
+        OneLabel.from_targets(classes).encode(y, "y_val")
+
+
+@pytest.mark.parametrize("y", [[True, False], [1.0, 0.0], pd.Series([1, 0], dtype="Int64")])
+def test_equal_numbers_of_other_types_are_the_same_labels(y: Any) -> None:
+    assert OneLabel.from_targets([0, 1]).encode(y).tolist() == [1, 0]
+
+
+def test_many_classes_are_not_taken_for_a_quantity() -> None:
+    classes = [f"class {i:02}" for i in range(30)]
+    assert OneLabel.from_classes(classes, "classes").classes.tolist() == classes
+    with pytest.warns(UserWarning, match="number of unique classes is greater than 50%"):
+        OneLabel.from_targets(classes)
+
+
+@pytest.mark.parametrize(
+    ("classes", "message"),
+    [
+        (["a", "a"], "classes holds 1 class only"),
+        ([], r"classes holds no labels \(0 sample"),
+        (["a", None], "classes contains NaN or another missing label: row 1 is None"),
+        ([0.5, 1.5], "classes holds numbers that are not whole"),
+    ],
+)
+def test_wrong_classes_are_errors_that_name_them(classes: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        OneLabel.from_classes(classes, "classes")

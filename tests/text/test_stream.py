@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import gc
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,15 +11,17 @@ from typing import Any
 import datasets
 import numpy as np
 import pandas as pd
+import polars as pl
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
 from sklearn.base import clone
 
 from sklearn_lntune import LNTunedTransformerClassifier
+from sklearn_lntune.task import OneLabel
 from sklearn_lntune.text import sources, tokens
 from sklearn_lntune.text.check import check_texts
-from sklearn_lntune.text.stream import TextTable, open_texts
+from sklearn_lntune.text.stream import TextTable, open_texts, with_labels
 
 Clf = Callable[..., LNTunedTransformerClassifier]
 FORMS = ["dataset", "indexed", "torch", "stream", "generator", "file", "folder", "path as str"]
@@ -263,13 +266,139 @@ def test_cells_that_are_no_text_are_named(tiny_clf: Clf) -> None:
             tiny_clf().fit(X)
 
 
+@pytest.mark.parametrize("kind", ["dataset", "stream", "file", "folder"])
+def test_half_a_utf16_pair_in_a_table_names_row_and_column(
+    kind: str, tiny_clf: Clf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "READ_ROWS", 4)
+    content = [b"good"] * 10 + [b"a\xed\xa0\x80"]
+    ends = pa.array(np.cumsum([0, *map(len, content)]), pa.int32()).buffers()[1]
+    cells = pa.Array.from_buffers(pa.string(), 11, [None, ends, pa.py_buffer(b"".join(content))])
+    table = pa.table({"text": cells, "label": ["a", "b"] * 5 + ["a"]})
+    if kind in ("file", "folder"):
+        parquet.write_table(table.slice(0, 7), tmp_path / "0.parquet")
+        parquet.write_table(table.slice(7), tmp_path / "1.parquet")
+        X: Any = tmp_path
+        if kind == "file":
+            parquet.write_table(table, tmp_path / "0.parquet")
+            X = tmp_path / "0.parquet"
+    else:
+        X = datasets.Dataset(table)
+        X = X.to_iterable_dataset() if kind == "stream" else X
+    fitted = tiny_clf().fit(["a", "b"], ["a", "b"])
+    for call in (tiny_clf().fit, fitted.predict):
+        with pytest.raises(ValueError, match="row 10 of .*X holds bytes that are not text"):
+            call(X)
+
+
+def test_half_a_utf16_pair_from_python_names_row_and_column(tiny_clf: Clf) -> None:
+    rows = [{"text": "good", "label": i % 2} for i in range(10)] + [{"text": "\ud83d", "label": 0}]
+    stream = datasets.IterableDataset.from_generator(lambda: iter(rows))
+    fitted = tiny_clf().fit(["a", "b"], ["a", "b"])
+    for call in (tiny_clf().fit, fitted.predict):
+        with pytest.raises(ValueError, match="row 10 of column 'text' of X holds half of a UTF-16"):
+            call(stream)
+
+
+def test_half_a_utf16_pair_made_by_a_transform_is_named(form: Any, tiny_clf: Clf) -> None:
+    X = form("dataset", text=["good", "bad"], label=["a", "b"])
+    X = X.with_transform(lambda rows: {**rows, "text": [text + "\ud83d" for text in rows["text"]]})
+    with pytest.raises(ValueError, match="row 0 of column 'text' of X holds half of a UTF-16"):
+        tiny_clf().fit(X)
+
+
+@pytest.mark.parametrize("kind", [pa.string_view(), pa.large_string()])
+@pytest.mark.parametrize("form", ["file", "dataset", "stream", "indexed"])
+def test_every_type_of_string_is_text(
+    kind: pa.DataType, form: str, tiny_clf: Clf, tmp_path: Path, texts: list[str], labels: list[str]
+) -> None:
+    table = pa.table({"text": pa.array(texts, kind), "label": pa.array(labels, kind)})
+    X: Any = tmp_path / "all.parquet"
+    if form == "file":
+        parquet.write_table(table, X)
+    else:
+        X = datasets.Dataset(table)
+        X = X.to_iterable_dataset() if form == "stream" else X
+        X = X.select(range(40)) if form == "indexed" else X
+    assert equal(tiny_clf().fit(X).delta_, tiny_clf().fit(texts, labels).delta_)
+
+
 @pytest.mark.parametrize(
     ("cells", "message"),
-    [([None, "a"] * 10, "rows without a label"), ([["a"]] * 20, "must hold one label a row")],
+    [
+        (["a", "b", None] * 5, "has rows without a label: row 2 is None"),
+        ([1.0, 2.0, float("nan")] * 5, "has rows without a label: row 2 is nan"),
+        ([["a"]] * 15, "must hold one label a row"),
+        ([{"a": 1}] * 15, "must hold one label a row"),
+        ([0.5, 1.0, 2.0] * 5, "of X holds numbers that are not whole"),
+        ([b"a", b"b", b"c"] * 5, "of X holds bytes"),
+        ([dt.date(2020, 1, 1), dt.date(2021, 1, 1), dt.date(2022, 1, 1)] * 5, "of X holds date"),
+        (["a"] * 15, "of X holds 1 class only"),
+    ],
 )
-def test_bad_labels(cells: list[Any], message: str, form: Any, tiny_clf: Clf) -> None:
+@pytest.mark.parametrize("kind", ["dataset", "stream", "file"])
+def test_bad_labels(cells: list[Any], message: str, kind: str, form: Any) -> None:
+    X = form(kind, text=["a"] * 15, label=cells)
+    clf = LNTunedTransformerClassifier("no such backbone")
+    with pytest.raises(ValueError, match=f"column 'label' {message}"):
+        clf.fit(X)
+
+
+@pytest.mark.parametrize(
+    ("cells", "classes", "kind"),
+    [
+        (pa.array([True, False]), [False, True], "b"),
+        (pa.array([2, 1], pa.int8()), [1, 2], "i"),
+        (pa.array([2**63 + 1, 5], pa.uint64()), [5, 2**63 + 1], "u"),
+        (pa.array([2.0, 1.0]), [1.0, 2.0], "f"),
+        (pa.array(["b", "a"]).dictionary_encode(), ["a", "b"], "U"),
+    ],
+)
+@pytest.mark.parametrize("form", ["dataset", "stream", "file"])
+def test_labels_have_the_type_of_their_column(
+    cells: pa.Array, classes: list[Any], kind: str, form: str, tmp_path: Path
+) -> None:
+    table = pa.table({"text": ["a", "b"], "label": cells})
+    X: Any = datasets.Dataset(table)
+    if form == "file":
+        X = tmp_path / "a.parquet"
+        parquet.write_table(table, X)
+    elif form == "stream":
+        X = X.to_iterable_dataset()
+    texts = open_texts(X)
+    assert isinstance(texts, TextTable)
+    task = OneLabel.from_targets(with_labels(texts, None, "label")[1])
+    assert task.classes.tolist() == classes
+    assert task.classes.dtype.kind == kind
+
+
+@pytest.mark.parametrize("make", [pd.DataFrame, pl.DataFrame, pa.table])
+@pytest.mark.parametrize(
+    ("columns", "params", "message"),
+    [
+        (
+            ("text", "label"),
+            {},
+            r"'label' is that of the .*X\['text'\].*X\['label'\] as y",
+        ),
+        (("a", "b"), {"label_column": "b"}, r"and 'b' is that of the labels .*X\['a'\]"),
+        (("a", "b"), {"text_column": "b"}, r"text_column='b' chooses .* yourself: X\['b'\]"),
+        (("a", "b"), {"text_column": ("b", "a")}, r"yourself: X\[\['b', 'a'\]\]"),
+    ],
+)
+def test_columns_of_a_frame_are_not_chosen_but_it_says_so(
+    make: Any, columns: tuple[str, str], params: dict[str, Any], message: str
+) -> None:
+    clf = LNTunedTransformerClassifier("no such backbone", **params)
+    X = make({name: ["one", "two"] for name in columns})
     with pytest.raises(ValueError, match=message):
-        tiny_clf().fit(form("dataset", text=["a"] * 20, label=cells))
+        clf.fit(X, ["p", "n"])
+
+
+def test_a_frame_of_the_chosen_columns_is_taken() -> None:
+    frame = pd.DataFrame({"a": ["one"], "b": ["two"]})
+    assert open_texts(frame, ("a", "b")) == [("one", "two")]
+    assert open_texts(frame[["a"]], "text", "a") == ["one"]
 
 
 def test_empty_tables(tiny_clf: Clf, tmp_path: Path, texts: list[str], labels: list[str]) -> None:

@@ -1,0 +1,214 @@
+"""Check labels: those that scikit-learn's classifiers take, and plain words for the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Set
+from enum import Enum
+from typing import Any
+
+import numpy as np
+from scipy.sparse import issparse
+from sklearn.utils.multiclass import type_of_target
+from sklearn.utils.validation import column_or_1d
+
+from sklearn_lntune.checks import column_names, read_column
+
+_FORMS = "a list, an array, a Series or a column of a table, with one label for each row"
+_LABELS = "labels are strings, whole numbers or booleans"
+
+
+def check_labels(y: Any, name: str = "y", *, warn: bool = True) -> np.ndarray:
+    """``y`` as a 1-D array of labels.
+
+    What scikit-learn's own classifiers accept is accepted, and what they refuse is refused,
+    with two exceptions. Nullable integers and booleans stay integers and booleans, where
+    scikit-learn makes floats of them. A missing label is always an error, where
+    scikit-learn takes some of them for a class (``["a", nan]`` has a class ``'nan'``).
+
+    Parameters
+    ----------
+    y : array-like of shape (n_samples,) or (n_samples, 1)
+    name : str
+        What errors call it.
+    warn : bool
+        Whether a column vector is warned of, as scikit-learn does.
+
+    Returns
+    -------
+    ndarray of shape (n_samples,)
+        Strings, whole numbers, booleans or dates; where the type is object, all are ``str``.
+
+    Raises
+    ------
+    TypeError
+        If ``y`` is not a sequence of labels.
+    ValueError
+        If a label is missing or of a kind that cannot be one, or a row has several.
+
+    Examples
+    --------
+    >>> check_labels([True, False])
+    array([ True, False])
+    >>> check_labels(["a", None])
+    Traceback (most recent call last):
+    ...
+    ValueError: y contains NaN or another missing label: row 1 is None. Leave such rows out, ...
+    """
+    if y is None:
+        raise ValueError(f"requires {name} to be passed, but the target {name} is None")
+    labels = _as_array(y, name)
+    cells = labels
+    if labels.dtype.kind == "U" and not hasattr(y, "__array__"):
+        # NumPy has written out whatever was not a string, a missing label as 'nan'.
+        cells = np.asarray(read_column(y), dtype=object)
+    _refuse_missing(y, cells, name)
+    if cells is not labels:
+        _refuse_misread(cells, name)
+    labels = _one_column(y, labels, name, warn)
+    if labels.dtype == object:
+        return _strings(labels, name)
+    _check_type(labels, name)
+    return labels
+
+
+def _as_array(y: Any, name: str) -> np.ndarray:
+    is_sequence = hasattr(y, "__len__") and hasattr(y, "__getitem__")
+    if (
+        isinstance(y, str | bytes | Mapping | Set | np.matrix)
+        or issparse(y)
+        or not (is_sequence or hasattr(y, "__array__"))
+    ):
+        hint = ""
+        if hasattr(y, "__iter__") and not is_sequence:
+            hint = f" Turn it into a list first: list({name})."
+        raise TypeError(f"{name} must be {_FORMS}; got {type(y).__name__} ({y!r:.60}).{hint}")
+    try:
+        labels = np.asarray(read_column(y))
+    except Exception as error:  # of whatever library the values come from
+        raise ValueError(f"{name} must be {_FORMS}; it cannot be read: {error}") from error
+    if labels.ndim == 0:
+        raise TypeError(f"{name} must be {_FORMS}; got a single value ({y!r:.60}).")
+    if labels.ndim > 2:
+        raise ValueError(f"{name} must be {_FORMS}; got an array with {labels.ndim} dimensions.")
+    if labels.dtype.kind == "T":
+        raise TypeError(
+            f"{name} is an array of NumPy's StringDType, which scikit-learn does not take for "
+            f"labels; pass {name}.astype(object)."
+        )
+    return labels
+
+
+def _refuse_missing(y: Any, cells: np.ndarray, name: str) -> None:
+    import pandas as pd
+
+    missing = np.zeros(cells.shape, bool)
+    if cells.dtype.kind in "fcmMO":
+        missing = np.asarray(pd.isna(cells))
+    if np.ma.isMaskedArray(y):
+        missing = missing | np.ma.getmaskarray(y)
+    if not missing.any():
+        return
+    first = tuple(np.argwhere(missing)[0].tolist())
+    value = "masked" if np.ma.isMaskedArray(y) else str(cells[first])
+    raise ValueError(
+        f"{name} contains NaN or another missing label: row {first[0]} is {value}. Leave such "
+        "rows out, or give them a label."
+    )
+
+
+def _refuse_misread(cells: np.ndarray, name: str) -> None:
+    """Refuse strings that are not printed as what they are, as NumPy reads what is printed.
+
+    Members of ``(str, Enum)`` are printed by their names, and then cut to some length.
+    """
+    for cell in cells.flat:
+        if type(cell) is not str and isinstance(cell, str) and str(cell) != str.__str__(cell):
+            remedy = "label.value" if isinstance(cell, Enum) else "str.__str__(label)"
+            raise ValueError(
+                f"{name} holds strings of type {type(cell).__name__} ({cell!r}), which NumPy reads "
+                f"as something else. Pass {remedy} for each label."
+            )
+
+
+def _one_column(y: Any, labels: np.ndarray, name: str, warn: bool) -> np.ndarray:
+    if labels.ndim == 1:
+        return np.asarray(labels)
+    if labels.shape[1] == 1:
+        return np.asarray(column_or_1d(labels, warn=warn))
+    columns = column_names(y)
+    if columns is not None:
+        raise ValueError(
+            f"{name} has several labels a row: it is a table with the columns {columns}. Pass the "
+            f"one that holds the labels, for instance {name}[{columns[-1]!r}]."
+        )
+    if labels.shape[1] == 0:
+        raise ValueError(f"{name} must be {_FORMS}; it has no column.")
+    try:
+        kind = type_of_target(labels)
+    except (TypeError, ValueError):
+        kind = f"its shape is {labels.shape}"
+    raise ValueError(
+        f"{name} has several labels a row ({kind}); this classifier gives one. Wrap it in "
+        "sklearn.multioutput.MultiOutputClassifier or OneVsRestClassifier."
+    )
+
+
+def _strings(labels: np.ndarray, name: str) -> np.ndarray:
+    """``labels``, objects, if all of them are strings; as plain ones."""
+    kinds = set(map(type, labels.tolist()))
+    if kinds <= {str}:
+        return labels
+    if not all(issubclass(kind, str) for kind in kinds):
+        raise ValueError(f"Unknown label type: {_object_error(labels, kinds, name)}")
+    plain = np.empty(len(labels), dtype=object)
+    # A member of (str, Enum) is written out by its name, but it is its value.
+    plain[:] = [str.__str__(label) for label in labels]
+    return plain
+
+
+def _object_error(labels: np.ndarray, kinds: set[type], name: str) -> str:
+    names = " and ".join(sorted(kind.__name__ for kind in kinds))
+    if any(issubclass(kind, bytes) for kind in kinds):
+        return f"{name} holds bytes, and {_LABELS}. Pass label.decode() for each label."
+    if any(issubclass(kind, str) for kind in kinds):
+        return (
+            f"{name} holds labels of several types ({names}). Pass one type, for instance "
+            "str(label) for each label."
+        )
+    for base, remedy in (
+        (Enum, "label.value for each label"),
+        (bool | np.bool_, f"{name}.astype(bool)"),
+        (int | np.integer, f"{name}.astype(int)"),
+        (float | np.floating, f"{name}.astype(float)"),
+    ):
+        if all(issubclass(kind, base) for kind in kinds):
+            if base == int | np.integer and max(abs(label) for label in labels) >= 2**63:
+                break
+            return f"{name} holds objects of type {names}. Pass {remedy}."
+    return (
+        f"{_LABELS}, and {name} holds {names} ({labels[0]!r:.60}). Pass strings, for instance "
+        "str(label) for each label."
+    )
+
+
+def _check_type(labels: np.ndarray, name: str) -> None:
+    """Refuse arrays of numbers or bytes that are not labels."""
+    if labels.dtype.kind == "S":
+        raise ValueError(f"{name} holds bytes, and {_LABELS}. Pass label.decode() for each label.")
+    for kind, what in (("c", "complex numbers"), ("V", "records")):
+        if labels.dtype.kind == kind:
+            raise ValueError(f"{name} holds {what}, and {_LABELS}.")
+    if labels.dtype.kind != "f":
+        return
+    wide = labels.astype(np.result_type(labels, float))  # float16 ends long before 64 bits
+    whole = (np.trunc(wide) == wide) & (wide >= -(2.0**63)) & (wide < 2.0**63)
+    if whole.all():
+        return
+    value = labels[~whole][0]
+    if np.isinf(value):
+        raise ValueError(f"{name} contains infinity ({value}), which is not a label.")
+    raise ValueError(
+        f"Unknown label type: continuous. {name} holds numbers that are not whole, or beyond 64 "
+        f"bits, such as {value}, and {_LABELS}. pandas.cut makes classes of ranges; a quantity "
+        "itself is for a regressor."
+    )

@@ -1,0 +1,138 @@
+"""Weights of rows: those that the caller gives, times those of the classes."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from sklearn.utils.validation import _check_sample_weight
+
+#: Weights whose largest is beyond 2 to this power, or below its inverse, are scaled.
+_MAX_EXPONENT = 256
+
+
+def check_sample_weight(
+    sample_weight: Any, n_rows: int, name: str = "sample_weight"
+) -> np.ndarray | None:
+    """``sample_weight`` as an array of finite numbers of 0 or more; None stays.
+
+    Parameters
+    ----------
+    sample_weight : array-like of shape (n_rows,), number or None
+    n_rows : int
+    name : str
+        What errors call it.
+
+    Returns
+    -------
+    ndarray of float of shape (n_rows,), or None
+
+    Raises
+    ------
+    ValueError
+        If there is not one such number for each row.
+
+    Examples
+    --------
+    >>> check_sample_weight([1, 2], 2)
+    array([1., 2.])
+    """
+    if sample_weight is None:
+        return None
+    try:
+        weights = _check_sample_weight(
+            sample_weight, np.empty((n_rows, 1)), dtype=float, ensure_non_negative=True
+        )
+    except Exception as error:  # of whatever library the weights come from
+        raise _bad_sample_weight(name, n_rows, str(error)) from error
+    if not np.isfinite(weights).all():  # scikit-learn does not look at a single number
+        raise _bad_sample_weight(name, n_rows, f"got {sample_weight!r:.60}")
+    return np.asarray(weights)
+
+
+def _bad_sample_weight(name: str, n_rows: int, found: str) -> ValueError:
+    return ValueError(
+        f"{name} must hold a finite number of 0 or more for each of the {n_rows} rows: {found}"
+    )
+
+
+def row_weights(
+    classes: np.ndarray, codes: np.ndarray, sample_weight: np.ndarray | None, class_weight: Any
+) -> np.ndarray:
+    """Sample weight times class weight of each row; only their ratios have a meaning.
+
+    Parameters
+    ----------
+    classes : ndarray of shape (n_classes,)
+    codes : ndarray of int of shape (n_rows,)
+        The class of each row.
+    sample_weight : ndarray of shape (n_rows,) or None
+    class_weight : None, "balanced" or dict
+
+    Raises
+    ------
+    ValueError
+        If ``class_weight`` is none of these, or a weight or label in it is wrong.
+    """
+    if sample_weight is None:
+        weights = np.broadcast_to(1.0, codes.shape)  # one number, however many rows
+    else:
+        weights = _tame(sample_weight.astype(float))
+    if class_weight is None:
+        return weights
+    if isinstance(class_weight, str) and class_weight == "balanced":
+        # Weighted rows count as that many rows, as repeating them would.
+        counts = np.bincount(codes, weights=weights, minlength=len(classes))
+        of_class = counts[codes]
+        shares = np.divide(weights, of_class, out=np.zeros(len(codes)), where=of_class > 0)
+        return shares * (counts.sum() / max(np.count_nonzero(counts), 1))
+    return weights * _tame(_factors(class_weight, classes))[codes]
+
+
+def _factors(class_weight: Any, classes: np.ndarray) -> np.ndarray:
+    """The weight of each class in a dict, 1 by default."""
+    if not isinstance(class_weight, dict):
+        hint = "."
+        if isinstance(class_weight, Mapping) or hasattr(class_weight, "to_dict"):
+            hint = "; pass dict(class_weight)."
+        elif hasattr(class_weight, "__len__") and not isinstance(class_weight, str):
+            hint = ". Weights in the order of the classes become one: dict(zip(classes, weights))."
+        raise ValueError(
+            f"class_weight must be None, 'balanced' or a dict; got {class_weight!r:.80}{hint}"
+        )
+    # Dates turn into integers in a list of Python's own objects.
+    labels = list(classes) if classes.dtype.kind in "mM" else classes.tolist()
+    known = set(labels)
+    unknown = [label for label in class_weight if label not in known]
+    if unknown:
+        raise ValueError(
+            f"class_weight names labels that are not among the classes: {unknown[:5]}. The "
+            f"classes are {labels[:20]}."
+        )
+    given = {label: _number(label, weight) for label, weight in class_weight.items()}
+    return np.array([given.get(label, 1.0) for label in labels])
+
+
+def _number(label: Any, weight: Any) -> float:
+    number = math.nan
+    if not isinstance(weight, str | bytes | complex | np.complexfloating):
+        with contextlib.suppress(TypeError, ValueError, OverflowError):
+            number = float(weight) if np.ndim(weight) == 0 else math.nan
+    if not (math.isfinite(number) and number >= 0):
+        raise ValueError(
+            f"class_weight must hold finite numbers of 0 or more; that of {label!r} is "
+            f"{weight!r:.60}."
+        )
+    return number
+
+
+def _tame(weights: np.ndarray) -> np.ndarray:
+    """Weights in the same ratios that are neither so large nor so small that sums overflow.
+
+    They are scaled by a power of two, which rounds nothing.
+    """
+    _, exponent = np.frexp(weights.max(initial=0))
+    return weights if abs(exponent) <= _MAX_EXPONENT else np.ldexp(weights, -exponent)
