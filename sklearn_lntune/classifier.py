@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
     from sklearn_lntune.fitted_net import FittedNet
     from sklearn_lntune.prediction.predictor import Predictor
+    from sklearn_lntune.training.datasets import RawDataset
     from sklearn_lntune.training.job import Outcome
-    from sklearn_lntune.training.labelled import Labelled
 
 DEFAULT_BACKBONE = "sentence-transformers/all-MiniLM-L6-v2"
 _NESTED = "tuning__"
@@ -333,7 +333,7 @@ class LNTunedTransformerClassifier(
         """
         with self._columns_kept_on_error():
             texts, y = with_labels(self._check_texts(X, reset=True), y, self.label_column)
-            task = OneLabel.from_targets(y)
+            task = OneLabel.from_targets(y, **self._task_options)
             data = self._check_targets(texts, y, sample_weight, task)
             validation = self._check_validation(X_val, y_val, sample_weight_val, task)
             previous = self._previous_fit(task) if self.warm_start else None
@@ -363,9 +363,9 @@ class LNTunedTransformerClassifier(
         if first and classes is None:
             raise ValueError("classes must be passed on the first call to partial_fit.")
         task = (
-            OneLabel(self.classes_)
+            OneLabel(self.classes_, **self._task_options)
             if classes is None
-            else OneLabel.from_classes(classes, "classes")
+            else OneLabel.from_classes(classes, "classes", **self._task_options)
         )
         if not first and not np.array_equal(task.classes, self.classes_):
             raise ValueError(
@@ -396,8 +396,8 @@ class LNTunedTransformerClassifier(
         self,
         params: dict[str, Any],
         task: OneLabel,
-        data: Labelled,
-        validation: Labelled | None = None,
+        data: RawDataset,
+        validation: RawDataset | None = None,
         *,
         previous: FittedState | None = None,
         moments: Any = None,
@@ -457,7 +457,7 @@ class LNTunedTransformerClassifier(
         ndarray of shape (n_samples,)
         """
         logits = self._compute(X)
-        return self._task.decide(logits)
+        return self._task.predict(logits)
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Probability of each class, in the order of ``classes_``.
@@ -487,7 +487,7 @@ class LNTunedTransformerClassifier(
         ndarray of shape (n_samples, n_classes), or (n_samples,) for two classes
         """
         logits = self._compute(X)
-        return self._task.decision(logits)
+        return self._task.decision_function(logits)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Share of the rows whose label `predict` finds.
@@ -630,6 +630,10 @@ class LNTunedTransformerClassifier(
         return OneLabel(self.classes_)
 
     @property
+    def _task_options(self) -> dict[str, Any]:
+        return {"label_smoothing": self.label_smoothing, "class_weight": self.class_weight}
+
+    @property
     def _n_features_out(self) -> int:
         return int(self.embedding_size_)
 
@@ -668,29 +672,29 @@ class LNTunedTransformerClassifier(
 
     def _check_targets(
         self, texts: Texts, y: Any, sample_weight: Any, task: OneLabel, name: str = "y"
-    ) -> Labelled:
+    ) -> RawDataset:
         """``texts`` with class number and weight of each row."""
-        from sklearn_lntune.training.labelled import Labelled
+        from sklearn_lntune.training.datasets import RawDataset
 
         suffix = name.removeprefix("y")
-        codes = task.encode(y, name)
-        if len(codes) != len(texts):
+        targets = task.encode(y, name)
+        if len(targets) != len(texts):
             raise ValueError(
                 f"X{suffix} and y{suffix} have inconsistent numbers of samples: {len(texts)} and "
-                f"{len(codes)}."
+                f"{len(targets)}."
             )
-        sample_weight = check_sample_weight(sample_weight, len(codes), f"sample_weight{suffix}")
-        weights = task.row_weights(codes, sample_weight, self.class_weight)
+        sample_weight = check_sample_weight(sample_weight, len(targets), f"sample_weight{suffix}")
+        weights = task.weights(targets, sample_weight)
         if not weights.any():
             raise ValueError(
                 f"every row of {name} has weight zero, by sample_weight{suffix} or class_weight: "
                 "nothing to learn from."
             )
-        return Labelled(texts, codes, weights)
+        return RawDataset(texts, targets, weights)
 
     def _check_validation(
         self, X_val: Any, y_val: Any, sample_weight_val: Any, task: OneLabel
-    ) -> Labelled | None:
+    ) -> RawDataset | None:
         if X_val is None and y_val is None and sample_weight_val is None:
             return None
         if X_val is None:

@@ -52,6 +52,7 @@ class FittedNet(DeltaNet):
         )
         self.device = module.device  # skorch warns of None when it unpickles
         self.state = state
+        self.answers = OneLabel(state.classes)
         self.check_texts = check_texts
         self.find_backbone = find_backbone
 
@@ -72,7 +73,7 @@ class FittedNet(DeltaNet):
         -------
         ndarray of shape (n_samples, n_classes)
         """
-        return self.task.probabilities(self._logits(X))
+        return self.answers.probabilities(self._logits(X))
 
     def predict(self, X: Any) -> np.ndarray:
         """The most likely label of each row, as the classifier's.
@@ -81,7 +82,7 @@ class FittedNet(DeltaNet):
         -------
         ndarray of shape (n_samples,)
         """
-        return self.task.decide(self._logits(X))
+        return self.answers.predict(self._logits(X))
 
     def fit(self, X: Any, y: Any = None, **fit_params: Any) -> Never:
         """Raise TypeError: the classifier is what can be fitted."""

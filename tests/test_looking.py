@@ -90,8 +90,12 @@ def only_looking(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def objects(gone: Any) -> dict[str, Any]:
     """An object of every public class, and of each in every state that it can be in."""
+    public = (getattr(tuning, name) for name in tuning.__all__)
+    # The contract's own classes need arguments, and TuningMethod is abstract.
     methods = [
-        value() for value in map(tuning.__dict__.get, tuning.__all__) if inspect.isclass(value)
+        value()
+        for value in public
+        if inspect.isclass(value) and hasattr(value, "get_params") and hasattr(value, "name")
     ]
     errors = [
         value("message")
@@ -122,7 +126,9 @@ def test_every_public_class_is_looked_at(gone: Any) -> None:
         for value in (getattr(module, name) for name in module.__all__)
         if inspect.isclass(value)
     ]
-    assert set(public) <= {type(each) for each in objects(gone).values()}
+    # What a method of the user's own is written with: records without properties.
+    contract = {tuning.TuningMethod, tuning.AttachContext, tuning.PeftRef, tuning.Array}
+    assert set(public) - contract <= {type(each) for each in objects(gone).values()}
 
 
 def test_attributes_read_nothing_and_raise_attribute_errors_only(

@@ -144,10 +144,10 @@ class DeltaBank:
         if tasks is None:
             import pandas as pd
 
-            columns = {name: task.decide(logits) for name, task, logits in self._every_task(X)}
+            columns = {name: task.predict(logits) for name, task, logits in self._every_task(X)}
             index = X.index if isinstance(X, pd.Series | pd.DataFrame) else None
             return pd.DataFrame(columns, index=index)
-        answers = [(rows, task.decide(logits)) for rows, task, logits in self._mixed(X, tasks)]
+        answers = [(rows, task.predict(logits)) for rows, task, logits in self._mixed(X, tasks)]
         dtypes = [labels.dtype for _, labels in answers]
         one_kind = len({dtype.kind for dtype in dtypes}) == 1
         mixed = np.empty(

@@ -1,40 +1,31 @@
 """Train several jobs over one backbone, a step of each at a time.
 
 The rows of all their batches run together, sorted by length whatever fit they belong to,
-and each meets the values of its own fit. The rules of a step and of an epoch are those of
-`training.rules`.
+and each meets the values of its own fit. What a step and an epoch consist of is in
+`training.steps`.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 
-from sklearn_lntune.fusion.lane import Lane
-from sklearn_lntune.network import Network, compute
+from sklearn_lntune.fusion.fit_state import FitState
+from sklearn_lntune.network import Batch, Network, compute
 from sklearn_lntune.text.batches import moved, ordered_batches
 from sklearn_lntune.text.table import joined
+from sklearn_lntune.training.datasets import EncodedDataset
 from sklearn_lntune.training.fitting import network_of, trunk_of, with_states
 from sklearn_lntune.training.job import Job, Outcome
-from sklearn_lntune.training.optimizer import build_stacked_optimizer
-from sklearn_lntune.training.rows import Rows
-from sklearn_lntune.training.rules import (
-    BAD_OUTPUT,
-    BAD_VALUES,
-    Progress,
-    Snapshot,
-    clip_gradients,
-    divergence,
-    divide_gradients,
-    finite_fits,
-    on_host,
-    row_losses,
-    set_lr,
-)
+from sklearn_lntune.training.rules import row_losses
+from sklearn_lntune.training.steps import BAD_OUTPUT, Steps
+
+#: Of each fit, the rows of a step and the factors of dropout for them.
+Drawn: TypeAlias = dict[int, tuple[np.ndarray, torch.Tensor | None]]
 
 #: Tokens, padding included, that run forward and backward at once.
 STEP_TOKENS = {"cpu": 1024, "cuda": 32768, "mps": 8192}
@@ -73,202 +64,159 @@ def train(
     NotStackableError
         If the backbone's layers cannot be shared so; nothing has been trained then.
     """
-    bank = _Bank(jobs, n_tokens)
-    while bank.active.any():
-        for fit in bank.going:
-            if cancelled(fit):
-                bank.end(fit, KeyboardInterrupt())
-        on_step(bank.step())
-        for fit in bank.take_ended():
-            on_end(fit, bank.steps_of(fit))
-    return bank.outcomes()
+    trainer = StackedTrainer(jobs, n_tokens)
+    while trainer.steps.active.any():
+        for number in trainer.steps.going:
+            if cancelled(number):
+                trainer.end(number, KeyboardInterrupt())
+        on_step(trainer.step())
+        for number in trainer.take_ended():
+            on_end(number, trainer.steps_of(number))
+    return trainer.outcomes()
 
 
-class _Bank:
-    """The stacked values of several fits, and what moves them."""
+class StackedTrainer:
+    """Several fits with their values side by side in one network, and what drives them."""
 
     def __init__(self, jobs: Sequence[Job], n_tokens: int | None = None) -> None:
-        self.lanes = [Lane(job) for job in jobs]
-        self.n_fits = len(self.lanes)
+        self.fits = [FitState(job) for job in jobs]
         self.network = self._stacked()
-        self.parameters = list(self.network.learnt.values())
-        settings = [job.settings for job in jobs]
-        self.optimizer = build_stacked_optimizer(
-            self.network, [own.rates for own in settings], [own.weight_decay for own in settings]
+        self.steps = Steps(
+            self.network, [job.settings for job in jobs], [job.n_steps for job in jobs]
         )
-        self._load_moments()
+        self.steps.load_moments([job.moments for job in jobs])
         self.n_tokens = n_tokens or STEP_TOKENS[self.network.device.type]
-        self.progress = Progress(self.n_fits)
-        self.last_good = Snapshot(self.parameters, self.n_fits)
-        self.best = Snapshot(self.parameters, self.n_fits)
-        self.active = np.ones(self.n_fits, dtype=bool)
         self._ended: list[int] = []
         self.network.eval()  # dropout is handed over, each fit's own
 
     def _stacked(self) -> Network:
-        """One network that starts where each lane's own does."""
-        first = self.lanes[0]
-        network = network_of(first.job, self.n_fits)
+        """One network that starts where each fit's own does."""
+        first = self.fits[0]
+        network = network_of(first.job, len(self.fits))
         with torch.no_grad():
             for name, weight in network.learnt.items():
-                for fit, lane in enumerate(self.lanes):
-                    weight[fit] = lane.network.learnt[name][0]
+                for number, fit in enumerate(self.fits):
+                    weight[number] = fit.network.learnt[name][0]
         network.try_stacked(first.train.table)
-        trunks = [trunk_of(lane.job, network) for lane in self.lanes]
+        trunks = [trunk_of(fit.job, network) for fit in self.fits]
         trunk = trunks[0]
         if trunk is not None and None not in trunks:
             table = first.train.table
             if network.enter_at(trunk, table):
-                for lane in self.lanes:
-                    lane.train, lane.valid = with_states(lane.job, trunk)
+                for fit in self.fits:
+                    fit.train, fit.valid = with_states(fit.job, trunk)
         return network
-
-    def _load_moments(self) -> None:
-        """Where fits go on, give the optimiser what it had."""
-        for name, weight in self.network.learnt.items():
-            own = [(lane.job.moments or {}).get(name) for lane in self.lanes]
-            if own[0] is None or None in own:
-                continue
-            state = self.optimizer.state[weight]
-            for key in own[0]:
-                values = [np.array(each[key], ndmin=1) for each in own if each is not None]
-                state[key] = torch.from_numpy(np.concatenate(values)).to(weight)
-
-    @property
-    def going(self) -> list[int]:
-        """The fits that have not ended."""
-        return np.flatnonzero(self.active).tolist()
 
     # -- a step ----------------------------------------------------------------------
 
     def step(self) -> int:
-        """Move every fit that goes on by one step of its own; return how many those are."""
-        now = self.going
+        """Move every fit that has not ended by one step; return how many those are."""
+        now = self.steps.going
         if not now:
             return 0
-        drawn = {fit: self.lanes[fit].next_rows() for fit in now}
-        summed = self._gradients_within_memory(drawn)
-        counts = np.ones(self.n_fits)
+        drawn = {number: self.fits[number].next_rows() for number in now}
+        losses = self._gradients_within_memory(drawn)
+        counts = np.ones(len(self.fits))
         counts[now] = [len(rows) for rows, _ in drawn.values()]
-        divide_gradients(self.parameters, counts.tolist())
-        bounds = [lane.job.settings.max_grad_norm for lane in self.lanes]
-        losses, norms = on_host(summed, clip_gradients(self.parameters, bounds))
-        for fit in now:
-            self.lanes[fit].note_loss(float(losses[fit]))
-            if not np.isfinite(losses[fit]):
-                loss = losses[fit] / counts[fit]
-                self._diverged(fit, f"the loss is {loss}", self.progress.step + 1)
-            elif not np.isfinite(norms[fit]):
-                self._diverged(fit, "the gradient is not finite", self.progress.step + 1)
-        self.last_good.take(self.progress.step, self.active)
-        factors = [
-            lane.factor(self.progress.step) if going else 0.0
-            for lane, going in zip(self.lanes, self.active, strict=True)
-        ]
-        set_lr(self.optimizer, self.parameters[0].new_tensor(factors))
-        self._hold_still()
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-        self.progress.step += 1
+        means = self.steps.step(losses, counts.tolist(), self.end)
+        for number in now:
+            self.fits[number].note_loss(float(means[number] * counts[number]))
         self._close_epochs()
         return len(now)
 
-    def _gradients_within_memory(
-        self, drawn: dict[int, tuple[np.ndarray, torch.Tensor | None]]
-    ) -> torch.Tensor:
+    def _gradients_within_memory(self, drawn: Drawn) -> torch.Tensor:
         while True:
             try:
                 return self._gradients(drawn)
             except torch.OutOfMemoryError:
                 if self.n_tokens <= 16:
                     raise
-            self.optimizer.zero_grad()
+            self.steps.optimizer.zero_grad()
             self.n_tokens //= 2
             torch.cuda.empty_cache()
 
-    def _gradients(self, drawn: dict[int, tuple[np.ndarray, torch.Tensor | None]]) -> torch.Tensor:
+    def _gradients(self, drawn: Drawn) -> torch.Tensor:
         """Add up the gradients of all rows; return the summed loss of each fit."""
-        parts = [(self.lanes[fit], *drawn[fit]) for fit in drawn]
+        parts = [(self.fits[number], *drawn[number]) for number in drawn]
         device, kind = self.network.device, self.network.delta_type
-        table = joined([lane.train.table.take(rows) for lane, rows, _ in parts])
+        table = joined([fit.train.table.take(rows) for fit, rows, _ in parts])
         sizes = [len(rows) for _, rows, _ in parts]
         fits = np.repeat(list(drawn), sizes)
-        fit_of = moved(torch.from_numpy(fits), device)
-        targets = np.concatenate([lane.train.codes[rows] for lane, rows, _ in parts])
-        weights = np.concatenate([lane.train.weights[rows] for lane, rows, _ in parts])
+        targets = np.concatenate([fit.train.targets[rows] for fit, rows, _ in parts])
+        weights = np.concatenate([fit.train.weights[rows] for fit, rows, _ in parts])
         on_device = {
             "targets": moved(torch.from_numpy(targets), device),
             "weights": moved(torch.from_numpy(weights).to(kind), device),
             "dropout": _stacked_factors([factors for _, _, factors in parts], sizes),
         }
-        smoothing = [lane.job.settings.label_smoothing for lane, _, _ in parts]
-        by_row: torch.Tensor | None = None
-        if any(smoothing):
-            by_row = moved(torch.from_numpy(np.repeat(smoothing, sizes)).to(kind), device)
         states = [
-            lane.train.states[row]
-            for lane, rows, _ in parts
-            if lane.train.states is not None
+            fit.train.states[row]
+            for fit, rows, _ in parts
+            if fit.train.states is not None
             for row in rows
         ]
-        task = self.lanes[0].job.task
-        losses = torch.zeros(self.n_fits, dtype=kind, device=device)
+        losses = torch.zeros(len(self.fits), dtype=kind, device=device)
+        fit_of = moved(torch.from_numpy(fits), device)
         for rows in ordered_batches(table.lengths, self.n_tokens):
             at = moved(torch.from_numpy(rows), device)
             own: dict[str, Any] = {
                 key: value[at] for key, value in on_device.items() if value is not None
             }
             batch = self.network.batch(table, rows, fits, states or None)
-            batch = dataclasses.replace(batch, **own)
-            smoothed = 0.0 if by_row is None else by_row[at]
-            each = row_losses(task, self.network(batch), batch, smoothed)
+            each = self._row_losses(dataclasses.replace(batch, **own), fits[rows])
             torch.autograd.backward(each.sum())
             losses.index_add_(0, fit_of[at], each.detach())
         return losses
 
-    def _hold_still(self) -> None:
-        """Let fits that have ended stay where they are, whatever their gradients."""
-        if self.active.all():
-            return
-        ended = torch.from_numpy(np.flatnonzero(~self.active)).to(self.network.device)
-        for weight in self.parameters:
-            if weight.grad is not None:
-                weight.grad[ended] = 0.0
+    def _row_losses(self, batch: Batch, fits: np.ndarray) -> torch.Tensor:
+        """Weighted losses of a batch whose rows belong to ``fits``, by the task of each."""
+        outputs = self.network(batch)
+        tasks = {number: self.fits[number].job.task for number in np.unique(fits).tolist()}
+        kinds = {task.loss_options: task for task in tasks.values()}
+        if len(kinds) == 1:
+            return row_losses(next(iter(kinds.values())), outputs, batch)
+        losses = torch.zeros_like(outputs[:, 0])
+        for options, task in kinds.items():
+            mine = [number for number in tasks if tasks[number].loss_options == options]
+            rows = moved(torch.from_numpy(np.flatnonzero(np.isin(fits, mine))), outputs.device)
+            losses = losses.index_put((rows,), row_losses(task, outputs[rows], batch.take(rows)))
+        return losses
 
     # -- the end of an epoch, and of a fit -------------------------------------------
 
     def _close_epochs(self) -> None:
         """Score, keep the best deltas, and end the fits whose time has come."""
-        closing = [fit for fit in self.going if self.lanes[fit].at_epoch_end]
-        valid = {fit: self.lanes[fit].valid for fit in closing}
-        logits = self._logits({fit: rows for fit, rows in valid.items() if rows is not None})
-        finished = [fit for fit in closing if self._close_epoch(fit, logits.get(fit))]
-        self._check_last_step([fit for fit in finished if not self._has_best(fit)])
-        for fit in finished:
-            if self.active[fit]:
-                self.end(fit)
+        closing = [number for number in self.steps.going if self.fits[number].at_epoch_end]
+        valid = {number: self.fits[number].valid for number in closing}
+        logits = self._logits({number: rows for number, rows in valid.items() if rows is not None})
+        finished = [number for number in closing if self._close_epoch(number, logits.get(number))]
+        unchecked = [number for number in finished if not self.steps.has_best(number)]
+        rows = {number: self.fits[number].longest_batch for number in unchecked}
+        losses = {
+            number: torch.tensor(self.fits[number].losses(outputs, rows[number]).sum())
+            for number, outputs in self._logits(rows).items()
+        }
+        for number, error in self.steps.check_values(losses).items():
+            self.end(number, error)
+        for number in finished:
+            if self.steps.active[number]:
+                self.end(number)
 
-    def _close_epoch(self, fit: int, logits: np.ndarray | None) -> bool:
+    def _close_epoch(self, number: int, logits: np.ndarray | None) -> bool:
         """Score a fit; return whether it has come to its end."""
-        lane, settings = self.lanes[fit], self.lanes[fit].job.settings
+        fit, step = self.fits[number], self.steps.progress.step
         if logits is not None and not np.isfinite(logits).all():
-            self._diverged(fit, BAD_OUTPUT, self.progress.step)
+            self.end(number, self.steps.fail(number, BAD_OUTPUT, after_step=True))
             return False
         try:
-            score = lane.close_epoch(self.progress.step, logits)
+            score = fit.close_epoch(step, self.steps.factor(number, step - 1), logits)
         except Exception as error:  # of the user's scorer
-            self.end(fit, error)
+            self.end(number, error)
             return False
-        finished = len(lane.log) == lane.job.n_epochs
-        if score is not None and settings.early_stopping:
-            only = np.arange(self.n_fits) == fit
-            scores = np.where(only, score, -np.inf)
-            if self.progress.note_scores(len(lane.log), scores, only)[fit]:
-                self.best.take(fits=only)
-            finished |= bool(self.progress.out_of_patience(settings.patience)[fit])
-        return finished
+        spent = self.steps.end_epoch(number, score)
+        return spent or len(fit.log) == fit.job.n_epochs
 
-    def _logits(self, rows: dict[int, Rows]) -> dict[int, np.ndarray]:
+    def _logits(self, rows: dict[int, EncodedDataset]) -> dict[int, np.ndarray]:
         """Logits of the rows of some fits."""
         if not rows:
             return {}
@@ -282,76 +230,38 @@ class _Bank:
         )
         return dict(zip(rows, np.split(logits, np.cumsum(sizes)[:-1]), strict=True))
 
-    def _has_best(self, fit: int) -> bool:
-        """Whether an earlier epoch of ``fit`` is what stays."""
-        return bool(self.lanes[fit].job.settings.early_stopping and self.progress.best_epoch[fit])
-
-    def _check_last_step(self, fits: list[int]) -> None:
-        """Check the values that a fit's last step led to, as a next step would.
-
-        They meet the longest rows of one batch.
-        """
-        rows = {fit: self.lanes[fit].longest_batch for fit in fits}
-        finite = finite_fits(self.parameters, self.n_fits).cpu().numpy()
-        for fit, logits in self._logits(rows).items():
-            loss = self.lanes[fit].losses(logits, rows[fit]).sum()
-            if not (finite[fit] and np.isfinite(loss)):
-                self._diverged(fit, BAD_VALUES, self.progress.step)
-
-    def _diverged(self, fit: int, what: str, step: int) -> None:
-        """Go back to the last good values of ``fit``: ``step``, counted from 1, is not good."""
-        lane = self.lanes[fit]
-        only = np.arange(self.n_fits) == fit
-        self.last_good.restore(only)
-        self.progress.best_epoch[fit] = 0  # the last good delta is what stays
-        # While a step is under way, the rates are still those of the step before.
-        taken = self.progress.step
-        factor = lane.factor(taken - 1) if taken else 1.0
-        lr = max(lane.job.settings.rates.values()) * factor
-        self.end(fit, divergence(what, len(lane.log) + 1, step, lr))
-
-    def end(self, fit: int, error: BaseException | None = None) -> None:
-        """Take ``fit`` out of the bank, with the best or latest of its values."""
-        lane = self.lanes[fit]
-        if self._has_best(fit):
-            self.best.restore(np.arange(self.n_fits) == fit)
-        network, moments = lane.network, {}
+    def end(self, number: int, error: BaseException | None = None) -> None:
+        """Take a fit out, with the best or else the latest of its values."""
+        self.steps.settle(number)
+        fit = self.fits[number]
+        network = fit.network
         with torch.no_grad():
             for name, weight in self.network.learnt.items():
-                network.learnt[name][0] = weight[fit]
-                state = self.optimizer.state.get(weight, {})
-                moments[name] = {
-                    key: (value[fit] if key == "step" else value[fit : fit + 1])
-                    .cpu()
-                    .numpy()
-                    .copy()
-                    for key, value in state.items()
-                }
-        lane.outcome = Outcome(
+                network.learnt[name][0] = weight[number]
+        fit.outcome = Outcome(
             delta=network.delta(),
-            log=lane.log,
-            n_steps=self.progress.step,
-            n_epochs=len(lane.log),
+            log=fit.log,
+            n_steps=self.steps.progress.step,
+            n_epochs=len(fit.log),
             embedding_size=network.embedding_size,
-            moments={name: state for name, state in moments.items() if state},
+            moments=self.steps.moments(number),
             error=error,
         )
-        self.active[fit] = False
-        self._ended.append(fit)
+        self._ended.append(number)
 
     def take_ended(self) -> list[int]:
         """The fits that have ended since the last call."""
         ended, self._ended = self._ended, []
         return ended
 
-    def steps_of(self, fit: int) -> int:
-        """Steps that ``fit`` has taken by now."""
-        outcome = self.lanes[fit].outcome
-        return self.progress.step if outcome is None else outcome.n_steps
+    def steps_of(self, number: int) -> int:
+        """Steps that a fit has taken by now."""
+        outcome = self.fits[number].outcome
+        return self.steps.progress.step if outcome is None else outcome.n_steps
 
     def outcomes(self) -> list[Outcome]:
         """What each fit leaves behind."""
-        return [lane.outcome for lane in self.lanes if lane.outcome is not None]
+        return [fit.outcome for fit in self.fits if fit.outcome is not None]
 
 
 def _stacked_factors(kept: list[torch.Tensor | None], sizes: list[int]) -> torch.Tensor | None:

@@ -85,7 +85,7 @@ def bytes_of_rows(job: Job) -> int:
     return sum(
         array.nbytes
         for rows, table in tables
-        for array in (table.tokens, table.starts, table.lengths, rows.codes, rows.weights)
+        for array in (table.tokens, table.starts, table.lengths, rows.targets, rows.weights)
     )
 
 

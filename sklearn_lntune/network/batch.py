@@ -51,7 +51,7 @@ class Batch:
         """Rows in all processes together."""
         return len(self) if self.share is None else len(self.share)
 
-    def take(self, rows: slice) -> Batch:
+    def take(self, rows: slice | torch.Tensor) -> Batch:
         """Some of the rows."""
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         inputs = {name: value[rows] for name, value in values.pop("inputs").items()}

@@ -24,8 +24,8 @@ from sklearn_lntune.checks import check_number
 from sklearn_lntune.exceptions import DamagedFileError
 from sklearn_lntune.persistence.sealed import is_there, read_sealed, write_sealed
 from sklearn_lntune.persistence.values import decode, encode
-from sklearn_lntune.training.optimizer import load_moments, moments_of
-from sklearn_lntune.training.rows import Begun
+from sklearn_lntune.training.batches import Begun
+from sklearn_lntune.training.rules import Snapshot
 
 #: Rises when the files change their meaning; a fit ends in the format it began in.
 FORMAT_VERSION = 1
@@ -160,14 +160,15 @@ class Checkpoint(Callback):
         self._arrays = {}  # may be large
         network, progress = net.module_, net.progress_
         _copy(arrays, "learnt", network.learnt)
-        for name, snapshot in net.snapshots.items():
+        for name, snapshot in _snapshots(net).items():
             snapshot.take()
             _copy(arrays, name, dict(zip(network.learnt, snapshot.copies, strict=True)))
         moments: dict[str, dict[str, np.ndarray]] = {}
         for key, value in _group(arrays, "moments").items():
             kind, _, name = key.partition("/")
             moments.setdefault(name, {})[kind] = value
-        load_moments(net.optimizer_, network, moments)
+        net.steps_.load_moments([moments])
+        net.steps_.n_epochs[:] = len(fit["history"])
         for group, lr in zip(net.optimizer_.param_groups, fit["lr"], strict=True):
             group["lr"] = lr
         progress.step = fit["step"]
@@ -237,15 +238,20 @@ class Checkpoint(Callback):
         write_sealed(self.folder / STATE, {FIT: text.encode() + b"\n", ARRAYS: save(arrays)})
 
 
+def _snapshots(net: Any) -> dict[str, Snapshot]:
+    """The values that training may go back to."""
+    return {"best": net.steps_.best, "last_good": net.steps_.last_good}
+
+
 def _on_the_way(net: Any) -> dict[str, np.ndarray]:
     """What a fit needs to go on, beyond what it has learnt: moments and snapshots."""
     network = net.module_
     arrays = {
         f"moments/{kind}/{name}": value
-        for name, state in moments_of(net.optimizer_, network).items()
+        for name, state in net.steps_.moments(0).items()
         for kind, value in state.items()
     }
-    for which, snapshot in net.snapshots.items():
+    for which, snapshot in _snapshots(net).items():
         if which == "best" and not net.settings.early_stopping:
             continue
         for name, copy in zip(network.learnt, snapshot.copies, strict=True):

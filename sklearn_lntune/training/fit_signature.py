@@ -23,10 +23,10 @@ def fit_signature(job: Job) -> dict[str, Any]:
     settings["lr"] = dict(settings.pop("rates"))
     return {
         "X": DIGEST + train.table.digest(),
-        "y": [_digest(train.codes), encode_array(job.task.classes)],
+        "y": [_digest(train.targets), *map(encode_array, job.task.state().values())],
         "sample_weight or class_weight": _digest(train.weights),
         "the validation rows": valid
-        and [valid.table.digest(), _digest(valid.codes, valid.weights)],
+        and [valid.table.digest(), _digest(valid.targets, valid.weights)],
         "the backbone": DIGEST + job.backbone.fingerprint,
         "the tokenizer": DIGEST + job.backbone.tokenizer_fingerprint,
         "tuning": encode(as_plain(job.methods)),
@@ -36,7 +36,7 @@ def fit_signature(job: Job) -> dict[str, Any]:
         "device": place.device.type,
         "random_state": _digest(np.array(job.seed)),
         "the delta to start from": start and _digest(*(start[name] for name in sorted(start))),
-        **{name: encode(value) for name, value in settings.items()},
+        **{name: encode(value) for name, value in (settings | job.task.options()).items()},
     }
 
 

@@ -10,12 +10,11 @@ import torch
 from sklearn_lntune.backbone.trunk import Trunk
 from sklearn_lntune.exceptions import TrainingDivergedError
 from sklearn_lntune.network import Network, build_network
+from sklearn_lntune.training.datasets import EncodedDataset
 from sklearn_lntune.training.fit_signature import fit_signature
 from sklearn_lntune.training.job import Job, Outcome
 from sklearn_lntune.training.net import DeltaNet
-from sklearn_lntune.training.optimizer import load_moments, moments_of
 from sklearn_lntune.training.report import reporters
-from sklearn_lntune.training.rows import Rows
 
 _RECORDED = (
     *("epoch", "n_steps", "lr", "train_loss", "valid_loss", "valid_score", "dur"),
@@ -42,6 +41,7 @@ def run(job: Job) -> Outcome:
         task=job.task,
         settings=job.settings,
         n_epochs=job.n_epochs,
+        n_steps=job.n_steps,
         valid=valid,
         callbacks=[
             *reporters(job.verbose if job.ranks.is_main else 0),
@@ -52,7 +52,7 @@ def run(job: Job) -> Outcome:
     )
 
     def begin(net: DeltaNet) -> None:
-        load_moments(net.optimizer_, network, job.moments or {})
+        net.steps_.load_moments([job.moments])
         if checkpoint is not None:
             checkpoint.resume(net)
 
@@ -78,7 +78,7 @@ def run(job: Job) -> Outcome:
         n_steps=net.progress_.step,
         n_epochs=len(finished),
         embedding_size=network.embedding_size,
-        moments=moments_of(net.optimizer_, network),
+        moments=net.steps_.moments(0),
         error=error,
     )
 
@@ -126,10 +126,10 @@ def trunk_of(job: Job, network: Network) -> Trunk | None:
     return trunk if all(trunk.states(table) is not None for table in tables) else None
 
 
-def with_states(job: Job, trunk: Trunk) -> tuple[Rows, Rows | None]:
+def with_states(job: Job, trunk: Trunk) -> tuple[EncodedDataset, EncodedDataset | None]:
     """Training and validation rows of ``job`` with what ``trunk`` keeps of them."""
 
-    def kept(rows: Rows) -> Rows:
+    def kept(rows: EncodedDataset) -> EncodedDataset:
         return dataclasses.replace(rows, states=trunk.states(rows.table))
 
     return kept(job.train), job.valid and kept(job.valid)

@@ -10,10 +10,11 @@ import numpy as np
 
 from sklearn_lntune.backbone.placement import Placement
 from sklearn_lntune.backbone.pool import Backbone
-from sklearn_lntune.task import OneLabel
+from sklearn_lntune.task import Task
 from sklearn_lntune.training.checkpoint import Checkpoint
+from sklearn_lntune.training.datasets import EncodedDataset
+from sklearn_lntune.training.optimizer import Moments
 from sklearn_lntune.training.ranks import ALONE, Ranks
-from sklearn_lntune.training.rows import Rows
 from sklearn_lntune.training.settings import Settings
 from sklearn_lntune.tuning.base import TuningMethod
 
@@ -27,16 +28,16 @@ class Job:
     pooling: str
     max_length: int
     placement: Placement
-    task: OneLabel
+    task: Task
     settings: Settings
-    train: Rows
-    valid: Rows | None
+    train: EncodedDataset
+    valid: EncodedDataset | None
     seed: int
     callbacks: Any = None
     verbose: int = 0
     #: Where to go on from: learnt values, and the optimiser's moments by name of value.
     start: Mapping[str, np.ndarray] | None = None
-    moments: Mapping[str, Mapping[str, np.ndarray]] | None = None
+    moments: Moments | None = None
     checkpoint: Checkpoint | None = None
     #: The processes that fit together.
     ranks: Ranks = ALONE
@@ -76,5 +77,5 @@ class Outcome:
     n_steps: int
     n_epochs: int
     embedding_size: int
-    moments: dict[str, dict[str, np.ndarray]] = field(repr=False)
+    moments: Moments = field(repr=False)
     error: BaseException | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, Never, TypeAlias
 
 import numpy as np
 import skorch
@@ -15,29 +15,17 @@ from skorch.callbacks import EpochTimer, PassthroughScoring
 from skorch.exceptions import SkorchException
 
 from sklearn_lntune.network import Batch, Network
-from sklearn_lntune.task import OneLabel
+from sklearn_lntune.task import Task
+from sklearn_lntune.training.batches import Batches, Begun
 from sklearn_lntune.training.callbacks import not_recorded
 from sklearn_lntune.training.checkpoint import Checkpoint
-from sklearn_lntune.training.optimizer import build_optimizer
+from sklearn_lntune.training.datasets import EncodedDataset
 from sklearn_lntune.training.ranks import ALONE, Ranks
 from sklearn_lntune.training.report import EpochLines, ProgressBar
-from sklearn_lntune.training.rows import Batches, Begun, Rows
-from sklearn_lntune.training.rules import (
-    BAD_OUTPUT,
-    BAD_VALUES,
-    Progress,
-    Snapshot,
-    clip_gradients,
-    divergence,
-    divide_gradients,
-    finite_fits,
-    lr_factor,
-    on_host,
-    row_losses,
-    set_lr,
-)
+from sklearn_lntune.training.rules import Progress, row_losses
 from sklearn_lntune.training.scoring import validation_score
 from sklearn_lntune.training.settings import Settings
+from sklearn_lntune.training.steps import BAD_OUTPUT, Steps
 
 #: The oldest version whose hooks are those that the net overrides; as in pyproject.toml.
 OLDEST_SKORCH = "1.1"
@@ -64,10 +52,10 @@ class DeltaNet(NeuralNetClassifier):
     Parameters
     ----------
     module : Network
-    task : OneLabel
+    task : Task
     settings : Settings
-    n_epochs : int
-        Epochs that the schedule spans.
+    n_epochs, n_steps : int
+        Epochs and steps that the schedule spans.
     valid : Rows or None
         Scored after each epoch.
     ranks : Ranks
@@ -78,10 +66,11 @@ class DeltaNet(NeuralNetClassifier):
         self,
         module: Network,
         *,
-        task: OneLabel,
+        task: Task,
         settings: Settings,
         n_epochs: int,
-        valid: Rows | None = None,
+        n_steps: int = 1,
+        valid: EncodedDataset | None = None,
         callbacks: Any = None,
         ranks: Ranks = ALONE,
         **kwargs: Any,
@@ -90,7 +79,7 @@ class DeltaNet(NeuralNetClassifier):
             module,
             criterion=torch.nn.CrossEntropyLoss,
             train_split=None,
-            classes=task.classes,
+            classes=getattr(task, "classes", None),
             max_epochs=n_epochs,
             batch_size=settings.batch_size,
             callbacks=callbacks,
@@ -101,6 +90,7 @@ class DeltaNet(NeuralNetClassifier):
         self.task = task
         self.settings = settings
         self.n_epochs = n_epochs
+        self.n_steps = n_steps
         self.valid = valid
         self.ranks = ranks
         #: Where a fit that resumes goes on.
@@ -122,16 +112,15 @@ class DeltaNet(NeuralNetClassifier):
 
     def initialize_optimizer(self, triggered_directly: Any = None) -> DeltaNet:
         """Build the optimiser from the settings."""
-        self.optimizer_ = build_optimizer(
-            self.module_, self.settings.rates, self.settings.weight_decay
-        )
+        self.steps_ = Steps(self.module_, [self.settings], [self.n_steps])
+        self.optimizer_ = self.steps_.optimizer
         return self
 
-    def get_split_datasets(self, X: Rows, y: Any = None, **fit_params: Any) -> Any:
+    def get_split_datasets(self, X: EncodedDataset, y: Any = None, **fit_params: Any) -> Any:
         """The rows given, and those kept for validation."""
         return X, self.valid
 
-    def get_iterator(self, dataset: Rows, training: bool = False) -> Batches:
+    def get_iterator(self, dataset: EncodedDataset, training: bool = False) -> Batches:
         """Batches of like length; shuffled for training."""
         size = self.settings.batch_size
         return Batches(dataset, size, self.module_, training, self.ranks, self.begun)
@@ -140,18 +129,13 @@ class DeltaNet(NeuralNetClassifier):
 
     def train(
         self,
-        rows: Rows,
+        rows: EncodedDataset,
         before_first_step: Callable[[DeltaNet], None] | None = None,
     ) -> DeltaNet:
         """Run skorch's loop. Unlike `fit`, an interrupt by the user is not swallowed."""
         self.initialize()
-        self._parameters = list(self.module_.learnt.values())
-        self.progress_ = Progress(n_fits=1)
-        self._last_good = Snapshot(self._parameters)
-        self._best = Snapshot(self._parameters)
-        self._steps_an_epoch = self.settings.steps_an_epoch(len(rows))
         self._patience_spent = False
-        self._reset_step()
+        self._reset_pending()
         if before_first_step is not None:
             before_first_step(self)
         epochs = self.epochs_left
@@ -162,11 +146,10 @@ class DeltaNet(NeuralNetClassifier):
         try:
             with contextlib.suppress(StopFitError):
                 self.fit_loop(rows, epochs=epochs)
-            if self.progress_.step and not self._has_best:
+            if self.progress_.step and not self.steps_.has_best(0):
                 self._check_last_step(rows)
         finally:
-            if self._has_best:
-                self._best.restore()
+            self.steps_.settle(0)
             with contextlib.suppress(StopFitError):
                 self.notify("on_train_end", X=rows, y=None)
         return self
@@ -208,23 +191,18 @@ class DeltaNet(NeuralNetClassifier):
         """Add a batch's gradient; after ``accumulate`` batches, or the epoch's last, step."""
         result = self.train_step_single(batch, **fit_params)
         n_rows = batch[0].n_rows
-        self._batches_pending += 1
         self._rows_pending += n_rows
         self._rows_seen += n_rows
         last = self._rows_seen == self._rows_total
-        due = last or self._batches_pending == self.settings.accumulate
+        due = last or len(self._losses_pending) + 1 == self.settings.accumulate
         n_bytes = self.ranks.sum_([result["loss"], *(self._gradients() if due else ())])
+        self._losses_pending.append(result["loss"] * n_rows)
         if due:
             self._bytes_a_step = n_bytes
-            # Of all that a batch does, only this waits for the device: skorch, too, reads
-            # the loss, and finds it on the host.
-            losses, norms = on_host(result["loss"].view(1), self._gradient_norms(batch))
-            result["loss"] = torch.from_numpy(losses)[0]
-            if not np.isfinite(losses).all():
-                self._diverged(f"the loss is {losses[0]}", self.progress_.step + 1)
-            if not np.isfinite(norms).all():
-                self._diverged("the gradient is not finite", self.progress_.step + 1)
-            self._step()
+            single = len(self._losses_pending) == 1
+            means = self._step(batch)
+            if single:  # skorch, too, reads the loss, and finds it on the host
+                result["loss"] = torch.from_numpy(means)[0]
         return result
 
     def train_step_single(self, batch: Pair, **fit_params: Any) -> dict[str, Any]:
@@ -232,7 +210,7 @@ class DeltaNet(NeuralNetClassifier):
         self._set_training(True)
         rows, _ = batch
         logits = self.infer(rows)
-        total = row_losses(self.task, logits, rows, self.settings.label_smoothing).sum()
+        total = row_losses(self.task, logits, rows).sum()
         torch.autograd.backward(total)
         return {"loss": total.detach() / rows.n_rows, "y_pred": logits.detach()}
 
@@ -242,7 +220,7 @@ class DeltaNet(NeuralNetClassifier):
         rows, _ = batch
         with torch.no_grad():
             logits = self.infer(rows)
-            loss = row_losses(self.task, logits, rows).sum() / rows.n_rows
+            loss = row_losses(self.task, logits, rows, training=False).sum() / rows.n_rows
         logits = self.ranks.spread(logits, rows.n_rows)
         self.ranks.sum_([loss, logits])
         self._valid_logits.append(logits)
@@ -267,74 +245,60 @@ class DeltaNet(NeuralNetClassifier):
         """Score, keep the best delta, stop when patience is spent."""
         logits = None if dataset_valid is None else self._validation_logits(dataset_valid)
         if logits is not None and not np.isfinite(logits).all():
-            self._diverged(BAD_OUTPUT, self.progress_.step)
+            raise self.steps_.fail(0, BAD_OUTPUT, after_step=True)
         self.history.record("lr", self.optimizer_.param_groups[0]["lr"])
         self.history.record("n_steps", self.progress_.step)
         if self.ranks.size > 1:
             self.history.record("bytes_a_step", self._bytes_a_step)
         if logits is None:
+            self.steps_.end_epoch(0, None)
             return
         earlier = [row["valid_score"] for row in self.history if "valid_score" in row]
         score = validation_score(self.task, logits, dataset_valid, self.settings.scoring, earlier)
         score = self.ranks.broadcast(score)
         self.history.record("valid_score", score)
-        if not self.settings.early_stopping:
-            return
-        if self.progress_.note_scores(len(self.history), np.array([score]))[0]:
-            self._best.take()
-        self._patience_spent = bool(self.progress_.out_of_patience(self.settings.patience)[0])
+        self._patience_spent = self.steps_.end_epoch(0, score)
 
     @property
     def is_between_steps(self) -> bool:
         """Whether no gradient is pending."""
-        return self._batches_pending == 0
+        return not self._losses_pending
 
     @property
-    def snapshots(self) -> dict[str, Snapshot]:
-        """The values that training may go back to."""
-        return {"best": self._best, "last_good": self._last_good}
+    def progress_(self) -> Progress:
+        """How far the fit has come."""
+        return self.steps_.progress
 
     # -- parts of a step -----------------------------------------------------------
 
-    def _gradient_norms(self, batch: Pair) -> torch.Tensor:
-        """Of each fit, before the gradients are clipped."""
-        divide_gradients(self._parameters, [self._rows_pending])
-        self.notify(
-            "on_grad_computed",
-            named_parameters=list(self.module_.learnt.items()),
-            batch=batch,
-            training=True,
-        )
-        return clip_gradients(self._parameters, [self.settings.max_grad_norm])
+    def _step(self, batch: Pair) -> np.ndarray:
+        """Take a step with the gradients of the pending batches; return their mean loss."""
 
-    def _step(self) -> None:
-        self._last_good.take(self.progress_.step)
-        n_steps = self.n_epochs * self._steps_an_epoch
-        set_lr(
-            self.optimizer_,
-            lr_factor(self.progress_.step, n_steps, self.settings.warmup, self.settings.schedule),
-        )
-        self.optimizer_.step()
-        self.progress_.step += 1
-        self._reset_step()
+        def tell() -> None:
+            self.notify(
+                "on_grad_computed",
+                named_parameters=list(self.module_.learnt.items()),
+                batch=batch,
+                training=True,
+            )
+
+        loss = torch.stack(self._losses_pending).sum(0, keepdim=True)
+        means = self.steps_.step(loss, [self._rows_pending], _raise, tell)
+        self._reset_pending()
+        return means
+
+    def _reset_pending(self) -> None:
+        self._losses_pending: list[torch.Tensor] = []
+        self._rows_pending = 0
 
     def _gradients(self) -> list[torch.Tensor]:
-        return [p.grad for p in self._parameters if p.grad is not None]
+        return [p.grad for p in self.steps_.parameters if p.grad is not None]
 
-    def _reset_step(self) -> None:
-        self.optimizer_.zero_grad()
-        self._batches_pending = self._rows_pending = 0
-
-    def _validation_logits(self, rows: Rows) -> np.ndarray:
+    def _validation_logits(self, rows: EncodedDataset) -> np.ndarray:
         found = [logits.cpu().numpy() for logits in self._valid_logits]
         return self.get_iterator(rows).in_row_order(found)
 
-    @property
-    def _has_best(self) -> bool:
-        """Whether an earlier epoch is what stays."""
-        return bool(self.settings.early_stopping and self.progress_.best_epoch[0])
-
-    def _check_last_step(self, rows: Rows) -> None:
+    def _check_last_step(self, rows: EncodedDataset) -> None:
         """Check the values that the last step led to, as the next step checks those of all others.
 
         They meet the longest rows of one batch.
@@ -342,15 +306,11 @@ class DeltaNet(NeuralNetClassifier):
         batch, _ = next(iter(self.get_iterator(rows.longest(self.settings.batch_size))))
         self._set_training(False)
         # With gradients, so that a compiled backbone need not be compiled anew.
-        loss = row_losses(self.task, self.infer(batch), batch).detach().sum()
+        loss = row_losses(self.task, self.infer(batch), batch, training=False).detach().sum()
         self.ranks.sum_([loss])
-        finite = finite_fits(self._parameters, 1) & loss.isfinite()
-        if not finite.item():
-            self._diverged(BAD_VALUES, self.progress_.step)
+        for error in self.steps_.check_values({0: loss}).values():
+            raise error
 
-    def _diverged(self, what: str, step: int) -> None:
-        """Go back to the last good values, since ``step``, counted from 1, is not good."""
-        self._last_good.restore()
-        self.progress_.best_epoch[:] = 0  # the last good delta is what stays
-        lr = max(group["lr"] for group in self.optimizer_.param_groups)
-        raise divergence(what, len(self.history), step, lr)
+
+def _raise(fit: int, error: Exception) -> Never:
+    raise error

@@ -2,60 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from typing import TypeAlias
 
 import numpy as np
 import torch
 
 from sklearn_lntune.network import Network
+from sklearn_lntune.training.settings import Settings
+
+#: The optimiser's state of one fit: by name of what is learnt, then by name of the quantity.
+Moments: TypeAlias = dict[str, dict[str, np.ndarray]]
 
 # PyTorch's defaults.
 _BETA1, _BETA2, _EPSILON = 0.9, 0.999, 1e-8
 
 
-def build_optimizer(
-    network: Network, rates: Mapping[str, float], weight_decay: float
-) -> torch.optim.Optimizer:
-    """PyTorch's AdamW over what ``network`` learns for one fit.
+def build_optimizer(network: Network, settings: Sequence[Settings]) -> torch.optim.Optimizer:
+    """AdamW over what ``network`` learns: PyTorch's for one fit, `StackedAdamW` for several.
 
     Parameters
     ----------
     network : Network
-    rates : mapping of str to float
-        Peak learning rate of each tuning method, by name, and of ``"head"``.
-    weight_decay : float
-        On matrices only: gains, biases and other vectors never decay.
+    settings : sequence of Settings
+        Of each fit. The decay is that of matrices only: gains, biases and other vectors never
+        decay.
     """
-    return torch.optim.AdamW(
-        [
-            {
-                "params": weights,
-                "lr": rates[method],
-                "peak_lr": rates[method],
-                "weight_decay": weight_decay if matrix else 0.0,
-            }
-            for (method, matrix), weights in _groups(network).items()
-        ],
-        fused=network.device.type in ("cpu", "cuda"),
-    )
 
+    def rates(method: str) -> list[float]:
+        return [each.rates[method] for each in settings]
 
-def build_stacked_optimizer(
-    network: Network, rates: Sequence[Mapping[str, float]], weight_decays: Sequence[float]
-) -> StackedAdamW:
-    """As `build_optimizer`, with rates and decay of their own for each fit."""
+    def decays(matrix: bool) -> list[float]:
+        return [each.weight_decay if matrix else 0.0 for each in settings]
 
-    def by_fit(values: Sequence[float]) -> torch.Tensor:
+    groups = _groups(network).items()
+    if len(settings) == 1:
+        return torch.optim.AdamW(
+            [
+                {
+                    "params": weights,
+                    "lr": rates(method)[0],
+                    "peak_lr": rates(method)[0],
+                    "weight_decay": decays(matrix)[0],
+                }
+                for (method, matrix), weights in groups
+            ],
+            fused=network.device.type in ("cpu", "cuda"),
+        )
+
+    def by_fit(values: list[float]) -> torch.Tensor:
         return torch.tensor(values, dtype=network.delta_type, device=network.device)
 
     return StackedAdamW(
         [
             {
                 "params": weights,
-                "peak_lr": by_fit([own[method] for own in rates]),
-                "weight_decay": by_fit([decay if matrix else 0.0 for decay in weight_decays]),
+                "peak_lr": by_fit(rates(method)),
+                "weight_decay": by_fit(decays(matrix)),
             }
-            for (method, matrix), weights in _groups(network).items()
+            for (method, matrix), weights in groups
         ]
     )
 
@@ -117,27 +122,37 @@ class StackedAdamW(torch.optim.Optimizer):
         weight.sub_(lr * (mean / (1 - _BETA1**step)) / spread)
 
 
-def moments_of(
-    optimizer: torch.optim.Optimizer, network: Network
-) -> dict[str, dict[str, np.ndarray]]:
-    """The state of ``optimizer``, by name of what it steps."""
+def moments_of(optimizer: torch.optim.Optimizer, network: Network, fit: int = 0) -> Moments:
+    """The state of ``optimizer`` for one fit, by name of what it steps."""
+
+    def part(key: str, value: torch.Tensor) -> np.ndarray:
+        if network.n_fits > 1:
+            value = value[fit] if key == "step" else value[fit : fit + 1]
+        return value.cpu().numpy().copy()
+
     return {
-        name: {key: value.cpu().numpy().copy() for key, value in optimizer.state[weight].items()}
+        name: {key: part(key, value) for key, value in optimizer.state[weight].items()}
         for name, weight in network.learnt.items()
         if weight in optimizer.state
     }
 
 
 def load_moments(
-    optimizer: torch.optim.Optimizer,
-    network: Network,
-    moments: Mapping[str, Mapping[str, np.ndarray]],
+    optimizer: torch.optim.Optimizer, network: Network, moments: Sequence[Moments | None]
 ) -> None:
-    """Set what `moments_of` gave."""
-    for name, state in moments.items():
-        if name not in network.learnt:  # of a projection that has been folded away
+    """Set what `moments_of` gave for each fit; what one of them lacks begins anew."""
+    for name, weight in network.learnt.items():
+        states = [(each or {}).get(name) for each in moments]
+        there = [state for state in states if state is not None]
+        if len(there) < len(states):  # of a projection that has been folded away, say
             continue
-        weight = network.learnt[name]
         optimizer.state[weight] = {
-            key: torch.tensor(value).to(weight.device) for key, value in state.items()
+            key: _side_by_side([state[key] for state in there], weight) for key in there[0]
         }
+
+
+def _side_by_side(values: list[np.ndarray], weight: torch.Tensor) -> torch.Tensor:
+    """Values of several fits on a leading axis, like ``weight``; those of one as they are."""
+    if len(values) == 1:
+        return torch.tensor(values[0]).to(weight.device)
+    return torch.tensor(np.concatenate([np.array(value, ndmin=1) for value in values])).to(weight)

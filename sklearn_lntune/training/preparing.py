@@ -20,15 +20,14 @@ from sklearn_lntune.backbone.usage import resolve_max_length, resolve_pooling
 from sklearn_lntune.backbone.where import BackboneRef, Where
 from sklearn_lntune.checks import check_number, check_verbose
 from sklearn_lntune.persistence.state import FittedState
-from sklearn_lntune.task import OneLabel
+from sklearn_lntune.task import Task
 from sklearn_lntune.training.callbacks import check_callbacks
 from sklearn_lntune.training.checkpoint import Checkpoint
+from sklearn_lntune.training.datasets import RawDataset, encoded
 from sklearn_lntune.training.fit_signature import fit_signature
 from sklearn_lntune.training.job import Job
-from sklearn_lntune.training.labelled import Labelled
+from sklearn_lntune.training.optimizer import Moments
 from sklearn_lntune.training.ranks import ALONE, Ranks
-from sklearn_lntune.training.rows import weighted_rows
-from sklearn_lntune.training.scoring import check_scores
 from sklearn_lntune.training.settings import Settings
 from sklearn_lntune.tuning.plan import plan, warn_of_bad_sums
 from sklearn_lntune.tuning.registry import methods_of
@@ -42,13 +41,13 @@ _ANEW = (
 
 def prepare(
     params: Mapping[str, Any],
-    task: OneLabel,
-    data: Labelled,
-    validation: Labelled | None,
+    task: Task,
+    data: RawDataset,
+    validation: RawDataset | None,
     *,
     seed: int,
     previous: FittedState | None = None,
-    moments: Mapping[str, Mapping[str, np.ndarray]] | None = None,
+    moments: Moments | None = None,
     checkpoint: Checkpoint | None = None,
     ranks: Ranks = ALONE,
 ) -> Job:
@@ -58,10 +57,10 @@ def prepare(
     ----------
     params : mapping
         The estimator's parameters by name.
-    task : OneLabel
-    data : Labelled
+    task : Task
+    data : RawDataset
         Training rows; those without weight are left out.
-    validation : Labelled or None
+    validation : RawDataset or None
         The user's own validation rows; None lets early stopping hold some out.
     seed : int
     previous : FittedState, optional
@@ -103,18 +102,18 @@ def prepare(
             open_low=True,
             open_high=True,
         )
-        rows, held_out = _held_out(rows, data.codes, fraction, seed)
-        check_scores(task, data.codes[held_out], data.weights[held_out], settings.scoring)
+        rows, held_out = _held_out(rows, task.strata(data.targets), fraction, seed)
+        task.check_scores(data.targets[held_out], data.weights[held_out], settings.scoring)
     elif validation is not None:
-        check_scores(task, validation.codes, validation.weights, settings.scoring)
+        task.check_scores(validation.targets, validation.weights, settings.scoring)
     table = backbone.tokens.table(data.texts, max_length)
-    train = weighted_rows(table, data, rows)
+    train = encoded(table, data, rows)
     valid = None
     if held_out is not None:
-        valid = weighted_rows(table, data, held_out)
+        valid = encoded(table, data, held_out)
     elif validation is not None:
         valid_table = backbone.tokens.table(validation.texts, max_length)
-        valid = weighted_rows(valid_table, validation)
+        valid = encoded(valid_table, validation)
     if train.table.n_truncated:
         warnings.warn(
             f"{train.table.n_truncated} of {len(train)} texts are longer than max_length="
@@ -168,9 +167,9 @@ def _backbone_and_pooling(
 
 
 def _held_out(
-    rows: np.ndarray, codes: np.ndarray, fraction: float, seed: int
+    rows: np.ndarray, strata: np.ndarray | None, fraction: float, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Training and validation rows, stratified where the classes allow it."""
+    """Training and validation rows, stratified if the targets allow it."""
     if len(rows) < 2:
         raise ValueError(
             "early_stopping holds out rows, but there is only one; pass X_val and y_val, or "
@@ -178,7 +177,8 @@ def _held_out(
         )
     options = {"test_size": fraction, "random_state": seed}
     try:
-        train, valid = train_test_split(rows, stratify=codes[rows], **options)
+        chosen = None if strata is None else strata[rows]
+        train, valid = train_test_split(rows, stratify=chosen, **options)
     except ValueError:
         warnings.warn(
             "the validation rows are not stratified: the smallest class has too few rows.",

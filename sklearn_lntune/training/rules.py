@@ -15,7 +15,7 @@ import torch
 
 from sklearn_lntune.exceptions import TrainingDivergedError
 from sklearn_lntune.network import Batch
-from sklearn_lntune.task import OneLabel
+from sklearn_lntune.task import Task
 
 
 def lr_factor(step: int, n_steps: int, warmup: float, schedule: str) -> float:
@@ -50,31 +50,33 @@ def set_lr(optimizer: torch.optim.Optimizer, factor: float | torch.Tensor) -> No
 
 
 def row_losses(
-    task: OneLabel, logits: torch.Tensor, batch: Batch, label_smoothing: float | torch.Tensor = 0.0
+    task: Task, outputs: torch.Tensor, batch: Batch, *, training: bool = True
 ) -> torch.Tensor:
-    """Weighted loss of each row of ``batch``; smoothing may differ between rows."""
+    """Weighted loss of each row of ``batch``."""
     assert batch.targets is not None
     assert batch.weights is not None
-    return task.loss(logits, batch.targets, label_smoothing) * batch.weights
+    return task.loss(outputs, batch.targets, training=training) * batch.weights
 
 
-def divide_gradients(parameters: Sequence[torch.Tensor], rows: Sequence[float]) -> None:
+def divide_gradients(parameters: Sequence[torch.Tensor], rows: torch.Tensor) -> None:
     """Turn each fit's gradient of a sum over its ``rows`` into that of the mean.
 
     Parameters
     ----------
     parameters : sequence of torch.Tensor of shape (n_fits, ...)
-    rows : sequence of float, one a fit
+    rows : torch.Tensor of shape (n_fits,)
     """
     for gradient in _gradients(parameters):
-        by_fit = gradient.view(len(rows), -1)
-        by_fit.div_(by_fit.new_tensor(rows)[:, None])
+        gradient.view(len(rows), -1).div_(rows[:, None])
 
 
-def clip_gradients(
-    parameters: Sequence[torch.Tensor], max_norms: Sequence[float | None]
-) -> torch.Tensor:
-    """Scale each fit's gradient to at most its norm in ``max_norms``; None does not scale.
+def clip_gradients(parameters: Sequence[torch.Tensor], max_norms: torch.Tensor) -> torch.Tensor:
+    """Scale each fit's gradient to at most its norm in ``max_norms``; infinity does not scale.
+
+    Parameters
+    ----------
+    parameters : sequence of torch.Tensor of shape (n_fits, ...)
+    max_norms : torch.Tensor of shape (n_fits,)
 
     Returns
     -------
@@ -85,11 +87,10 @@ def clip_gradients(
     gradients = [gradient.view(n_fits, -1) for gradient in _gradients(parameters)]
     parts = [torch.linalg.vector_norm(gradient, dim=1) for gradient in gradients]
     norms = torch.linalg.vector_norm(torch.stack(parts), dim=0)
-    if any(bound is not None for bound in max_norms):
-        bounds = norms.new_tensor([math.inf if bound is None else bound for bound in max_norms])
-        factors = (bounds / (norms + 1e-6)).clamp(max=1.0)
-        for gradient in gradients:
-            gradient.mul_(factors[:, None])
+    # An infinite gradient stays what it is, for whoever looks at the norm.
+    factors = (max_norms / (norms + 1e-6)).clamp(max=1.0).nan_to_num(nan=1.0)
+    for gradient in gradients:
+        gradient.mul_(factors[:, None])
     return norms
 
 
@@ -227,11 +228,6 @@ def _copy(
         for source, target in zip(sources, targets, strict=True):
             at = rows.to(target.device)
             target.view(n_fits, -1)[at] = source.view(n_fits, -1)[at]
-
-
-#: What can be wrong once a step has been taken, for `divergence`.
-BAD_OUTPUT = "the output for a validation row is not finite after the last step"
-BAD_VALUES = "the loss or a learnt value is not finite after the last step"
 
 
 def divergence(what: str, epoch: int, step: int, lr: float) -> TrainingDivergedError:

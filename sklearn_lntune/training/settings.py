@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from sklearn_lntune.checks import check_number
-from sklearn_lntune.task.one_label import check_scoring
+from sklearn_lntune.task.scoring import check_scoring
 from sklearn_lntune.tuning.base import TuningMethod
 
 SCHEDULES = ("linear", "cosine", "constant")
@@ -36,7 +36,6 @@ class Settings:
     weight_decay: float
     max_grad_norm: float | None
     dropout: float
-    label_smoothing: float
     early_stopping: bool
     patience: int
     scoring: Any
@@ -89,7 +88,6 @@ _BOUNDS: dict[str, dict[str, Any]] = {
     "warmup": {"high": 1},
     "weight_decay": {},
     "dropout": {"high": 1, "open_high": True},
-    "label_smoothing": {"high": 1, "open_high": True},
     "patience": {"integer": True, "low": 1},
 }
 #: Peak learning rate of the head for ``head_lr="auto"``.

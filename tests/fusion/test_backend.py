@@ -341,13 +341,13 @@ def test_ctrl_c(tiny_backbone: Any, tmp_path: Path) -> None:
         def clf(**params):
             params = {{"min_steps": 0, "max_epochs": 1}} | params
             return LNTunedTransformerClassifier({str(tiny_backbone())!r}, device="cpu", **params)
-        step, taken = lockstep._Bank.step, []
+        step, taken = lockstep.StackedTrainer.step, []
         def noted(bank):
             taken.append(1)
             if len(taken) == 20:
                 os.kill(os.getpid(), signal.SIGINT)
             return step(bank)
-        lockstep._Bank.step = noted
+        lockstep.StackedTrainer.step = noted
         search = GridSearchCV(clf(max_epochs=10**6), {{"lr": [1e-3, 1e-2]}}, cv=2, n_jobs=-1)
         try:
             with fused_fits():

@@ -168,7 +168,7 @@ def test_top_layers_with_the_trunk_kept(
 ) -> None:
     own = {"tuning": tuning, "max_epochs": 3, "early_stopping": True}
     jobs = [job_of(tiny_clf(random_state=i, **own).fit, texts, labels) for i in range(3)]
-    assert lockstep._Bank(jobs).lanes[0].train.states is not None
+    assert lockstep.StackedTrainer(jobs).fits[0].train.states is not None
     check_bank(jobs)
 
 
@@ -269,7 +269,7 @@ def test_a_step_that_the_memory_does_not_hold_runs_in_smaller_pieces(
     labels: list[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    real, tried = lockstep._Bank._gradients, []
+    real, tried = lockstep.StackedTrainer._gradients, []
 
     def scarce(bank: Any, drawn: Any) -> Any:
         tried.append(bank.n_tokens)
@@ -278,7 +278,7 @@ def test_a_step_that_the_memory_does_not_hold_runs_in_smaller_pieces(
             raise torch.OutOfMemoryError
         return found
 
-    monkeypatch.setattr(lockstep._Bank, "_gradients", scarce)
+    monkeypatch.setattr(lockstep.StackedTrainer, "_gradients", scarce)
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
     jobs = [job_of(tiny_clf(random_state=i).fit, texts, labels) for i in range(2)]
     together = lockstep.train(jobs, n_tokens=1000)
@@ -299,7 +299,7 @@ def own_gradients(lane: Any, values: dict[str, torch.Tensor], drawn: Any) -> lis
         batch = network.batch(lane.train.table, np.array([row]))
         factors = None if kept is None else kept[i : i + 1]
         logits = network(dataclasses.replace(batch, dropout=factors))
-        code = torch.from_numpy(lane.train.codes[[row]])
+        code = torch.from_numpy(lane.train.targets[[row]])
         torch.autograd.backward((job.task.loss(logits, code) * lane.train.weights[row]).sum())
     return [weight.grad[0] for weight in network.learnt.values()]
 
@@ -307,14 +307,14 @@ def own_gradients(lane: Any, values: dict[str, torch.Tensor], drawn: Any) -> lis
 def test_gradients_of_every_step_in_float32(
     tiny_clf: Any, job_of: Any, texts: list[str], labels: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, seen = lockstep._Bank._gradients, []
+    real, seen = lockstep.StackedTrainer._gradients, []
 
     def compared(bank: Any, drawn: Any) -> Any:
         found = real(bank, drawn)
         for fit, own in drawn.items():
             values = {name: weight[fit].detach() for name, weight in bank.network.learnt.items()}
-            slow = own_gradients(bank.lanes[fit], values, own)
-            for weight, gradient in zip(bank.parameters, slow, strict=True):
+            slow = own_gradients(bank.fits[fit], values, own)
+            for weight, gradient in zip(bank.steps.parameters, slow, strict=True):
                 mean = len(own[0])
                 torch.testing.assert_close(
                     weight.grad[fit] / mean, gradient / mean, rtol=1e-5, atol=1e-5
@@ -322,7 +322,7 @@ def test_gradients_of_every_step_in_float32(
             seen.append(fit)
         return found
 
-    monkeypatch.setattr(lockstep._Bank, "_gradients", compared)
+    monkeypatch.setattr(lockstep.StackedTrainer, "_gradients", compared)
     own = {"precision": "float32", "max_epochs": 1, "tuning": "layernorm+adapter"}
     fits = [tiny_clf(lr=lr, random_state=i, **own).fit for i, lr in enumerate((1e-3, 1e-2, 3e-2))]
     lockstep.train([job_of(fit, texts, labels) for fit in fits])

@@ -300,7 +300,7 @@ def test_a_bank_that_breaks_trains_one_by_one(
     def broken(bank: Any) -> int:
         raise RuntimeError("broken")
 
-    monkeypatch.setattr(lockstep._Bank, "step", broken)
+    monkeypatch.setattr(lockstep.StackedTrainer, "step", broken)
     check_same(*both(lambda: cross_val_score(quick(), texts, labels, cv=3, error_score="raise")))
     assert sizes(servers) == [1, 1, 1]
 

@@ -335,7 +335,7 @@ def test_what_scikit_learn_accepts_has_the_same_classes_and_answers(form: str) -
     task = OneLabel.from_targets(y)
     assert task.classes.tolist() == expected.tolist()
     assert task.classes.dtype.kind == expected.dtype.kind
-    answers = task.decide(np.eye(len(expected))[task.encode(y)])
+    answers = task.predict(np.eye(len(expected))[task.encode(y)])
     assert answers.dtype == task.classes.dtype
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -11,7 +11,8 @@ from hypothesis.extra.numpy import arrays
 from hypothesis.strategies import floats
 from sklearn.metrics import accuracy_score, f1_score, log_loss, make_scorer, roc_auc_score
 
-from sklearn_lntune.task.one_label import OneLabel, check_scoring
+from sklearn_lntune.task import OneLabel
+from sklearn_lntune.task.scoring import check_scoring
 from sklearn_lntune.text.stream import LabelColumn
 
 RANDOM = np.random.default_rng(0)
@@ -41,7 +42,7 @@ def test_labels_are_encoded_and_come_back(y: Any, classes: list[Any], codes: lis
     assert task.classes.tolist() == classes
     assert task.n_outputs == len(classes)
     assert task.encode(y).tolist() == codes
-    assert task.decide(np.eye(len(classes))[codes]).tolist() == list(y)
+    assert task.predict(np.eye(len(classes))[codes]).tolist() == list(y)
 
 
 def test_some_of_the_classes_are_encoded_as_with_all() -> None:
@@ -96,17 +97,21 @@ def test_log_probabilities_are_exact_where_probabilities_vanish() -> None:
 
 def test_decision_of_two_classes_is_one_number_a_row() -> None:
     logits = np.array([[1.0, 3.0], [2.0, -1.0]])
-    assert TWO.decision(logits).tolist() == [2.0, -3.0]
-    assert (TWO.classes[(TWO.decision(logits) > 0).astype(int)] == TWO.decide(logits)).all()
+    assert TWO.decision_function(logits).tolist() == [2.0, -3.0]
+    assert (
+        TWO.classes[(TWO.decision_function(logits) > 0).astype(int)] == TWO.predict(logits)
+    ).all()
 
 
 def test_decision_of_three_classes_is_their_logits() -> None:
-    assert (THREE.decision(LOGITS) == LOGITS).all()
+    assert (THREE.decision_function(LOGITS) == LOGITS).all()
 
 
 @pytest.mark.parametrize("label_smoothing", [0.0, 0.2])
 def test_loss_is_the_cross_entropy_of_each_row(label_smoothing: float) -> None:
-    loss = OneLabel.loss(torch.tensor(LOGITS), torch.tensor(CODES), label_smoothing)
+    loss = OneLabel(THREE.classes, label_smoothing=label_smoothing).loss(
+        torch.tensor(LOGITS), torch.tensor(CODES)
+    )
     wanted = np.eye(3)[CODES] * (1 - label_smoothing) + label_smoothing / 3
     expected = -(wanted * OneLabel.log_probabilities(LOGITS)).sum(1)
     np.testing.assert_allclose(loss.numpy(), expected, rtol=1e-12)
@@ -120,7 +125,7 @@ def test_score_by_loss_is_the_negative_log_loss(weights: np.ndarray) -> None:
 
 @pytest.mark.parametrize("weights", [EVEN, WEIGHTS])
 def test_score_by_name_is_scikit_learns(weights: np.ndarray) -> None:
-    truth, answers = THREE.classes[CODES], THREE.decide(LOGITS)
+    truth, answers = THREE.classes[CODES], THREE.predict(LOGITS)
     for scoring, expected in (
         ("accuracy", accuracy_score(truth, answers, sample_weight=weights)),
         ("f1_macro", f1_score(truth, answers, average="macro", sample_weight=weights)),
@@ -232,3 +237,15 @@ def test_many_classes_are_not_taken_for_a_quantity() -> None:
 def test_wrong_classes_are_errors_that_name_them(classes: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         OneLabel.from_classes(classes, "classes")
+
+
+@pytest.mark.parametrize("value", [-0.1, 1, 1.0, float("nan"), None, False])
+def test_a_smoothing_out_of_range_is_named(value: Any) -> None:
+    with pytest.raises(ValueError, match="label_smoothing must be"):
+        OneLabel(THREE.classes, label_smoothing=value)
+
+
+def test_only_training_smooths() -> None:
+    smoothed = OneLabel(THREE.classes, label_smoothing=0.2)
+    found = smoothed.loss(torch.tensor(LOGITS), torch.tensor(CODES), training=False)
+    assert torch.equal(found, THREE.loss(torch.tensor(LOGITS), torch.tensor(CODES)))

@@ -15,7 +15,7 @@ import pytest
 from sklearn.utils.class_weight import compute_class_weight
 
 from sklearn_lntune.task.one_label import OneLabel
-from sklearn_lntune.task.weights import check_sample_weight
+from sklearn_lntune.task.weights import check_sample_weight, row_weights
 
 THREE = OneLabel.from_targets(["a", "b", "c"])
 CODES = np.array([0, 1, 2, 1, 0, 2, 2, 2, 0, 1])
@@ -23,33 +23,35 @@ NAN = float("nan")
 
 
 def test_without_class_weight_rows_keep_their_weights() -> None:
-    assert THREE.row_weights(CODES, None, None).tolist() == [1.0] * 10
-    assert THREE.row_weights(CODES, np.arange(10), None).tolist() == list(range(10))
+    assert row_weights(THREE.classes, CODES, None, None).tolist() == [1.0] * 10
+    assert row_weights(THREE.classes, CODES, np.arange(10), None).tolist() == list(range(10))
 
 
 def test_balanced_is_as_in_scikit_learn() -> None:
     factors = compute_class_weight("balanced", classes=np.arange(3), y=CODES)
-    weights = THREE.row_weights(CODES, None, "balanced")
+    weights = row_weights(THREE.classes, CODES, None, "balanced")
     np.testing.assert_allclose(weights, factors[CODES], rtol=1e-15)
 
 
 def test_balanced_with_sample_weights_equals_repeated_rows() -> None:
     times = np.array([1, 3, 2, 1, 1, 4, 1, 2, 5, 1])
-    weighted = THREE.row_weights(CODES, times, "balanced")
-    repeated = THREE.row_weights(np.repeat(CODES, times), None, "balanced")
+    weighted = row_weights(THREE.classes, CODES, times, "balanced")
+    repeated = row_weights(THREE.classes, np.repeat(CODES, times), None, "balanced")
     np.testing.assert_allclose(np.repeat(weighted / times, times), repeated, rtol=1e-15)
     np.testing.assert_allclose(np.bincount(CODES, weighted), times.sum() / 3, rtol=1e-15)
 
 
 def test_balanced_leaves_out_a_class_of_no_weight() -> None:
     codes = np.array([0, 0, 1])
-    assert THREE.row_weights(codes, None, "balanced").tolist() == [0.75, 0.75, 1.5]
+    assert row_weights(THREE.classes, codes, None, "balanced").tolist() == [0.75, 0.75, 1.5]
     silent = np.array([1.0, 1.0, 0.0])
-    assert THREE.row_weights(codes, silent, "balanced").tolist() == [1.0, 1.0, 0.0]
+    assert row_weights(THREE.classes, codes, silent, "balanced").tolist() == [1.0, 1.0, 0.0]
 
 
 def test_class_weights_multiply_sample_weights() -> None:
-    weights = THREE.row_weights(np.array([0, 1, 2]), np.array([1.0, 2.0, 3.0]), {"b": 10, "c": 0.5})
+    weights = row_weights(
+        THREE.classes, np.array([0, 1, 2]), np.array([1.0, 2.0, 3.0]), {"b": 10, "c": 0.5}
+    )
     assert weights.tolist() == [1.0, 20.0, 1.5]
 
 
@@ -80,34 +82,39 @@ def test_class_weights_multiply_sample_weights() -> None:
 )
 def test_a_wrong_class_weight_is_an_error(class_weight: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        THREE.row_weights(CODES, None, class_weight)
+        row_weights(THREE.classes, CODES, None, class_weight)
 
 
 def test_the_array_of_compute_class_weight_says_what_to_pass() -> None:
     array = compute_class_weight("balanced", classes=np.arange(3), y=CODES)
     with pytest.raises(ValueError, match=r"got array.*dict\(zip\(classes, weights\)\)"):
-        THREE.row_weights(CODES, None, array)
-    found = THREE.row_weights(CODES, None, dict(zip(THREE.classes, array, strict=True)))
-    np.testing.assert_allclose(found, THREE.row_weights(CODES, None, "balanced"), rtol=1e-15)
+        row_weights(THREE.classes, CODES, None, array)
+    found = row_weights(THREE.classes, CODES, None, dict(zip(THREE.classes, array, strict=True)))
+    np.testing.assert_allclose(
+        found, row_weights(THREE.classes, CODES, None, "balanced"), rtol=1e-15
+    )
 
 
 @pytest.mark.parametrize(
     "two", [2, np.float32(2), decimal.Decimal(2), np.array(2), np.int8(2)], ids=repr
 )
 def test_any_number_is_a_class_weight(two: Any) -> None:
-    weights = THREE.row_weights(np.arange(3), None, {"b": two, np.str_("c"): True})
+    weights = row_weights(THREE.classes, np.arange(3), None, {"b": two, np.str_("c"): True})
     assert weights.tolist() == [1, 2, 1]
 
 
 @pytest.mark.parametrize("keys", [(1, 2), (1.0, 2.0), (True, 2), (np.int8(1), np.float64(2))])
 def test_equal_numbers_name_the_same_class(keys: tuple[Any, Any]) -> None:
     task = OneLabel.from_targets([1, 2])
-    assert task.row_weights(np.array([0, 1]), None, {keys[0]: 3, keys[1]: 4}).tolist() == [3, 4]
+    assert row_weights(task.classes, np.array([0, 1]), None, {keys[0]: 3, keys[1]: 4}).tolist() == [
+        3,
+        4,
+    ]
 
 
 def test_days_name_their_class() -> None:
     days = np.array(["2020", "2021"], "M8[ns]")
-    weights = OneLabel.from_targets(days).row_weights(np.array([0, 1]), None, {days[1]: 4})
+    weights = row_weights(np.unique(days), np.array([0, 1]), None, {days[1]: 4})
     assert weights.tolist() == [1, 4]
 
 
@@ -118,19 +125,19 @@ def test_enormous_and_tiny_weights_have_the_ratios_of_ordinary_ones(
 ) -> None:
     weights = np.linspace(1, 3, len(CODES))
     class_weight = {"a": 3.0, "b": 0.5, "c": 1.0}
-    expected = THREE.row_weights(CODES, weights, class_weight)
+    expected = row_weights(THREE.classes, CODES, weights, class_weight)
     scaled = {label: class_size * weight for label, weight in class_weight.items()}
-    found = THREE.row_weights(CODES, size * weights, scaled)
+    found = row_weights(THREE.classes, CODES, size * weights, scaled)
     assert np.isfinite(found.sum())
     np.testing.assert_allclose(found / found.mean(), expected / expected.mean(), rtol=1e-12)
-    balanced = THREE.row_weights(CODES, size * weights, "balanced")
-    expected = THREE.row_weights(CODES, weights, "balanced")
+    balanced = row_weights(THREE.classes, CODES, size * weights, "balanced")
+    expected = row_weights(THREE.classes, CODES, weights, "balanced")
     np.testing.assert_allclose(balanced / balanced.mean(), expected / expected.mean(), rtol=1e-12)
 
 
 def test_balanced_weighs_a_class_of_tiny_weights_as_any_other() -> None:
     sizes = np.array([1e300, 1e300, 1e-10, 2e-10])
-    weights = THREE.row_weights(np.array([0, 0, 1, 1]), sizes, "balanced")
+    weights = row_weights(THREE.classes, np.array([0, 0, 1, 1]), sizes, "balanced")
     np.testing.assert_allclose(weights / weights.sum(), [1 / 4, 1 / 4, 1 / 6, 1 / 3], rtol=1e-12)
 
 

@@ -206,10 +206,10 @@ def test_an_interrupted_fit_can_predict_and_goes_on(
     clf = tiny_clf(checkpoint=tmp_path, checkpoint_every=2)
     real = DeltaNet._step
 
-    def interrupted(self: DeltaNet) -> None:
+    def interrupted(self: DeltaNet, batch: Any) -> Any:
         if self.progress_.step == 7:
             raise KeyboardInterrupt
-        real(self)
+        return real(self, batch)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(DeltaNet, "_step", interrupted)

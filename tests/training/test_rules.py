@@ -36,6 +36,10 @@ def with_gradients(n_fits: int, scale: float = 1.0, seed: int = 0) -> list[torch
     return parameters
 
 
+def bounds(*values: float) -> torch.Tensor:
+    return torch.tensor(values, dtype=torch.float64)
+
+
 def gradients(parameters: list[torch.Tensor]) -> list[torch.Tensor]:
     return [p.grad.clone() for p in parameters if p.grad is not None]
 
@@ -103,7 +107,7 @@ def test_divided_gradients_are_those_of_the_mean() -> None:
     unused = torch.ones(2, requires_grad=True)
     (x @ one).square().sum().backward()
     (x @ other).square().mean().backward()
-    divide_gradients([one, unused], [3])
+    divide_gradients([one, unused], torch.tensor([3.0]))
     assert one.grad is not None
     assert other.grad is not None
     torch.testing.assert_close(one.grad, other.grad)
@@ -113,7 +117,7 @@ def test_divided_gradients_are_those_of_the_mean() -> None:
 @pytest.mark.parametrize("max_norm", [0.5, 1e6])
 def test_clipping_one_fit_equals_torchs(max_norm: float) -> None:
     ours, theirs = with_gradients(1), with_gradients(1)
-    norms = clip_gradients(ours, [max_norm])
+    norms = clip_gradients(ours, bounds(max_norm))
     expected = clip_grad_norm_(theirs, max_norm)
     assert norms.shape == (1,)
     torch.testing.assert_close(norms[0], expected)
@@ -127,13 +131,13 @@ def test_clipping_acts_on_each_fit_separately() -> None:
         assert parameter.grad is not None
         parameter.grad *= torch.tensor([10.0, 0.01, 1.0]).view(3, *(1,) * (parameter.dim() - 1))
     before = gradients(stacked)
-    norms = clip_gradients(stacked, [1.0] * 3)
+    norms = clip_gradients(stacked, bounds(1.0, 1.0, 1.0))
     assert ((norms > 1) == torch.tensor([True, False, True])).all()
     for fit in range(3):
         single = [torch.zeros_like(gradient[fit : fit + 1]) for gradient in before]
         for parameter, gradient in zip(single, before, strict=True):
             parameter.grad = gradient[fit : fit + 1].clone()
-        torch.testing.assert_close(clip_gradients(single, [1.0])[0], norms[fit])
+        torch.testing.assert_close(clip_gradients(single, bounds(1.0))[0], norms[fit])
         own = [gradient[fit : fit + 1] for gradient in gradients(stacked)]
         torch.testing.assert_close(own, gradients(single))
     assert all(torch.equal(b[1], a[1]) for b, a in zip(before, gradients(stacked), strict=True))
@@ -142,7 +146,7 @@ def test_clipping_acts_on_each_fit_separately() -> None:
 def test_without_a_limit_norms_are_told_and_gradients_stay() -> None:
     parameters = with_gradients(2, scale=100)
     before = gradients(parameters)
-    norms = clip_gradients(parameters, [None] * 2)
+    norms = clip_gradients(parameters, bounds(math.inf, math.inf))
     expected = [math.sqrt(sum(float(g[fit].square().sum()) for g in before)) for fit in range(2)]
     assert norms.tolist() == pytest.approx(expected)
     assert all(torch.equal(b, a) for b, a in zip(before, gradients(parameters), strict=True))
@@ -150,7 +154,7 @@ def test_without_a_limit_norms_are_told_and_gradients_stay() -> None:
 
 def test_a_zero_gradient_stays_zero() -> None:
     parameters = with_gradients(2, scale=0.0)
-    assert clip_gradients(parameters, [1.0] * 2).tolist() == [0.0, 0.0]
+    assert clip_gradients(parameters, bounds(1.0, 1.0)).tolist() == [0.0, 0.0]
     assert all((gradient == 0).all() for gradient in gradients(parameters))
 
 
@@ -159,8 +163,8 @@ def test_a_fit_that_diverges_shows_and_leaves_the_others_alone(value: float) -> 
     parameters, sound = with_gradients(3), with_gradients(3)
     assert parameters[1].grad is not None
     parameters[1].grad[1, 0, 0] = value
-    norms = clip_gradients(parameters, [1.0] * 3)
-    clip_gradients(sound, [1.0] * 3)
+    norms = clip_gradients(parameters, bounds(1.0, 1.0, 1.0))
+    clip_gradients(sound, bounds(1.0, 1.0, 1.0))
     assert torch.isfinite(norms).tolist() == [True, False, True]
     for found, expected in zip(gradients(parameters), gradients(sound), strict=True):
         torch.testing.assert_close(found[[0, 2]], expected[[0, 2]])
@@ -169,7 +173,7 @@ def test_a_fit_that_diverges_shows_and_leaves_the_others_alone(value: float) -> 
 def test_parameters_without_gradient_are_passed_over() -> None:
     parameters = [torch.zeros(1, 2), *with_gradients(1)]
     torch.testing.assert_close(
-        clip_gradients(parameters, [1.0]), clip_gradients(with_gradients(1), [1.0])
+        clip_gradients(parameters, bounds(1.0)), clip_gradients(with_gradients(1), bounds(1.0))
     )
     assert parameters[0].grad is None
 

@@ -1,4 +1,4 @@
-"""Rows with their targets, and the batches skorch loops over."""
+"""The batches that skorch loops over."""
 
 from __future__ import annotations
 
@@ -12,50 +12,8 @@ import torch
 
 from sklearn_lntune.network import PREDICT_TOKENS, Batch, Network
 from sklearn_lntune.text.batches import moved, ordered_batches, shuffled_batches
-from sklearn_lntune.text.table import TokenTable
-from sklearn_lntune.training.labelled import Labelled
+from sklearn_lntune.training.datasets import EncodedDataset
 from sklearn_lntune.training.ranks import ALONE, Ranks
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Inputs, targets and weights of a training or validation set.
-
-    Attributes
-    ----------
-    table : TokenTable
-    codes : ndarray of int of shape (n_rows,)
-    weights : ndarray of float of shape (n_rows,)
-        With mean one.
-    states : list of torch.Tensor or None
-        What enters the lowest block that learns, where it is kept.
-    """
-
-    table: TokenTable
-    codes: np.ndarray
-    weights: np.ndarray
-    states: list[torch.Tensor] | None = None
-
-    def __len__(self) -> int:
-        return len(self.table)
-
-    def longest(self, n_rows: int) -> Rows:
-        """The ``n_rows`` rows of most tokens, or all if they are fewer."""
-        rows = np.argsort(-self.table.lengths, kind="stable")[:n_rows]
-        states = None if self.states is None else [self.states[row] for row in rows]
-        return Rows(self.table.take(rows), self.codes[rows], self.weights[rows], states)
-
-
-def weighted_rows(table: TokenTable, data: Labelled, rows: np.ndarray | None = None) -> Rows:
-    """Rows of ``data``, all or some, whose tokens are in ``table``.
-
-    Weights are scaled to mean one, so that learning rates keep their meaning.
-    """
-    codes, weights = data.codes, data.weights
-    if rows is not None and len(rows) < len(table):
-        table, codes, weights = table.take(rows), codes[rows], weights[rows]
-    mean = weights.mean()
-    return Rows(table, codes, weights if mean == 1 else weights / mean)
 
 
 @dataclass(frozen=True)
@@ -95,7 +53,7 @@ class Batches:
 
     def __init__(
         self,
-        rows: Rows,
+        rows: EncodedDataset,
         batch_size: int,
         network: Network,
         training: bool = False,
@@ -119,7 +77,7 @@ class Batches:
             weights = torch.from_numpy(self.rows.weights[rows]).to(network.delta_type)
             whole = dataclasses.replace(
                 network.batch(self.rows.table, rows, states=self.rows.states),
-                targets=moved(torch.from_numpy(self.rows.codes[rows]), network.device),
+                targets=moved(torch.from_numpy(self.rows.targets[rows]), network.device),
                 weights=moved(weights, network.device),
             )
             batch = self._ranks.part(whole)

@@ -1,4 +1,4 @@
-"""One fit of a bank: its own data order, schedule, record and end."""
+"""One of several fits that train together: its data order, its record and its outcome."""
 
 from __future__ import annotations
 
@@ -10,15 +10,14 @@ import numpy as np
 import torch
 
 from sklearn_lntune.text.batches import shuffled_batches
+from sklearn_lntune.training.datasets import EncodedDataset
 from sklearn_lntune.training.fitting import network_of
 from sklearn_lntune.training.job import Job, Outcome
-from sklearn_lntune.training.rows import Rows
-from sklearn_lntune.training.rules import lr_factor
 from sklearn_lntune.training.scoring import validation_score
 
 
 @dataclass
-class Lane:
+class FitState:
     """How far one fit has come; what it learns stands in the bank.
 
     The order of its random draws is that of a fit by itself: head and methods, then each
@@ -29,12 +28,12 @@ class Lane:
     job : Job
     network : Network
         Of this fit alone: where it starts, and at its end what it has learnt.
-    train, valid : Rows
+    train, valid : EncodedDataset
     """
 
     job: Job
-    train: Rows = field(init=False)
-    valid: Rows | None = field(init=False)
+    train: EncodedDataset = field(init=False)
+    valid: EncodedDataset | None = field(init=False)
     log: list[dict[str, Any]] = field(default_factory=list)
     outcome: Outcome | None = None
 
@@ -59,23 +58,20 @@ class Lane:
             kept = torch.cat([self.network.dropout_factors((len(rows), size)) for rows in now])
         return np.concatenate(now), kept
 
-    def factor(self, step: int) -> float:
-        """Share of the peak learning rates at ``step``."""
-        settings = self.job.settings
-        return lr_factor(step, self.job.n_steps, settings.warmup, settings.schedule)
-
     def note_loss(self, loss: float) -> None:
-        """Take in the summed loss of a step."""
+        """Take in the loss of a step, summed over its rows."""
         self._loss += loss
 
     @property
-    def longest_batch(self) -> Rows:
+    def longest_batch(self) -> EncodedDataset:
         """As many training rows as a batch has, those of most tokens."""
         return self.train.longest(self.job.settings.batch_size)
 
-    def losses(self, logits: np.ndarray, rows: Rows) -> np.ndarray:
+    def losses(self, logits: np.ndarray, rows: EncodedDataset) -> np.ndarray:
         """The weighted loss of each of ``rows``."""
-        losses = self.job.task.loss(torch.from_numpy(logits), torch.from_numpy(rows.codes))
+        losses = self.job.task.loss(
+            torch.from_numpy(logits), torch.from_numpy(rows.targets), training=False
+        )
         return losses.numpy() * rows.weights
 
     @property
@@ -83,14 +79,17 @@ class Lane:
         """Whether the epoch's last step has been taken."""
         return not self._left
 
-    def close_epoch(self, step: int, logits: np.ndarray | None) -> float | None:
-        """Record the epoch and return the validation score, where there are rows for it."""
+    def close_epoch(self, step: int, factor: float, logits: np.ndarray | None) -> float | None:
+        """Record the epoch and return the validation score, if there are rows for it.
+
+        ``factor`` is the share of the peak learning rates in the latest step.
+        """
         rates, settings, task = self.job.settings.rates, self.job.settings, self.job.task
         first = next(iter(self.network.learnt)).partition("/")[0]
         row = {
             "epoch": len(self.log) + 1,
             "n_steps": step,
-            "lr": rates[first] * self.factor(step - 1),
+            "lr": rates[first] * factor,
             "train_loss": self._loss / len(self.train),
         }
         score = None
