@@ -1,4 +1,4 @@
-"""Checks of parameters that several rooms make."""
+"""What several rooms ask of parameters and tables."""
 
 from __future__ import annotations
 

@@ -113,7 +113,8 @@ class LNTunedTransformerClassifier(
     label_smoothing : float in [0, 1), default=0.0
         Share of the target spread over all classes.
     class_weight : None, "balanced" or dict, default=None
-        Weight of each class; "balanced" is the inverse of its frequency.
+        Weight of each class, 0 or more; those left out of a dict have 1. "balanced" is the
+        inverse of its frequency.
     early_stopping : bool, default=False
         Score a validation set after each epoch, stop when it does not improve and keep
         the delta of the best epoch.
@@ -303,12 +304,12 @@ class LNTunedTransformerClassifier(
         Parameters
         ----------
         X : array-like of str of shape (n_samples,), (n_samples, 1) or (n_samples, 2)
-            Texts, or sentence pairs: list, array, Series, frame or ``datasets`` column. Or
+            Texts, or sentence pairs: list, array, Series, frame, Arrow or ``datasets`` column. Or
             a table that is read in a stream and never held whole: ``datasets.Dataset``,
             ``datasets.IterableDataset``, path of a Parquet file or of a folder of them.
         y : array-like of shape (n_samples,)
-            Labels: strings, integers or booleans. May be left out where ``X`` is a table
-            that has them.
+            Labels: strings, whole numbers or booleans, in any form that scikit-learn's own
+            classifiers take. May be left out where ``X`` is a table that has them.
         sample_weight : array-like of shape (n_samples,), optional
             Weight of each row; a row of weight zero counts as absent.
         X_val, y_val, sample_weight_val : array-like, optional

@@ -62,9 +62,11 @@ def check_texts(X: Any) -> list[Text]:
 
 
 def _rows(X: Any) -> list[Text]:
+    if hasattr(X, "toarray") or (isinstance(X, np.ndarray) and X.dtype.kind in "biufc"):
+        return _numbers_as_texts(X)
     if isinstance(X, str | bytes | Mapping | Set) or X is None:
         hint = ""
-        if isinstance(X, Mapping) and X:
+        if isinstance(X, Mapping) and len(X):
             hint = f" Pass one of its values: X[{next(iter(X))!r}]."
         raise TypeError(f"X must be {_FORMS}; got {type(X).__name__} ({X!r:.60}).{hint}")
     lacks = {"__len__": "has no length", "__getitem__": "has no rows by number"}
@@ -74,8 +76,6 @@ def _rows(X: Any) -> list[Text]:
             f"X must be {_FORMS}; got {type(X).__name__}, which {lack}. "
             "Turn an iterator or a view into a list first: list(X)."
         )
-    if hasattr(X, "toarray") or (isinstance(X, np.ndarray) and X.dtype.kind in "biufc"):
-        return _numbers_as_texts(X)
 
     cells = _cells(X)
     if cells.ndim == 0:

@@ -7,18 +7,31 @@ from itertools import chain
 from typing import Any
 
 
-def surrogate_row(texts: Sequence[str | tuple[str, str]]) -> int | None:
+def surrogate_row(texts: Sequence[Any]) -> int | None:
     r"""The first of ``texts`` that has no UTF-8 form, which every tokenizer needs.
+
+    Parameters
+    ----------
+    texts : sequence of str or of (str, str)
+
+    Returns
+    -------
+    int or None
+        Its number; None if all are well.
 
     Examples
     --------
     >>> surrogate_row(["fine", "half a pair \ud83d"])
     1
     """
-    parts = chain.from_iterable((text,) if isinstance(text, str) else text for text in texts)
-    if all(map(str.isascii, parts)):
-        return None  # in less time than it takes to encode them
-    return next((row for row, text in enumerate(texts) if _broken_part(text) is not None), None)
+    is_paired = len(texts) > 0 and not isinstance(texts[0], str)
+    try:
+        for part in chain.from_iterable(texts) if is_paired else texts:
+            if not part.isascii():  # known without a look at the characters
+                part.encode()
+    except UnicodeEncodeError:
+        return next(row for row, text in enumerate(texts) if _broken_part(text) is not None)
+    return None
 
 
 def surrogate_error(where: str, text: str | tuple[str, str]) -> ValueError:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import collections
-import datetime as dt
 import enum
 from typing import Any
 
@@ -179,6 +178,7 @@ def test_rows_of_numbers_are_joined_with_a_warning(numbers: Any, expected: list[
         ([1, 2, 3], ValueError, r"X is 1-D and holds numbers \(row 0: 1\)"),
         (pd.Series([1.5, 2.5]), ValueError, r"X is 1-D and holds numbers \(row 0: 1.5\)"),
         (sparse.csr_matrix(np.eye(2)), TypeError, "[Ss]parse"),
+        (sparse.dok_matrix(np.eye(2)), TypeError, "[Ss]parse"),  # a dict, too
         (["a", 3, 4], TypeError, r"row 1 of X is int \(3\)"),
         ([("a", 1), ("b", 2)], TypeError, r"row 0 of X is int \(1\)"),
         ([[1, 2], [3, "b"]], TypeError, r"X is "),
@@ -234,7 +234,7 @@ TEXT_AND_PRICE = {"text": TEXTS, "price": [1.5, 2.5, 3.5]}
         ({"a": TEXTS, **TEXT_AND_PRICE}, r"\['a', 'text', 'price'\], of which \['price'\]"),
         ({**TEXT_AND_PRICE, "text": [None, "a", "b"]}, r"of which \['price'\] do not hold strings"),
         ({"text": TEXTS, "raw": [b"a", b"b", b"c"]}, r"of which \['raw'\] do not hold strings"),
-        ({"a": [1, 2, 3], "b": [dt.date(2020, 1, 1)] * 3}, "of which .* It must have one of texts"),
+        ({"a": [1, 2, 3], "b": [b"a", b"b", b"c"]}, "of which .* It must have one of texts"),
         ({"a": TEXTS, "b": TEXTS, "c": TEXTS}, r"3 text columns \['a', 'b', 'c'\].*X\['a'\]"),
     ],
 )
