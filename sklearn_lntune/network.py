@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from sklearn_lntune.backbone.compiled import CompiledBody
 from sklearn_lntune.backbone.native import last_linear, with_native_head
-from sklearn_lntune.backbone.placement import delta_type, padded_length
+from sklearn_lntune.backbone.placement import check_after_fork, delta_type, padded_length
 from sklearn_lntune.backbone.pool import Backbone
 from sklearn_lntune.backbone.trunk import Inlet, Trunk, padded
 from sklearn_lntune.text.batches import ordered_batches, tensors
@@ -427,6 +427,7 @@ def compute(
         is halved and tried again.
     """
     device = network.device
+    check_after_fork(device.type)
     network.eval()
     n_tokens = PREDICT_TOKENS[device.type]
     while True:

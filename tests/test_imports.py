@@ -16,6 +16,7 @@ ROOT = Path(sklearn_lntune.__file__).parent
 FLOORS = [
     "exceptions",
     "checks",
+    "forking",
     "datasets",
     "text",
     "task",

@@ -15,6 +15,8 @@ from typing import Any
 
 import joblib
 
+from sklearn_lntune.forking import ForkSafeLock, on_fork
+
 #: Seconds without a new request after which those that wait are served in any case: a busy
 #: task may itself wait for one that waits here, for instance for a lock of the user's.
 PATIENCE = 30.0
@@ -100,6 +102,14 @@ def current_task() -> Task | None:
     return getattr(_current, "task", None)
 
 
+def _no_task_in_child() -> None:
+    # The other tasks stay with the parent: a child that waited for them would wait for ever.
+    _current.task = None
+
+
+on_fork(_no_task_in_child)
+
+
 @contextmanager
 def _no_task() -> Iterator[None]:
     """Inside, what this thread calls (a scorer of the user's) computes by itself."""
@@ -146,8 +156,12 @@ class Coordinator:
     def __init__(self, serve: Callable[[Sequence[Request]], None], max_waiting: int) -> None:
         self._serve = serve
         self._max_waiting = max_waiting
+        self._computing = ForkSafeLock()
+        self._start()
+        on_fork(self._start)
+
+    def _start(self) -> None:
         self._changed = threading.Condition()
-        self._computing = threading.Lock()
         self._busy = 0
         self._waiting: list[Request] = []
         self._held = 0

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 
+from sklearn_lntune.forking import ForkSafeLock
 from sklearn_lntune.text.check import Text
 
 #: What the process-wide cache may hold at most.
@@ -30,7 +30,7 @@ class RowCache:
         self.capacity = capacity
         self.held = 0
         self._rows: OrderedDict[bytes, bytes] = OrderedDict()
-        self._lock = threading.Lock()
+        self._lock = ForkSafeLock()
 
     def get(self, keys: Iterable[bytes]) -> list[bytes | None]:
         """The row of each key, or None."""

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 import tempfile
-import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any, TypeAlias
+
+from sklearn_lntune.forking import remove_with
 
 #: Cells by column.
 Batch: TypeAlias = dict[str, list[Any]]
@@ -91,7 +91,7 @@ class _Streaming(Source):
         from pyarrow import parquet
 
         folder = tempfile.mkdtemp(prefix="sklearn_lntune-")
-        remove = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        remove = remove_with(self, folder)
         file, writer = Path(folder, "rows.parquet"), None
         try:
             for batch in self.batches(columns):
@@ -109,7 +109,7 @@ class _Streaming(Source):
         copy = _Parquet([file])
         copy.class_numbers = self.class_numbers
         remove.detach()
-        weakref.finalize(copy, shutil.rmtree, folder, ignore_errors=True)
+        remove_with(copy, folder)
         return copy
 
 

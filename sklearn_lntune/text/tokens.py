@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator, Sequence
 from itertools import chain, pairwise
 from typing import Any
 
 import numpy as np
 
+from sklearn_lntune.forking import ForkSafeLock
 from sklearn_lntune.text.cache import RowCache, keys_of
 from sklearn_lntune.text.check import Text
 from sklearn_lntune.text.growing import Growing
@@ -34,7 +34,7 @@ class Tokens:
         self._tokenizer = tokenizer
         self._digest = digest
         # A fast tokenizer keeps its truncation as mutable state, so calls take turns.
-        self._lock = threading.Lock()
+        self._lock = ForkSafeLock()
 
     def table(self, texts: Texts, max_length: int) -> TokenTable:
         """Tokens of ``texts``, each cut to ``max_length`` of them.

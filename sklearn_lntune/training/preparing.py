@@ -11,12 +11,14 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import torch
 from sklearn.model_selection import train_test_split
 
 from sklearn_lntune.backbone.placement import place_fit
 from sklearn_lntune.backbone.pool import get_backbone
 from sklearn_lntune.backbone.usage import resolve_max_length, resolve_pooling
 from sklearn_lntune.checks import check_number
+from sklearn_lntune.forking import is_forked
 from sklearn_lntune.task import OneLabel
 from sklearn_lntune.training.checkpoint import Checkpoint
 from sklearn_lntune.training.fitting import Job
@@ -67,6 +69,7 @@ def prepare(
     """
     if checkpoint is not None and params["random_state"] is None:
         seed = checkpoint.seed_or(seed)
+    _check_gradients_after_fork()
     methods = methods_of(params["tuning"])
     settings = Settings.check(methods, params)
     backbone = get_backbone(params["backbone"], params["revision"], params["trust_remote_code"])
@@ -131,6 +134,20 @@ def prepare(
         found = checkpoint and (checkpoint.step, checkpoint.finished)
         ranks.agree({**identity(job), "scoring": None, "the state in checkpoint": found})
     return job
+
+
+def _check_gradients_after_fork() -> None:
+    """Try out whether PyTorch still computes gradients: beside a GPU, it does so in threads."""
+    if not is_forked():
+        return
+    try:
+        torch.autograd.backward(torch.ones((), requires_grad=True))
+    except RuntimeError as error:
+        raise ValueError(
+            "this process was forked from one that had trained, and PyTorch cannot train in both "
+            "of them on a machine with a GPU: start processes with 'spawn' or 'forkserver', or "
+            "fork before the first fit."
+        ) from error
 
 
 def _held_out(
