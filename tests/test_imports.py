@@ -20,6 +20,7 @@ FLOORS = [
     "checks",
     "console",
     "tensors",
+    "forking",
     "datasets",
     "text",
     "task",

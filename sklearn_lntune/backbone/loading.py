@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -16,10 +15,11 @@ from transformers.utils import logging as transformers_logging
 
 from sklearn_lntune.backbone.resolve import Source
 from sklearn_lntune.backbone.stored import StoredTensor, stored_tensors
+from sklearn_lntune.forking import ForkSafeLock
 
 _TYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 # transformers' verbosity, torch's default type and random state are global: one at a time.
-_loading = threading.Lock()
+_loading = ForkSafeLock()
 
 
 def load_config(source: Source, trust_remote_code: bool) -> Any:

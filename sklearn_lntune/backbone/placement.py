@@ -150,6 +150,7 @@ def _device(device: Any, own: torch.device | None) -> torch.device:
         if own is not None:
             return own
         if torch.cuda.is_available():
+            check_after_fork("cuda")
             return torch.device("cuda", torch.cuda.current_device())
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
@@ -162,11 +163,21 @@ def _device(device: Any, own: torch.device | None) -> torch.device:
     if chosen.type == "cuda":
         if not torch.cuda.is_available() or (chosen.index or 0) >= torch.cuda.device_count():
             raise MissingDeviceError(f"device={str(device)!r}, but there is no such GPU here.")
+        check_after_fork("cuda")
         index = torch.cuda.current_device() if chosen.index is None else chosen.index
         return torch.device("cuda", index)
     if chosen.type == "mps" and not torch.backends.mps.is_available():
         raise MissingDeviceError("device='mps', but there is no Apple GPU here.")
     return chosen
+
+
+def check_after_fork(device_type: str) -> None:
+    """Raise a `MissingDeviceError` if a fork has cut this process off from its device."""
+    if device_type == "cuda" and torch.cuda._is_in_bad_fork():  # noqa: SLF001 - as torch checks
+        raise MissingDeviceError(
+            "this process was forked from one that had used the GPU, and CUDA does not work in it: "
+            "start processes with 'spawn' or 'forkserver', or pass device='cpu'."
+        )
 
 
 def _has_native_bfloat16(device: torch.device) -> bool:

@@ -39,6 +39,7 @@ from sklearn_lntune.backbone.resolve import Source, resolve
 from sklearn_lntune.backbone.stored import stored_tensors
 from sklearn_lntune.backbone.tokenizer_parts import tokenizer_files
 from sklearn_lntune.backbone.trunk import Trunk
+from sklearn_lntune.forking import ForkSafeLock, is_forked_with_torch, on_fork
 from sklearn_lntune.text.tokens import Tokens
 
 #: Backbones kept at a time; the one not used for longest goes first.
@@ -65,7 +66,8 @@ class Backbone:
         self.kept: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
         self._models: dict[tuple[torch.dtype, torch.device], nn.Module] = {}
         self._trunk: tuple[Any, Trunk] | None = None
-        self._lock = threading.RLock()
+        self._lock = ForkSafeLock(threading.RLock)
+        on_fork(self._forget_in_child)
 
     def is_current(self) -> bool:
         """Whether the files are still those that were loaded."""
@@ -190,10 +192,23 @@ class Backbone:
                 self._trunk = key, trunk
             return trunk
 
+    def _forget_in_child(self) -> None:
+        # A tokenizer at work in another thread stays borrowed, and a trunk's file is shared
+        # with the parent, which goes on writing to it.
+        for name in ("tokenizer", "_tokens"):
+            self.__dict__.pop(name, None)
+        self._trunk = None
+
     def private(self, dtype: torch.dtype, device: torch.device, attention: str) -> nn.Module:
         """A copy that shares nothing, for training all weights."""
         model = load_model(self.source, self.config, dtype, device, self.trust_remote_code)
         return set_attention(model, attention)
+
+
+for _member in vars(Backbone).values():
+    if isinstance(_member, cached_property) and "lock" in vars(_member):
+        # In Python 3.11 one lock serves the property of all objects, while it is computed.
+        vars(_member)["lock"] = ForkSafeLock(threading.RLock)
 
 
 def shell_of(model: nn.Module) -> nn.Module:
@@ -221,7 +236,7 @@ def _state_of(source: Source) -> State:
 
 
 _pool: OrderedDict[tuple[str, str | None, bool], Backbone] = OrderedDict()
-_pool_lock = threading.RLock()
+_pool_lock = ForkSafeLock(threading.RLock)
 
 
 def get_backbone(
@@ -260,12 +275,14 @@ def clear_backbones() -> None:
         _pool.clear()
 
 
-def _forget_in_child() -> None:
-    # Locks may have been held by a thread that the child does not have.
-    global _pool_lock
-    _pool_lock = threading.RLock()
+def _start_anew() -> None:
+    """Make a forked child load and compute by itself."""
     _pool.clear()
+    # The threads of libgomp that computed in the parent are gone, and the thread that forked
+    # would wait for them for ever at the first product. A single thread waits for nobody.
+    torch.set_num_threads(1)
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_in_child)
+on_fork(_start_anew)
+if is_forked_with_torch():
+    torch.set_num_threads(1)

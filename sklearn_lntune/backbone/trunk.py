@@ -12,7 +12,6 @@ import contextlib
 import shutil
 import tempfile
 import threading
-import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from sklearn_lntune.forking import ForkSafeLock, remove_with
 from sklearn_lntune.text.batches import ordered_batches, to_device
 from sklearn_lntune.text.table import TokenTable
 
@@ -55,7 +55,7 @@ class Trunk:
         self._known: dict[bytes, torch.Tensor] = {}
         self._held = 0
         self._folder: str | None = None
-        self._lock = threading.Lock()
+        self._lock = ForkSafeLock()
 
     def states(self, table: TokenTable) -> list[torch.Tensor] | None:
         """One tensor (n_tokens, size) a row, or None if they are too many to keep."""
@@ -111,7 +111,7 @@ class Trunk:
             return torch.empty(shape, dtype=like.dtype)
         if self._folder is None:
             self._folder = tempfile.mkdtemp(prefix="sklearn_lntune-")
-            weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+            remove_with(self, self._folder)
         file = str(Path(self._folder, str(held)))
         return torch.from_file(file, shared=True, size=size, dtype=like.dtype).view(shape)
 

@@ -6,7 +6,6 @@ network gives pooled vectors, and each classifier's own head reads those of its 
 
 from __future__ import annotations
 
-import threading
 import weakref
 from collections.abc import Hashable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ import torch
 
 from sklearn_lntune.backbone.placement import Placement
 from sklearn_lntune.backbone.pool import Backbone
+from sklearn_lntune.forking import ForkSafeLock
 from sklearn_lntune.network import Network, compute
 from sklearn_lntune.persistence.state import FittedState
 from sklearn_lntune.prediction.predictor import ready_network
@@ -188,7 +188,7 @@ class Turns:
         self._backbone = backbone
         self._network = ready_network([state], backbone, placement)
         self._loaded: dict[str, np.ndarray] | None = state.delta
-        self._lock = threading.Lock()
+        self._lock = ForkSafeLock()
 
     def reserve(self, n: int) -> None:
         """Nothing to do: members bring their own arrays."""

@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from sklearn_lntune.backbone.where import BackboneRef, Where
 from sklearn_lntune.bank.shelf import saved_in, size_of
 from sklearn_lntune.classifier import LNTunedTransformerClassifier, load
+from sklearn_lntune.forking import ForkSafeLock
 from sklearn_lntune.persistence import FittedState
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class Register:
         self._folder = folder
         self._max_memory = max_memory
         self._load_options = load_options or {}
-        self._lock = threading.RLock()  # never held while a network predicts
+        self._lock = ForkSafeLock(threading.RLock)  # never held while a network predicts
         self._backbones: WeakValueDictionary[Any, Any] = WeakValueDictionary()
         self._homes: WeakValueDictionary[Any, Any] = WeakValueDictionary()
         self._clock = itertools.count()

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import sys
-import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
@@ -24,6 +23,7 @@ import joblib
 import numpy as np
 from joblib.parallel import ParallelBackendBase
 
+from sklearn_lntune.forking import ForkSafeLock
 from sklearn_lntune.fusion.backend import MOST_TASKS
 
 #: Backends of joblib that leave this machine; in their tasks nothing of a context here is known.
@@ -145,7 +145,7 @@ class FusedDaskBackend(ParallelBackendBase):
         super().__init__(nesting_level=0)
         self.client = client
         self.inside = inside
-        self._lock = threading.Lock()
+        self._lock = ForkSafeLock()
         self._collected: list[_Waiting] = []
         self._sent: set[Any] = set()
 

@@ -21,6 +21,8 @@ from sklearn_lntune.prediction.asking import answered_by, answerer
 if TYPE_CHECKING:
     from sklearn_lntune.prediction.together import PredictRequest
 
+from sklearn_lntune.forking import ForkSafeLock, on_fork
+
 #: Seconds without a new request after which those that wait are served in any case: a busy
 #: task may itself wait for one that waits here, for instance for a lock of the user's.
 PATIENCE = 30.0
@@ -154,8 +156,12 @@ class Coordinator:
     def __init__(self, serve: Callable[[Sequence[Request]], None], max_waiting: int) -> None:
         self._serve = serve
         self._max_waiting = max_waiting
+        self._computing = ForkSafeLock()
+        self._start()
+        on_fork(self._start)
+
+    def _start(self) -> None:
         self._changed = threading.Condition()
-        self._computing = threading.Lock()
         self._busy = 0
         self._waiting: list[Request] = []
         self._held = 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from sklearn_lntune.backbone.placement import check_after_fork
 from sklearn_lntune.network.network import Network
 from sklearn_lntune.text.batches import ordered_batches
 from sklearn_lntune.text.table import TokenTable
@@ -38,6 +39,7 @@ def compute(
         In the order of the table. When a GPU's memory does not hold a batch, the batch
         is halved and tried again.
     """
+    check_after_fork(network.device.type)
     network.eval()
     n_tokens = PREDICT_TOKENS[network.device.type]
     while True:

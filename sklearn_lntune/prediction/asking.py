@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from sklearn_lntune.backbone.where import BackboneRef, Where
+from sklearn_lntune.forking import on_fork
 from sklearn_lntune.persistence.state import FittedState
 from sklearn_lntune.text.stream import Texts, TextTable
 
@@ -28,6 +29,14 @@ class Answerer(Protocol):
 
 
 _thread = threading.local()
+
+
+def _forget_answerer() -> None:
+    # The tasks of others stay with the parent: a child that waited for them would wait for ever.
+    _thread.answerer = None
+
+
+on_fork(_forget_answerer)
 
 
 def answerer() -> Any:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 import tempfile
-import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from sklearn_lntune.forking import remove_with
 from sklearn_lntune.text.utf8 import surrogate_error, undecodable_error, undecodable_row
 
 #: Cells by column.
@@ -99,7 +98,7 @@ class _Streaming(Source):
         from pyarrow import parquet
 
         folder = tempfile.mkdtemp(prefix="sklearn_lntune-")
-        remove = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        remove = remove_with(self, folder)
         file, writer, done = Path(folder, "rows.parquet"), None, 0
         schema = self._schema and pa.schema([self._schema.field(name) for name in columns])
         try:
@@ -124,7 +123,7 @@ class _Streaming(Source):
         copy = _Parquet([file])
         copy.class_numbers = self.class_numbers
         remove.detach()
-        weakref.finalize(copy, shutil.rmtree, folder, ignore_errors=True)
+        remove_with(copy, folder)
         return copy
 
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import shutil
 import tempfile
-import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from sklearn_lntune.forking import remove_with
 from sklearn_lntune.text.growing import Growing
 
 #: A token is one int32: its id in the lower bits, above them the sentence of a pair that
@@ -156,7 +155,7 @@ class ArrowRows:
         import pyarrow as pa
 
         folder = tempfile.mkdtemp(prefix="sklearn_lntune-")
-        self._remove = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        self._remove = remove_with(self, folder)
         self._folder, self._file = folder, str(Path(folder, "tokens.arrow"))
         self._writer = pa.ipc.new_file(self._file, pa.schema({"tokens": pa.list_(pa.int32())}))
 
@@ -176,7 +175,7 @@ class ArrowRows:
         whole = pa.memory_map(self._file).read_buffer()
         tokens = np.frombuffer(whole, np.int32, whole.size // 4)
         self._remove.detach()
-        weakref.finalize(tokens, shutil.rmtree, self._folder, ignore_errors=True)
+        remove_with(tokens, self._folder)
         starts = np.empty(len(lengths), np.int64)
         reader = pa.ipc.open_file(pa.BufferReader(whole))
         done = 0

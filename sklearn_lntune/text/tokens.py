@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from sklearn_lntune.forking import ForkSafeLock
 from sklearn_lntune.text.check import Text
 from sklearn_lntune.text.growing import Growing
 from sklearn_lntune.text.stream import Texts, TextTable
@@ -49,7 +49,7 @@ class Tokens:
         self._tokenizer = tokenizer
         self._pad_id = pad_id
         # A fast tokenizer keeps its truncation as mutable state, so calls take turns.
-        self._lock = threading.Lock()
+        self._lock = ForkSafeLock()
 
     def table(self, texts: Texts, max_length: int) -> TokenTable:
         """Tokens of ``texts``, each cut to ``max_length`` of them.

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import torch
 from sklearn.model_selection import train_test_split
 
 from sklearn_lntune.backbone.matching import check_same, fitted_backbone
@@ -19,6 +20,7 @@ from sklearn_lntune.backbone.pool import Backbone, get_backbone
 from sklearn_lntune.backbone.usage import resolve_max_length, resolve_pooling
 from sklearn_lntune.backbone.where import BackboneRef, Where
 from sklearn_lntune.checks import check_number, check_verbose
+from sklearn_lntune.forking import is_forked
 from sklearn_lntune.persistence.state import FittedState
 from sklearn_lntune.task import Task
 from sklearn_lntune.training.callbacks import check_callbacks
@@ -80,6 +82,7 @@ def prepare(
     """
     if checkpoint is not None and params["random_state"] is None:
         seed = checkpoint.seed_or(seed)
+    _check_gradients_after_fork()
     methods = methods_of(params["tuning"])
     settings = Settings.check(methods, params)
     check_verbose(params["verbose"])
@@ -164,6 +167,20 @@ def _backbone_and_pooling(
             "only. Set pooling back, or start anew with warm_start=False or a clone."
         )
     return backbone, pooling
+
+
+def _check_gradients_after_fork() -> None:
+    """Try out whether PyTorch still computes gradients: beside a GPU, it does so in threads."""
+    if not is_forked():
+        return
+    try:
+        torch.autograd.backward(torch.ones((), requires_grad=True))
+    except RuntimeError as error:
+        raise ValueError(
+            "this process was forked from one that had trained, and PyTorch cannot train in both "
+            "of them on a machine with a GPU: start processes with 'spawn' or 'forkserver', or "
+            "fork before the first fit."
+        ) from error
 
 
 def _held_out(

@@ -1,0 +1,110 @@
+"""What a forked child must not take over: held locks, threads that are gone, clean-up.
+
+A fork copies the memory of a process, but of its threads only the one that forks. A lock
+that another thread held stays locked for ever in the child, and an object that removes a
+file when it goes would remove the parent's.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import threading
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+_functions: list[Callable[[], None]] = []
+# Most objects with a lock live shorter than the process.
+_methods: dict[weakref.WeakMethod[Callable[[], None]], None] = {}
+_forked = _forked_with_torch = False
+
+
+def on_fork(callback: Callable[[], None]) -> None:
+    """Call ``callback`` in every child forked from now on, before anything else runs there.
+
+    Parameters
+    ----------
+    callback : callable
+        Without arguments. A bound method is called for as long as its object lives.
+    """
+    if hasattr(callback, "__self__"):
+        _methods[weakref.WeakMethod(callback, lambda gone: _methods.pop(gone, None))] = None
+    else:
+        _functions.append(callback)
+
+
+def is_forked() -> bool:
+    """Whether this process was forked after the package had been imported."""
+    return _forked
+
+
+def is_forked_with_torch() -> bool:
+    """Whether this process was forked after torch had been imported, too."""
+    return _forked_with_torch
+
+
+class ForkSafeLock:
+    """A lock that is free in a forked child, whoever held it in the parent.
+
+    Parameters
+    ----------
+    kind : callable, default=threading.Lock
+        Or ``threading.RLock``.
+
+    Examples
+    --------
+    >>> with ForkSafeLock():
+    ...     pass
+    """
+
+    def __init__(self, kind: Callable[[], Any] = threading.Lock) -> None:
+        self._kind = kind
+        self._renew()
+        on_fork(self._renew)
+
+    def _renew(self) -> None:
+        self._lock = self._kind()
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *error: object) -> None:
+        self._lock.release()
+
+
+def remove_with(owner: Any, folder: str) -> weakref.finalize[Any, Any]:
+    """Remove ``folder`` when ``owner`` goes or this process ends, but not when a child does.
+
+    Parameters
+    ----------
+    owner : object
+    folder : str
+
+    Returns
+    -------
+    weakref.finalize
+    """
+    return weakref.finalize(owner, _remove, folder, os.getpid())
+
+
+def _remove(folder: str, made_by: int) -> None:
+    if os.getpid() == made_by:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _in_child() -> None:
+    global _forked, _forked_with_torch
+    _forked = True
+    _forked_with_torch = _forked_with_torch or "torch" in sys.modules
+    # Locks are among the methods: what the functions do may need them.
+    for method in list(_methods):
+        if (callback := method()) is not None:
+            callback()
+    for callback in _functions:
+        callback()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_child)
