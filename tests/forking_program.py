@@ -29,7 +29,6 @@ from sklearn_lntune import DeltaBank, LNTunedTransformerClassifier, fused_fits
 from sklearn_lntune.backbone import pool, trunk
 from sklearn_lntune.forking import ForkSafeLock
 from sklearn_lntune.text.sources import open_source
-from sklearn_lntune.text.tokens import clear_tokens
 
 #: A child that hangs is ended by then: a net below the tests, which none of them waits for.
 SECONDS = 300
@@ -108,7 +107,6 @@ def fits_upper_blocks() -> None:
 
 
 def a_bank_predicts() -> None:
-    clear_tokens()
     found = bank.predict_proba(TEXTS)
     for name in banked:
         check(found[name], banked[name])
