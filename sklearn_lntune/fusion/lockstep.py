@@ -288,15 +288,20 @@ class _Bank:
 
         They meet the longest rows of one batch.
         """
+        if not fits:
+            return
         rows = {fit: self.lanes[fit].longest_batch for fit in fits}
         finite = finite_fits(self.parameters, self.n_fits).cpu().numpy()
         for fit, logits in self._logits(rows).items():
             loss = self.lanes[fit].losses(logits, rows[fit]).sum()
             if not (finite[fit] and np.isfinite(loss)):
-                self._diverged(fit, BAD_VALUES, self.progress.step)
+                self._diverged(fit, BAD_VALUES, self.progress.step, closed=True)
 
-    def _diverged(self, fit: int, what: str, step: int) -> None:
-        """Go back to the last good values of ``fit``: ``step``, counted from 1, is not good."""
+    def _diverged(self, fit: int, what: str, step: int, *, closed: bool = False) -> None:
+        """Go back to the last good values of ``fit``: ``step``, counted from 1, is not good.
+
+        ``closed`` says that its epoch has been recorded.
+        """
         lane = self.lanes[fit]
         only = np.arange(self.n_fits) == fit
         self.last_good.restore(only)
@@ -305,7 +310,7 @@ class _Bank:
         taken = self.progress.step
         factor = lane.factor(taken - 1) if taken else 1.0
         lr = max(lane.job.settings.rates.values()) * factor
-        self.end(fit, divergence(what, len(lane.log) + 1, step, lr))
+        self.end(fit, divergence(what, len(lane.log) + (not closed), step, lr))
 
     def end(self, fit: int, error: BaseException | None = None) -> None:
         """Take ``fit`` out of the bank, with the best or latest of its values."""
