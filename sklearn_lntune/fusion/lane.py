@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from sklearn_lntune.tensors import tensor_of
 from sklearn_lntune.text.batches import shuffled_batches
 from sklearn_lntune.training.fitting import Job, Outcome, network_of
 from sklearn_lntune.training.rows import Rows
@@ -74,7 +75,7 @@ class Lane:
 
     def losses(self, logits: np.ndarray, rows: Rows) -> np.ndarray:
         """The weighted loss of each of ``rows``."""
-        losses = self.job.task.loss(torch.from_numpy(logits), torch.from_numpy(rows.codes).long())
+        losses = self.job.task.loss(torch.from_numpy(logits), tensor_of(rows.codes).long())
         return losses.numpy() * rows.weights
 
     @property
