@@ -40,11 +40,6 @@ class _StandardError:
         with contextlib.suppress(*_UNWRITABLE):
             sys.stderr.flush()
 
-    def __eq__(self, other: object) -> bool:
-        return other is self or other is sys.stderr  # tqdm.write makes way for bars by this
-
-    __hash__ = object.__hash__
-
     def __getattr__(self, name: str) -> Any:
         # tqdm asks for the encoding, and for the number of the file to learn how wide it is.
         return getattr(sys.stderr, name)

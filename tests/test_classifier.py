@@ -15,6 +15,8 @@ import pytest
 import torch
 from conftest import save_backbone
 from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.utils.validation import check_is_fitted
 from skorch.callbacks import Callback, EarlyStopping, EpochScoring
 
 from sklearn_lntune import LNTunedTransformerClassifier, TrainingDivergedError
@@ -423,6 +425,39 @@ def test_partial_fit_goes_on(tiny_clf: Clf, texts: list[str], labels: list[str])
     with pytest.raises(ValueError, match="differ from those of the first call"):
         clf.partial_fit(texts, labels, classes=["blue", "red"])
     assert "moments_" not in vars(clf.fit(texts, labels))
+
+
+BAD_PARTS: dict[str, Any] = {
+    "labels": lambda X, y: {"y": ["purple"] * len(y)},
+    "lengths": lambda X, y: {"y": y[:-1]},
+    "weights": lambda X, y: {"sample_weight": [-1.0] * len(y)},
+    "pairs": lambda X, y: {"X": [(text, None) for text in X]},
+    "array": lambda X, y: {"X": np.array([X, X]).T, "y": y[:-1]},
+    "rate": lambda X, y: {},
+}
+
+
+@pytest.mark.parametrize("bad", BAD_PARTS)
+def test_a_failed_partial_fit_leaves_no_trace(
+    bad: str, tiny_clf: Clf, texts: list[str], labels: list[str]
+) -> None:
+    classes = ["blue", "green", "red"]
+    call = {"X": texts, "y": labels, "classes": classes} | BAD_PARTS[bad](texts, labels)
+    clf = tiny_clf(lr=-1 if bad == "rate" else "auto")
+    before = dict(vars(clf))
+    with pytest.raises((ValueError, TypeError)):
+        clf.partial_fit(**call)
+    assert vars(clf) == before
+    with pytest.raises(NotFittedError):
+        check_is_fitted(clf)
+    clf.set_params(lr="auto").partial_fit(texts, labels, classes=classes)
+    before = dict(vars(clf))
+    if bad == "rate":
+        before = vars(clf.set_params(lr=-1)).copy()
+    with pytest.raises((ValueError, TypeError)):
+        clf.partial_fit(**call)
+    assert vars(clf).keys() == before.keys()
+    assert all(vars(clf)[name] is value for name, value in before.items())
 
 
 def test_warm_start_goes_on(tiny_clf: Clf, texts: list[str], labels: list[str]) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from sklearn_lntune.tensors import tensor_of
 from sklearn_lntune.text.batches import shuffled_batches
 from sklearn_lntune.training.datasets import EncodedDataset
 from sklearn_lntune.training.fitting import network_of
@@ -70,7 +71,7 @@ class FitState:
     def losses(self, logits: np.ndarray, rows: EncodedDataset) -> np.ndarray:
         """The weighted loss of each of ``rows``."""
         losses = self.job.task.loss(
-            torch.from_numpy(logits), torch.from_numpy(rows.targets), training=False
+            torch.from_numpy(logits), tensor_of(rows.targets), training=False
         )
         return losses.numpy() * rows.weights
 

@@ -120,6 +120,11 @@ def _check_names(names: list[str | None]) -> None:
 
 def _check_start(callback: Any) -> None:
     """Raise where one of skorch's callbacks has arguments that it cannot start with."""
+    if isinstance(callback, EarlyStopping) and not isinstance(callback.monitor, str):
+        raise TypeError(
+            "callbacks: EarlyStopping monitors the name of an entry, such as 'train_loss'; got "
+            f"monitor={callback.monitor!r}."
+        )
     try:
         if isinstance(callback, BatchScoring | EpochScoring) and isinstance(callback.scoring, str):
             get_scorer(callback.scoring)

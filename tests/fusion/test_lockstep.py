@@ -342,3 +342,46 @@ def test_deltas_after_200_steps_in_float32(
         for name, value in fitting.run(job).delta.items():
             if name.startswith("layernorm"):
                 np.testing.assert_allclose(found.delta[name], value, rtol=0, atol=1e-4)
+
+
+# -- the last step, and scores that are no numbers ----------------------------------------
+
+
+def test_values_after_the_last_step_are_checked_like_all_others(
+    tiny_clf: Any, job_of: Any, texts: list[str], labels: list[str]
+) -> None:
+    one_step = {"max_epochs": 1, "batch_size": len(texts), "warmup": 0.0}
+    sound = job_of(tiny_clf(**one_step).fit, texts, labels)
+    bad = [
+        job_of(tiny_clf(lr=1e300, **one_step).fit, texts, labels),
+        job_of(tiny_clf(head_lr=1e308, **one_step).fit, texts, labels),
+        job_of(tiny_clf(lr=1e300, **one_step).fit, texts, labels, X_val=texts, y_val=labels),
+        job_of(tiny_clf(lr=1e300, early_stopping=True, **one_step).fit, texts, labels),
+    ]
+    with np.errstate(all="ignore"):
+        found = check_bank([bad[0], sound, *bad[1:]])
+    assert found[1].error is None
+    for outcome in (found[0], *found[2:]):
+        assert isinstance(outcome.error, TrainingDivergedError)
+        assert "not finite after the last step in epoch 1, step 1, at" in str(outcome.error)
+        assert all(np.isfinite(value).all() for value in outcome.delta.values())
+    assert [outcome.n_epochs for outcome in found] == [1, 1, 1, 0, 0]
+
+
+def test_a_score_that_is_no_number_is_passed_over_in_a_bank(
+    tiny_clf: Any, job_of: Any, texts: list[str], labels: list[str]
+) -> None:
+    def job(values: Sequence[float]) -> Job:
+        left = iter(values)
+        clf = tiny_clf(early_stopping=True, patience=2, max_epochs=4, scoring=lambda *_: next(left))
+        return job_of(clf.fit, texts, labels)
+
+    rows = [(0.3, np.nan, np.nan, 0.2), (np.nan, 0.1, 0.2, 0.3), (0.4, 0.3, 0.2, 0.1)]
+    with pytest.warns(UserWarning, match="the validation score of epoch . is nan") as caught:
+        together = lockstep.train([job(values) for values in rows])
+    assert len(caught) == 2
+    assert [outcome.n_epochs for outcome in together] == [4, 4, 3]
+    with pytest.warns(UserWarning, match="the validation score of epoch . is nan"):
+        alone = [fitting.run(job(values)) for values in rows]
+    for found, expected in zip(together, alone, strict=True):
+        check_equal(found, expected)
