@@ -19,12 +19,12 @@ _MAX_KEYS = 5
 
 
 def folder_of(name: str | os.PathLike[str], fitted: Mapping[str, Any] | None = None) -> str | None:
-    """The absolute path of the folder called ``name``; None if there is none.
+    """The absolute path that ``name`` stands for; None if it is not the relative path of a folder.
 
-    A relative path leads where it led when ``fitted`` was written, if that is still there:
-    the working directory may have changed since.
+    It leads where it led when ``fitted`` was written, if that is still there: the working
+    directory may have changed since.
     """
-    if not isinstance(name, str | os.PathLike):
+    if not isinstance(name, str | os.PathLike) or os.path.isabs(name):
         return None
     led = fitted.get("folder") if fitted else None
     if fitted and led and os.fspath(name) == fitted["name"] and os.path.isdir(led):
@@ -43,10 +43,8 @@ def fitted_backbone(
 
     Whether it is the same is for `check_same` to say.
     """
-    relative = isinstance(name, str | os.PathLike) and not os.path.isabs(name)
-    place = (folder_of(name, fitted) if relative and fitted.get("folder") else None) or name
     try:
-        return get_backbone(place, revision, trust_remote_code)
+        return get_backbone(folder_of(name, fitted) or name, revision, trust_remote_code)
     except ValueError as error:
         raise ValueError(
             f"{error} (The classifier was fitted on {fitted['name']!r}; if that is elsewhere now, "

@@ -97,12 +97,12 @@ class Backbone:
         name : str or path
             As the user gave it.
         folder : str or None
-            Where a name of a folder leads, as an absolute path.
+            The absolute path, where that is a relative one.
         """
         return {
             "name": os.fspath(name),
             "revision": self.source.revision,
-            "folder": folder,
+            **({} if folder is None else {"folder": folder}),
             "fingerprint": self.fingerprint,
             "tokenizer": self.tokenizer_fingerprint,
             "parameters": self.anatomy.n_parameters,
