@@ -15,7 +15,6 @@ import weakref
 from collections import OrderedDict
 from functools import cached_property
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -67,7 +66,7 @@ class Backbone:
 
     def is_current(self) -> bool:
         """Whether the files are still those that were loaded."""
-        return state_of(Path(file) for file, *_ in self._state) == self._state
+        return state_of(file for file, *_ in self._state) == self._state
 
     @cached_property
     def parts(self) -> dict[str, Any]:

@@ -17,7 +17,9 @@ from families import known_families
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer
 
-from sklearn_lntune.backbone import weights
+from sklearn_lntune.backbone import probes, weights
+from sklearn_lntune.backbone.digests import digest_of
+from sklearn_lntune.backbone.identity import config_part
 from sklearn_lntune.backbone.matching import differences
 from sklearn_lntune.backbone.pool import Backbone, clear_backbones, get_backbone
 from sklearn_lntune.backbone.resolve import resolve
@@ -516,3 +518,36 @@ def test_the_random_state_stays(copies: Any) -> None:
     before = torch.get_rng_state()
     assert backbone_in(headed).fingerprint
     assert (torch.get_rng_state() == before).all()
+
+
+# -- saved classifiers hold these digests ------------------------------------------------
+
+
+def test_digests_stay_what_they_are_in_saved_classifiers() -> None:
+    folder = Path(__file__).parents[1] / "persistence" / "format1" / "folder" / "backbone"
+    assert digest_of([probes.TEXTS, probes.PAIRS]).startswith("0a0a5e9397494f07")
+    parts = backbone_in(folder).parts
+    assert parts["weights"].startswith("b2f21b7b7b04218a")
+    assert parts["pooler"].startswith("78b6e31c8bba552f")
+    assert parts["tokens"].startswith("244d980bcf955ee4")
+    assert parts["config"]["layer_norm_eps"] == 1e-12
+
+
+def test_the_configuration_has_a_short_form_in_json_without_paths() -> None:
+    part = config_part(
+        {
+            "layer_norm_eps": 1e-5,
+            "rope_scaling": {"factor": float("inf"), 3: "x", "_private": 0},
+            "layer_types": ["full_attention"] * 100,
+            "scales": [1.0, float("nan")],
+            "made_from": "/home/somebody/model",
+            "_name_or_path": "/home/somebody/model",
+            "id2label": {0: "ham"},
+        }
+    )
+    assert part["rope_scaling"] == {"factor": "Infinity", "3": "x"}
+    assert part["scales"] == [1.0, "NaN"]
+    assert part["layer_types"].startswith("sha256:")
+    assert part["made_from"].startswith("sha256:")
+    assert set(part) == {"layer_norm_eps", "rope_scaling", "layer_types", "scales", "made_from"}
+    assert json.loads(json.dumps(part, allow_nan=False)) == part
