@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any, TypeAlias
 
 State: TypeAlias = tuple[tuple[str, int, int], ...]
@@ -19,7 +18,7 @@ def digest_of(content: Any) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def state_of(files: Iterable[Path]) -> State:
+def state_of(files: Iterable[str | os.PathLike[str]]) -> State:
     """Path, size and time of the last change of each file; -1 for one that is absent."""
     return tuple(_state(os.fspath(file)) for file in files)
 

@@ -18,6 +18,8 @@ from sklearn_lntune.backbone.stored import StoredTensor, stored_tensors
 from sklearn_lntune.forking import ForkSafeLock
 
 _TYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+#: Kinds of models of which the encoder is often saved alone.
+_ENCODER_DECODERS = ("longt5", "mt5", "switch_transformers", "t5", "umt5")
 # transformers' verbosity, torch's default type and random state are global: one at a time.
 _loading = ForkSafeLock()
 
@@ -27,6 +29,10 @@ def load_config(source: Source, trust_remote_code: bool) -> Any:
     config = AutoConfig.from_pretrained(source.folder, trust_remote_code=trust_remote_code)
     # A file must not choose code: the name of an attention kernel may be one on the hub.
     config._attn_implementation = "eager"  # noqa: SLF001
+    # T5EncoderModel, and so sentence-transformers, writes that there is no decoder; of either
+    # only the encoder is used.
+    if config.model_type in _ENCODER_DECODERS and not getattr(config, "is_decoder", False):
+        config.is_encoder_decoder = True
     return config
 
 
@@ -70,7 +76,11 @@ def load_model(
         else:
             weights = _weights(source, empty, dtype)
             model, report = type(empty).from_pretrained(None, state_dict=weights, **options)
-    lacking = sorted(name for name in report["missing_keys"] if "pooler" not in name)
+    used = {id(tensor) for tensor in encoder_of(model).state_dict(keep_vars=True).values()}
+    unused = {
+        name for name, tensor in model.state_dict(keep_vars=True).items() if id(tensor) not in used
+    }
+    lacking = sorted(name for name in set(report["missing_keys"]) - unused if "pooler" not in name)
     if lacking:
         warnings.warn(
             f"backbone {source.name!r}: {len(lacking)} tensors are not in its files and stay at "

@@ -20,12 +20,12 @@ _MAX_KEYS = 5
 
 
 def folder_of(name: str | os.PathLike[str], fitted: Mapping[str, Any] | None = None) -> str | None:
-    """The absolute path of the folder called ``name``; None if there is none.
+    """The absolute path that ``name`` stands for; None if it is not the relative path of a folder.
 
-    A relative path leads where it led when ``fitted`` was written, if that is still there:
-    the working directory may have changed since.
+    It leads where it led when ``fitted`` was written, if that is still there: the working
+    directory may have changed since.
     """
-    if not isinstance(name, str | os.PathLike):
+    if not isinstance(name, str | os.PathLike) or os.path.isabs(name):
         return None
     led = fitted.get("folder") if fitted else None
     if fitted and led and os.fspath(name) == fitted["name"] and os.path.isdir(led):
@@ -39,9 +39,7 @@ def fitted_backbone(fitted: Mapping[str, Any], ref: BackboneRef) -> Backbone:
 
     Whether it is the same is for `check_same` to say.
     """
-    name = ref.name
-    relative = isinstance(name, str | os.PathLike) and not os.path.isabs(name)
-    place = (folder_of(name, fitted) if relative and fitted.get("folder") else None) or name
+    place = folder_of(ref.name, fitted) or ref.name
     try:
         return get_backbone(place, ref.revision, ref.trust_remote_code)
     except ValueError as error:

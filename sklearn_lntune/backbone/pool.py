@@ -16,7 +16,6 @@ from collections import OrderedDict
 from collections.abc import Callable
 from functools import cached_property, partial
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -71,7 +70,7 @@ class Backbone:
 
     def is_current(self) -> bool:
         """Whether the files are still those that were loaded."""
-        return state_of(Path(file) for file, *_ in self._state) == self._state
+        return state_of(file for file, *_ in self._state) == self._state
 
     @cached_property
     def parts(self) -> dict[str, Any]:
@@ -101,12 +100,12 @@ class Backbone:
         name : str or path
             As the user gave it.
         folder : str or None
-            Where a name of a folder leads, as an absolute path.
+            The absolute path, where that is a relative one.
         """
         return {
             "name": os.fspath(name),
             "revision": self.source.revision,
-            "folder": folder,
+            **({} if folder is None else {"folder": folder}),
             "fingerprint": self.fingerprint,
             "tokenizer": self.tokenizer_fingerprint,
             "parameters": self.anatomy.n_parameters,

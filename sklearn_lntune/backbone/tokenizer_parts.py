@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Iterable, Sequence
 from itertools import chain
@@ -11,11 +10,10 @@ from typing import Any
 
 from sklearn_lntune.backbone.digests import digest_of
 from sklearn_lntune.backbone.format1 import TOKENIZER_FILES
+from sklearn_lntune.backbone.probes import PAIRS, TEXTS
 from sklearn_lntune.text.check import Text
 from sklearn_lntune.text.tokens import Tokens
 
-#: Texts and pairs in many scripts, with whatever tokenizers treat in different ways.
-PROBES = Path(__file__).parent / "probes.json"
 #: Lengths to which texts are cut, one that cuts few and one that cuts most.
 _LENGTHS = (64, 8)
 _ADDED = ("content", "lstrip", "rstrip", "single_word", "normalized", "special")
@@ -96,11 +94,9 @@ def _added(tokenizer: Any) -> list[Any]:
 
 def _made(tokens: Tokens) -> list[Any]:
     """What the tokenizer makes of the probes, cut to either length."""
-    said = json.loads(PROBES.read_text("utf-8"))
-    probes = said["texts"], [(first, second) for first, second in said["pairs"]]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return [_encoded(tokens, texts, n) for texts in probes for n in _LENGTHS]
+        return [_encoded(tokens, texts, n) for texts in (TEXTS, PAIRS) for n in _LENGTHS]
 
 
 def _encoded(tokens: Tokens, texts: Sequence[Text], max_length: int) -> Any:

@@ -22,7 +22,7 @@ class FittedState:
     Attributes
     ----------
     backbone : dict
-        ``name`` and ``revision``; ``folder``, where a name of a folder led (not in files);
+        ``name`` and ``revision``; ``folder``, where a relative path led (not in files);
         ``fingerprint``, ``tokenizer`` (its fingerprint) and ``parts``, what the two are
         digests of (not in files from before there were parts); ``parameters`` (their number;
         not in the oldest files).

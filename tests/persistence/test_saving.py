@@ -257,7 +257,9 @@ def test_config_says_what_the_classifier_is(
     }
     assert config["classes"] == {"dtype": "<U5", "values": ["blue", "green", "red"]}
     assert config["backbone"] == clf.backbone_
-    assert set(config["backbone"]) == {"name", "revision", "fingerprint", "tokenizer", "parameters"}
+    assert set(config["backbone"]) == {
+        *("name", "revision", "fingerprint", "tokenizer", "parameters", "parts")
+    }
     assert (config["pooling"], config["max_length"]) == ("mean", 64)
     assert config["training"] == {"n_steps": 10, "n_epochs": 2, "log": clf.log_}
     assert config["metrics"] == {"accuracy": 0.75}

@@ -15,7 +15,7 @@ from sklearn.model_selection import cross_val_score
 
 from sklearn_lntune import fused_fits
 from sklearn_lntune.task import OneLabel
-from sklearn_lntune.training.scoring import check_scores
+from sklearn_lntune.task.scoring import check_scores
 
 ABC = OneLabel(np.array(["a", "b", "c"]))
 PAIR = OneLabel(np.array(["ham", "spam"]))
