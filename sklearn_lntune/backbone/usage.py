@@ -13,8 +13,8 @@ from transformers.models.auto.modeling_auto import (
 
 from sklearn_lntune.backbone.loading import skeleton
 from sklearn_lntune.backbone.pool import Backbone
+from sklearn_lntune.backbone.poolings import POOLINGS
 
-POOLINGS = ("cls", "mean", "max", "last", "native")
 #: Longest input for ``max_length="auto"`` where sentence-transformers' files give none.
 DEFAULT_LENGTH = 512
 

@@ -106,6 +106,19 @@ class TuningMethod(BaseEstimator):
     name: ClassVar[str]
     default_lr: ClassVar[float]
     private: ClassVar[bool] = False
+    #: Names of `shapes` that some modules may lack.
+    optional: ClassVar[tuple[str, ...]] = ()
+
+    def check_arguments(self) -> None:
+        """Raise a ValueError if an argument is wrong by itself, whatever the backbone."""
+
+    def shapes(self) -> dict[str, tuple[int | None, ...]] | None:
+        """Shapes of the arrays at each module by name, as far as the arguments decide them.
+
+        None stands for a length that the backbone decides. Files are compared with it
+        before memory is taken. A method that returns None in place of a dict does without.
+        """
+        return None
 
     def arrays(self, anatomy: Anatomy) -> tuple[Array, ...]:
         """What the method learns on a backbone; needs no weights.
