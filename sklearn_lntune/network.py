@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,8 @@ from sklearn_lntune.tuning.plan import plan
 #: Tokens, padding included, in one batch of a prediction. On a CPU more do not fit its caches.
 PREDICT_TOKENS = {"cpu": 1024, "cuda": 65536, "mps": 16384}
 _HEAD_SPREAD = 0.02
+#: No model's own head reads vectors narrower than the states by this factor.
+_NARROWEST = 8
 
 
 class Network(nn.Module):
@@ -245,9 +247,7 @@ class Network(nn.Module):
         Where several fits stand side by side, a head of fewer classes than the widest
         leaves the other logits at minus infinity.
         """
-        if delta.keys() != self.learnt.keys():
-            odd = sorted(delta.keys() ^ self.learnt.keys())[:4]
-            raise ValueError(f"this delta belongs to another tuning: {odd} do not match.")
+        _check_names(delta.keys(), self.learnt.keys())
         with torch.no_grad():
             for name, weight in self.learnt.items():
                 own = weight if name in self.unstacked else weight[fit]
@@ -255,11 +255,7 @@ class Network(nn.Module):
                 if name in ("head/weight", "head/bias") and len(weight) > 1:
                     own.fill_(0.0 if name == "head/weight" else -torch.inf)
                     own = own[: len(values)]
-                if own.shape != values.shape:
-                    raise ValueError(
-                        f"this delta belongs to another model: {name} has the shape "
-                        f"{tuple(values.shape)}, and {tuple(own.shape)} is needed."
-                    )
+                _check_shape(name, tuple(values.shape), tuple(own.shape))
                 own.copy_(values)
 
     def _run(self, trunk: torch.Tensor | None, inputs: dict[str, torch.Tensor]) -> Any:
@@ -374,11 +370,59 @@ def build_network(
     kind = NativeNetwork if pooling == "native" else Network
     if not deltas:
         return kind(backbone, methods, pooling, n_outputs, **options)
+    check_deltas(backbone, methods, pooling, n_outputs, deltas)
     settled = tuple(method.settled() for method in methods)
     network = kind(backbone, settled, pooling, n_outputs, n_fits=len(deltas), **options)
     for fit, delta in enumerate(deltas):
         network.load_delta(delta, fit)
     return network
+
+
+def check_deltas(
+    backbone: Backbone,
+    methods: tuple[TuningMethod, ...],
+    pooling: str,
+    n_outputs: int,
+    deltas: Sequence[Mapping[str, np.ndarray]],
+) -> None:
+    """Raise a ValueError if one of ``deltas`` is of another network than these make.
+
+    No memory is taken for the network: files may claim sizes that they do not hold.
+    """
+    planned = plan(methods, backbone.anatomy, with_pooler=pooling == "native")
+    shapes = {f"{m.name}/{a.key}": a.shape for m, arrays in planned.items() for a in arrays}
+    for delta in deltas:
+        head = {name: value for name, value in delta.items() if name.startswith("head/")}
+        _check_names(delta.keys() - head.keys(), shapes.keys())
+        for name, shape in shapes.items():
+            _check_shape(name, delta[name].shape, shape)
+        _check_head(head, _hidden_size(backbone.config), pooling, n_outputs)
+
+
+def _check_head(head: Mapping[str, np.ndarray], width: int, pooling: str, n_outputs: int) -> None:
+    """Raise a ValueError if ``head`` is of another model; a native one is compared later."""
+    if pooling != "native":
+        _check_names(head.keys(), {"head/weight", "head/bias"})
+        n_own = len(head["head/weight"])
+        _check_shape("head/weight", head["head/weight"].shape, (n_own, width))
+        _check_shape("head/bias", head["head/bias"].shape, (n_own,))
+    elif _NARROWEST * sum(value.size for value in head.values()) < n_outputs * width:
+        raise ValueError(
+            f"this delta belongs to another model: its head is too small for {n_outputs} outputs."
+        )
+
+
+def _check_names(found: Iterable[str], needed: Iterable[str]) -> None:
+    if odd := set(found) ^ set(needed):
+        raise ValueError(f"this delta belongs to another tuning: {sorted(odd)[:4]} do not match.")
+
+
+def _check_shape(name: str, found: tuple[int, ...], needed: tuple[int, ...]) -> None:
+    if found != needed:
+        raise ValueError(
+            f"this delta belongs to another model: {name} has the shape {found}, and {needed} is "
+            "needed."
+        )
 
 
 class StackedHead(nn.Module):

@@ -13,6 +13,7 @@ from tqdm.auto import tqdm
 
 from sklearn_lntune.backbone.placement import Placement, place_prediction
 from sklearn_lntune.backbone.pool import Backbone, get_backbone
+from sklearn_lntune.backbone.usage import position_limit
 from sklearn_lntune.exceptions import BackboneMismatchError
 from sklearn_lntune.network import Network, build_network, compute
 from sklearn_lntune.persistence.state import FittedState
@@ -135,6 +136,8 @@ def backbone_of(
     ------
     BackboneMismatchError
         If it is another.
+    ValueError
+        If ``state`` asks for longer texts than it can read.
     """
     backbone = get_backbone(name, revision, trust_remote_code)
     fitted = state.backbone
@@ -151,4 +154,10 @@ def backbone_of(
                 "means nothing on another model: point `backbone` at the one it was fitted on, or "
                 "fit again."
             )
+    limit = position_limit(backbone)
+    if limit is not None and state.max_length > limit:
+        raise ValueError(
+            f"this classifier says max_length={state.max_length}, which is beyond the {limit} "
+            f"positions of {backbone.source.name!r}: it was not fitted on it. Take a fresh copy."
+        )
     return backbone

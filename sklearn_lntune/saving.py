@@ -355,9 +355,15 @@ class SavingMixin(BaseEstimator):
 
     def _checked_backbone(self) -> Backbone:
         """The backbone of the fit."""
+        from sklearn_lntune.network import check_deltas
         from sklearn_lntune.prediction import backbone_of
+        from sklearn_lntune.tuning.names import from_plain
 
-        return backbone_of(self._state(), self.backbone, self.revision, self.trust_remote_code)
+        state = self._state()
+        backbone = backbone_of(state, self.backbone, self.revision, self.trust_remote_code)
+        methods, n_classes = from_plain(state.tuning), len(state.classes)
+        check_deltas(backbone, methods, state.pooling, n_classes, [state.delta])
+        return backbone
 
 
 def _numbers(metrics: Any) -> dict[str, float]:

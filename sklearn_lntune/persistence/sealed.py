@@ -129,7 +129,7 @@ def check_name(name: str) -> None:
     parts = name.split("/")
     odd = any(part in ("", ".", "..") for part in parts) or "\\" in name or ":" in name
     if odd or name == SUMS or not name.isprintable():
-        raise ValueError(f"{name!r} cannot be the name of a file in a saved folder.")
+        raise ValueError(f"{name!r} cannot be the name of a file in a saved folder; rename it.")
 
 
 def is_ours(there: Collection[str], listed: Collection[str], core: Collection[str]) -> bool:
