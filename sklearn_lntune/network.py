@@ -406,7 +406,7 @@ def _check_head(head: Mapping[str, np.ndarray], width: int, pooling: str, n_outp
         n_own = len(head["head/weight"])
         _check_shape("head/weight", head["head/weight"].shape, (n_own, width))
         _check_shape("head/bias", head["head/bias"].shape, (n_own,))
-    elif _NARROWEST * sum(value.size for value in head.values()) < n_outputs * width:
+    elif _NARROWEST * sum(v.size for v in head.values() if v.ndim > 1) < n_outputs * width:
         raise ValueError(
             f"this delta belongs to another model: its head is too small for {n_outputs} outputs."
         )

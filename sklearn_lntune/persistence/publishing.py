@@ -14,6 +14,7 @@ from typing import Any
 from sklearn_lntune.persistence.document import Document
 from sklearn_lntune.persistence.names import BACKBONE_FOLDER, is_local, last_part
 from sklearn_lntune.persistence.sealed import (
+    CARD,
     SUMS,
     Content,
     core_of,
@@ -24,7 +25,6 @@ from sklearn_lntune.persistence.sealed import (
 )
 from sklearn_lntune.persistence.untrusted import parse_json_object, read_regular
 
-_CARD = "README.md"
 #: Where transformers notes the name that a backbone was loaded by.
 _NOTES = {"config.json": "_name_or_path", "tokenizer_config.json": "name_or_path"}
 #: Parameters that hold a path of this machine and mean nothing on another.
@@ -114,7 +114,7 @@ def publish(
             folder_path=folder,
             revision=revision,
             commit_message="A classifier of sklearn-lntune",
-            ignore_patterns=[_CARD] if _CARD in foreign else None,
+            ignore_patterns=[CARD] if CARD in foreign else None,
             delete_patterns=[glob.escape(name) for name in sorted(stale)] or None,
         )
     return str(commit.commit_url)
@@ -130,12 +130,12 @@ def _written_here(
             file = api.hf_hub_download(repo, SUMS, revision=revision, cache_dir=parent)
             listed = names_listed(Path(file).read_bytes())
     ours = ours_among(there, listed, core)
-    return ours | (there & {SUMS, _CARD}) if ours else ours
+    return ours | (there & {SUMS, CARD}) if ours else ours
 
 
 def _check_clashes(repo: str, foreign: set[str], ours: set[str]) -> None:
     in_backbone = {name for name in foreign if name.startswith(f"{BACKBONE_FOLDER}/")}
-    clashes = (foreign & ours - {_CARD}) | set(filter(is_checked, in_backbone))
+    clashes = (foreign & ours - {CARD}) | set(filter(is_checked, in_backbone))
     if clashes:
         raise ValueError(
             f"the repository {repo} holds {sorted(clashes)[:3]}, which no classifier of "

@@ -165,8 +165,8 @@ def _check_head(
     learnt: Mapping[str, tuple[int, ...]], n_classes: int, embedding_size: int, pooling: str
 ) -> None:
     matrix = (n_classes, embedding_size)
-    if pooling == "native":  # the names are the model's
-        fits = matrix in learnt.values()
+    if pooling == "native":  # names and paths are the model's
+        fits = matrix in learnt.values() and all("/" in name for name in learnt)
     else:
         fits = learnt == {"weight": matrix, "bias": (n_classes,)}
     if not fits:

@@ -24,7 +24,7 @@ from sklearn_lntune.persistence.names import BACKBONE_FOLDER
 from sklearn_lntune.persistence.replacing import read_steadily, replacement, standing, to_disk
 from sklearn_lntune.persistence.untrusted import open_regular, read_regular
 
-SUMS = "SHA256SUMS"
+SUMS, CARD = "SHA256SUMS", "README.md"
 _LINE = re.compile(rb"([0-9a-f]{64})  ([^\n]+)\n")
 _COMMENT = re.compile(rb"sha256:([0-9a-f]{64})")
 _COMMENT_SIZE = len(b"sha256:") + 64
@@ -376,7 +376,7 @@ def _is_our_zip(path: Path, files: Mapping[str, Content]) -> bool:
             end = stream.read()
         first = begin[_LOCAL_HEADER_SIZE:].startswith(tuple(map(str.encode, core_of(files))))
         return bool((_BEGIN.match(begin) and first) or _COMMENT.fullmatch(end))
-    return is_ours(names, (), core_of(files)) and names <= {*files, SUMS}
+    return is_ours(names, (), core_of(files)) and names <= {*files, SUMS, CARD}
 
 
 def _read_zip(file: Path, path: Path) -> dict[str, bytes]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from sklearn_lntune.backbone.anatomy import check_layers
 from sklearn_lntune.checks import check_choice, check_number
-from sklearn_lntune.tuning.base import Array, Ground, Terms, TuningMethod, by_path
+from sklearn_lntune.tuning.base import MAX_SIZE, Array, Ground, Terms, TuningMethod, by_path
 
 if TYPE_CHECKING:
     from torch import nn
@@ -80,7 +80,7 @@ class AdapterTuning(TuningMethod):
 
     def check_arguments(self) -> None:
         """Raise a ValueError if an argument is wrong by itself."""
-        check_number("size", self.size, integer=True, low=1)
+        check_number("size", self.size, integer=True, low=1, high=MAX_SIZE)
         check_choice("sites", self.sites, tuple(_SITES))
         check_choice("insertion", self.insertion, ("sequential", "parallel"))
         check_choice("activation", self.activation, _ACTIVATIONS)

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from sklearn_lntune.backbone.anatomy import Anatomy
 
 
+#: The largest rank, length or width; more makes no sense on any model.
+MAX_SIZE = 2**16
+
+
 @dataclass(frozen=True)
 class Array:
     """One learnt array of a delta.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from sklearn_lntune.backbone.anatomy import check_layers
 from sklearn_lntune.checks import check_choice, check_number
-from sklearn_lntune.tuning.base import Array, Ground, Terms, TuningMethod, by_path
+from sklearn_lntune.tuning.base import MAX_SIZE, Array, Ground, Terms, TuningMethod, by_path
 
 if TYPE_CHECKING:
     import numpy as np
@@ -70,7 +70,7 @@ class LoraTuning(TuningMethod):
 
     def check_arguments(self) -> None:
         """Raise a ValueError if an argument is wrong by itself."""
-        check_number("rank", self.rank, integer=True, low=1)
+        check_number("rank", self.rank, integer=True, low=1, high=MAX_SIZE)
         check_number("alpha", self.alpha, open_low=True)
         for target in self._targets():
             check_choice("targets", target, tuple(TARGETS))

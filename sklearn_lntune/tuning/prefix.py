@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from sklearn_lntune.backbone.anatomy import check_layers
 from sklearn_lntune.checks import check_choice, check_number
-from sklearn_lntune.tuning.base import Array, Ground, Terms, TuningMethod
+from sklearn_lntune.tuning.base import MAX_SIZE, Array, Ground, Terms, TuningMethod
 
 if TYPE_CHECKING:
     import numpy as np
@@ -71,10 +71,10 @@ class PrefixTuning(TuningMethod):
 
     def check_arguments(self) -> None:
         """Raise a ValueError if an argument is wrong by itself."""
-        check_number("length", self.length, integer=True, low=1)
+        check_number("length", self.length, integer=True, low=1, high=MAX_SIZE)
         check_choice("init", self.init, ("vocabulary", "random"))
         if self.projection is not None:
-            check_number("projection", self.projection, integer=True, low=1)
+            check_number("projection", self.projection, integer=True, low=1, high=MAX_SIZE)
         check_layers(self.layers)
 
     def shapes(self) -> dict[str, tuple[int | None, ...]]:
