@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from sklearn_lntune.checks import check_path
 from sklearn_lntune.persistence.replacing import standing, standing_in
 from sklearn_lntune.persistence.sealed import SUMS, is_zip
 
@@ -18,7 +17,7 @@ def saved_in(folder: str | os.PathLike[str]) -> dict[str, Path]:
     ValueError
         If there is no such folder, or two of them have one name.
     """
-    root = check_path("folder", folder)
+    root = Path(folder)
     if not root.is_dir():
         raise ValueError(f"folder must be a folder of saved classifiers; {root} is none.")
     found: dict[str, Path] = {}
