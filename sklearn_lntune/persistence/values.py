@@ -90,7 +90,7 @@ def encode_array(array: np.ndarray) -> dict[str, Any]:
     if array.dtype.kind == "M":  # dates
         array = array.astype(str)
     values = array.tolist()
-    if array.dtype.kind == "U" and not _is_fit(longest := _longest(values), kind, values):
+    if kind[1:2] == "U" and not _is_fit(longest := _longest(values), kind, values):
         kind = f"{kind[:2]}{longest}"
     return {"dtype": kind, "values": [encode(value) for value in values]}
 
