@@ -90,8 +90,9 @@ def encode_array(array: np.ndarray) -> dict[str, Any]:
     if array.dtype.kind == "M":  # dates
         array = array.astype(str)
     values = array.tolist()
-    if kind[1:2] == "U" and not _is_fit(longest := _longest(values), kind, values):
-        kind = f"{kind[:2]}{longest}"
+    if kind[1:2] == "U" and not _is_fit(kind, values):
+        kind = f"{kind[:2]}{_longest(values)}"
+        kind = kind if _is_fit(kind, values) else "object"
     return {"dtype": kind, "values": [encode(value) for value in values]}
 
 
@@ -114,7 +115,7 @@ def decode_array(held: dict[str, Any]) -> np.ndarray:
         odd_bool = isinstance(value, bool) and bool not in _ELEMENTS[letter]
         if not isinstance(value, _ELEMENTS[letter]) or odd_bool:
             raise ValueError(f"{str(value)[:40]!r} is not of the type {kind!r}")
-    if found["width"] and not _is_fit(_longest(values), kind, values):
+    if found["width"] and not _is_fit(kind, values):
         raise ValueError(f"labels of type {kind!r} are not that long")
     try:
         return np.array(values, dtype=np.dtypes.StringDType() if kind == "T" else kind)
@@ -126,10 +127,11 @@ def _longest(values: list[str]) -> int:
     return max(map(len, values), default=0)
 
 
-def _is_fit(longest: int, kind: str, values: list[str]) -> bool:
-    """Whether strings of the type ``kind`` hold ``values`` and not much more."""
+def _is_fit(kind: str, values: list[str]) -> bool:
+    """Whether strings of the type ``kind`` hold ``values`` and not very much more."""
     width = int(kind[2:])
-    return longest <= width and (width - longest) * len(values) <= _SPARE_CHARACTERS
+    most = _SPARE_CHARACTERS + 16 * sum(map(len, values))
+    return _longest(values) <= width and width * len(values) <= most
 
 
 def _methods(methods: tuple[TuningMethod, ...]) -> list[dict[str, Any]]:

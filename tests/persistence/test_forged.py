@@ -93,6 +93,9 @@ def labels_of(dtype: Any, *values: Any) -> dict[str, Any]:
 FIELDS: dict[str, dict[str, Any]] = {
     "type of half a gigabyte": labels_of("<U500000000", "a", "b", "c"),
     "type of endless digits": labels_of("<U" + "9" * 5000, "a", "b", "c"),
+    "one label longer than all others": labels_of(
+        "<U200000", *(f"{i:06}" for i in range(10_000)), "a" * 200_000
+    ),
     "type too short": labels_of("<U1", "a", "b", "cc"),
     "type of many numbers": labels_of("(1000000000,)f8", 1, 2, 3),
     "type of records": labels_of("f8,f8", 1, 2, 3),

@@ -601,9 +601,11 @@ def test_what_could_not_be_read_again_is_not_written(
 def test_labels_of_a_type_far_too_long_are_saved_in_one_that_fits(
     clf: LNTunedTransformerClassifier, name: str, tmp_path: Path
 ) -> None:
+    names = clf.classes_.tolist()
     clf.classes_ = clf.classes_.astype("<U1000000")
     clf.save(tmp_path / name)
     assert load(tmp_path / name).classes_.dtype == np.dtype("<U5")
+    assert load(tmp_path / name).classes_.tolist() == names
 
 
 # -- parameters that cannot be written ---------------------------------------------------
