@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import numbers
+import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,19 @@ def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> str:
     if not isinstance(value, str) or value not in choices:
         raise ValueError(f"{name} must be one of {choices}; got {value!r}.")
     return value
+
+
+def check_path(name: str, value: Any) -> Path:
+    """``value`` as a path, if it is one.
+
+    Examples
+    --------
+    >>> check_path("path", "models").name
+    'models'
+    """
+    if not isinstance(value, str | os.PathLike) or isinstance(os.fspath(value), bytes):
+        raise TypeError(f"{name} must be a string or a path; got {value!r}.")
+    return Path(value)
 
 
 def check_number(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -13,6 +13,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_lntune.backbone.where import BackboneRef, Where
+from sklearn_lntune.checks import check_path
 from sklearn_lntune.persistence import FittedState
 from sklearn_lntune.persistence.names import BACKBONE_FOLDER, is_hub_name
 
@@ -40,8 +41,10 @@ class SavingMixin(BaseEstimator):
         """Write the classifier to a folder, or to one file if ``path`` ends in ``.zip``.
 
         No pickle: ``config.json``, ``delta.safetensors``, ``SHA256SUMS`` over both and a
-        ``README.md``. Written whole or not at all; a saved classifier at ``path`` is
-        replaced. The moments that `partial_fit` keeps are not written.
+        ``README.md``. Written whole or not at all. A saved classifier at ``path``, damaged
+        or not, is replaced, and whoever loads it meanwhile gets the old one or the new one;
+        anything else at ``path`` is an error and stays. The moments that `partial_fit`
+        keeps are not written.
 
         Parameters
         ----------
@@ -61,7 +64,7 @@ class SavingMixin(BaseEstimator):
             If there is nothing to save.
         ValueError
             If a parameter has no form in JSON (callbacks, callables, random states) and
-            is not in ``drop``; or ``path`` is something else.
+            is not in ``drop``; or there is something else at ``path``.
 
         Examples
         --------
@@ -69,7 +72,7 @@ class SavingMixin(BaseEstimator):
         """
         from sklearn_lntune.persistence.sealed import is_zip, write_sealed
 
-        target = Path(path)
+        target = check_path("path", path)
         if include_backbone and is_zip(target):
             raise ValueError("include_backbone=True makes a folder; give a path without .zip.")
         document = self._document(metrics, data, drop)
@@ -79,7 +82,9 @@ class SavingMixin(BaseEstimator):
                 f"path={str(path)!r} holds the backbone of this classifier, which would be lost; "
                 "pass include_backbone=True, or another path."
             )
-        write_sealed(target, self._files(document, target.name, include_backbone))
+        name = Path(os.path.abspath(target)).name  # "." has one, too
+        files = self._files(document, name, include_backbone)
+        write_sealed(target, files)
 
     def push_to_hub(
         self,
@@ -94,6 +99,10 @@ class SavingMixin(BaseEstimator):
         token: str | bool | None = None,
     ) -> str:
         """Publish the classifier on the Hugging Face hub, with a model card.
+
+        An earlier classifier in the repository is replaced; files of others stay. No path
+        of this machine is published: of a backbone in a folder only the folder's name is,
+        so pass ``backbone=`` to `load`.
 
         Parameters
         ----------
@@ -113,33 +122,27 @@ class SavingMixin(BaseEstimator):
         str
             Address of the commit.
 
+        Raises
+        ------
+        ValueError
+            As for `save`; or if a file of somebody else's in the repository would be
+            overwritten.
+
         Examples
         --------
         >>> clf.push_to_hub("me/tickets")  # doctest: +SKIP
         """
-        from huggingface_hub import HfApi
+        from sklearn_lntune.persistence.publishing import publish, published, without_paths
 
-        from sklearn_lntune.persistence.sealed import write_sealed
-
-        if not is_hub_name(repo):
+        if not isinstance(repo, str) or not is_hub_name(repo):
             raise ValueError(f"repo must be 'user/name'; got {repo!r}.")
-        document = self._document(metrics, data, drop)
-        api = HfApi(token=token)
-        with tempfile.TemporaryDirectory() as parent:
-            folder = Path(parent, "classifier")
-            write_sealed(folder, self._files(document, repo, include_backbone))
-            api.create_repo(repo, private=private, exist_ok=True)
-            if revision is not None:
-                api.create_branch(repo, branch=revision, exist_ok=True)
-            commit = api.upload_folder(
-                repo_id=repo,
-                folder_path=folder,
-                revision=revision,
-                commit_message="A classifier of sklearn-lntune",
-                # What an earlier classifier left is in no list of digests.
-                delete_patterns="*",
-            )
-        return str(commit.commit_url)
+        document = published(self._document(metrics, data, drop))
+
+        def files_with(beside: tuple[str, ...]) -> dict[str, bytes | Path]:
+            files = self._files(replace(document, beside=beside), repo, include_backbone)
+            return without_paths(files)
+
+        return publish(repo, files_with, private=private, revision=revision, token=token)
 
     def export_transformers(self, folder: str | os.PathLike[str]) -> None:
         """Write a plain transformers folder: what was learnt is merged into the weights.
@@ -164,7 +167,7 @@ class SavingMixin(BaseEstimator):
         from sklearn_lntune.persistence.plain import write_transformers
 
         state = self._state()
-        write_transformers(Path(folder), self._checked_backbone(), state)
+        write_transformers(check_path("folder", folder), self._checked_backbone(), state)
 
     def export_peft(self, folder: str | os.PathLike[str]) -> None:
         """Write an adapter that peft and transformers' `load_adapter` read.
@@ -187,7 +190,7 @@ class SavingMixin(BaseEstimator):
         from sklearn_lntune.persistence.peft_writing import write_peft
 
         state = self._state()
-        write_peft(Path(folder), self._checked_backbone(), state)
+        write_peft(check_path("folder", folder), self._checked_backbone(), state)
 
     def export_onnx(self, file: str | os.PathLike[str]) -> None:
         """Write one ONNX file, for any tuning and any pooling.
@@ -223,7 +226,7 @@ class SavingMixin(BaseEstimator):
             "max_length": state.max_length,
             "backbone": state.portable_backbone,
         }
-        write_onnx(Path(file), predictor.network, example.inputs, meta)
+        write_onnx(check_path("file", file), predictor.network, example.inputs, meta)
 
     @classmethod
     def from_peft(
@@ -255,6 +258,8 @@ class SavingMixin(BaseEstimator):
         ------
         ValueError
             If the adapter is of another kind, or does not fit backbone and classes.
+        DamagedFileError
+            If its files are not what peft writes, or hold values that are not numbers.
 
         Examples
         --------
@@ -264,7 +269,8 @@ class SavingMixin(BaseEstimator):
         from sklearn_lntune.persistence.peft_reading import read_config, read_peft
         from sklearn_lntune.tuning.base import TuningSum
 
-        config = read_config(Path(folder))
+        path = check_path("folder", folder)
+        config = read_config(path)
         if backbone is None and not config.get("base_model_name_or_path"):
             raise ValueError(f"{folder} does not name its base model; pass backbone=.")
         estimator = cls().set_params(
@@ -272,7 +278,7 @@ class SavingMixin(BaseEstimator):
             **{"revision": None if backbone else config.get("revision"), **params},
         )
         methods, state = read_peft(
-            Path(folder),
+            path,
             classes,
             BackboneRef.from_params(vars(estimator)),
             max_length=estimator.max_length,
@@ -301,9 +307,11 @@ class SavingMixin(BaseEstimator):
 
         state = self._state()
         params = self.get_params(deep=False)
+        if not isinstance(drop, Iterable):
+            raise TypeError(f"drop must be names of parameters; got {drop!r}.")
         dropped = {drop} if isinstance(drop, str) else set(drop)
         if unknown := dropped - set(params):
-            raise ValueError(f"drop names {sorted(unknown)}, which are no parameters.")
+            raise ValueError(f"drop names {sorted(map(str, unknown))}, which are no parameters.")
         params = {name: value for name, value in params.items() if name not in dropped}
         if odd := unsavable(params):
             raise ValueError(
@@ -314,8 +322,12 @@ class SavingMixin(BaseEstimator):
         columns: dict[str, Any] = {"n_features_in": int(self.n_features_in_)}
         if hasattr(self, "feature_names_in_"):
             columns["feature_names_in"] = np.asarray(self.feature_names_in_)
-        numbers = {name: float(value) for name, value in (metrics or {}).items()}
-        return Document(params, state, columns, numbers, data)
+        document = Document(params, state, columns, _numbers(metrics), data)
+        try:
+            document.check()
+        except ValueError as error:
+            raise ValueError(f"this classifier cannot be saved: {error}") from error
+        return document
 
     def _files(
         self, document: Document, where: str, include_backbone: bool
@@ -333,10 +345,29 @@ class SavingMixin(BaseEstimator):
 
     def _checked_backbone(self) -> Backbone:
         """The backbone of the fit."""
+        from sklearn_lntune.network import check_deltas
         from sklearn_lntune.prediction.predictor import backbone_of
+        from sklearn_lntune.tuning.registry import from_plain
 
-        return backbone_of(self._state(), self._ref)
+        state = self._state()
+        backbone = backbone_of(state, self._ref)
+        methods, n_classes = from_plain(state.tuning), len(state.classes)
+        check_deltas(backbone, methods, state.pooling, n_classes, [state.delta])
+        return backbone
 
     @property
     def _ref(self) -> BackboneRef:
         return BackboneRef.from_params(vars(self))
+
+
+def _numbers(metrics: Any) -> dict[str, float]:
+    """``metrics`` as plain numbers by name."""
+    if not isinstance(metrics, Mapping | None):
+        raise TypeError(f"metrics must be a mapping of names to numbers; got {metrics!r}.")
+    numbers = {}
+    for name, value in (metrics or {}).items():
+        try:
+            numbers[name] = float(value)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise ValueError(f"metrics[{name!r}] must be a number; got {value!r}.") from error
+    return numbers

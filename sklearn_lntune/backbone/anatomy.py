@@ -15,6 +15,9 @@ SITES = ("embedding", "attention", "ffn", "final", "qk")
 
 Layers: TypeAlias = str | int | Sequence[int]
 
+#: More than any model has. What is claimed beyond it is refused before it is counted.
+MAX_BLOCKS = 10_000
+
 
 @dataclass(frozen=True)
 class Place:
@@ -167,7 +170,7 @@ class Anatomy:
         ValueError
             If a site or layer does not exist, or nothing is left.
         """
-        wanted = SITES if isinstance(sites, str) and sites == "all" else _as_sites(sites)
+        wanted = check_sites(sites)
         named = wanted is not SITES
         blocks = self._blocks(layers)
         everywhere = isinstance(layers, str)
@@ -206,11 +209,7 @@ class Anatomy:
                     "number of blocks."
                 )
             return set(range(n - int(layers), n))
-        if isinstance(layers, str) or not _are_ints(layers) or not len(layers):
-            raise ValueError(
-                "layers must be 'all', an int (the top k blocks) or a range or list of ints; got "
-                f"{layers!r}."
-            )
+        check_layers(layers)
         outside = [i for i in layers if not -n <= i < n]
         if outside:
             raise ValueError(
@@ -220,7 +219,28 @@ class Anatomy:
         return {int(i) % n for i in layers}
 
 
-def _as_sites(sites: Any) -> tuple[str, ...]:
+def check_layers(layers: Any) -> None:
+    """Raise a ValueError if ``layers`` can mean no blocks, whatever the backbone."""
+    if (isinstance(layers, str) and layers == "all") or (_is_int(layers) and layers >= 1):
+        return
+    # Of a range only the ends are looked at: it may claim more numbers than fit anywhere.
+    if isinstance(layers, range):
+        there = bool(layers)
+    else:
+        there = not isinstance(layers, str) and _are_ints(layers) and len(layers) > 0
+    if not there:
+        raise ValueError(
+            "layers must be 'all', an int (the top k blocks) or a range or list of ints; got "
+            f"{layers!r}."
+        )
+    if isinstance(layers, range) and not all(abs(layers[end]) < MAX_BLOCKS for end in (0, -1)):
+        raise ValueError(f"layers={layers!r} names blocks that no backbone has.")
+
+
+def check_sites(sites: Any) -> tuple[str, ...]:
+    """The sites that ``sites`` means; a ValueError if it can mean none."""
+    if isinstance(sites, str) and sites == "all":
+        return SITES
     if not isinstance(sites, Iterable):
         raise ValueError(f"sites must be 'all' or some of {SITES}; got {sites!r}.")
     chosen = (sites,) if isinstance(sites, str) else tuple(sites)

@@ -150,6 +150,13 @@ class Backbone:
         )
 
     @property
+    def hidden_size(self) -> int:
+        """Length of the last hidden states."""
+        text = self.config.get_text_config()
+        # OPT's smallest large model projects its last states down to this.
+        return int(getattr(text, "word_embed_proj_dim", text.hidden_size))
+
+    @property
     def n_positions(self) -> int | None:
         """Positions that the model has, some perhaps of no use; None where any number will do."""
         limit = getattr(self.config.get_text_config(), "max_position_embeddings", None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from torch import nn
 from transformers.models.auto.modeling_auto import (
@@ -13,8 +14,8 @@ from transformers.models.auto.modeling_auto import (
 
 from sklearn_lntune.backbone.loading import skeleton
 from sklearn_lntune.backbone.pool import Backbone
+from sklearn_lntune.backbone.poolings import POOLINGS
 
-POOLINGS = ("cls", "mean", "max", "last", "native")
 #: Longest input for ``max_length="auto"`` where sentence-transformers' files give none.
 DEFAULT_LENGTH = 512
 
@@ -86,6 +87,16 @@ def resolve_max_length(backbone: Backbone, max_length: Any) -> int:
 
 def position_limit(backbone: Backbone) -> int | None:
     """Tokens that the model has positions for; None where any number will do (T5)."""
+    if backbone not in _limits:
+        _limits[backbone] = _position_limit(backbone)
+    return _limits[backbone]
+
+
+#: It takes a skeleton to tell, and each prediction asks.
+_limits: WeakKeyDictionary[Backbone, int | None] = WeakKeyDictionary()
+
+
+def _position_limit(backbone: Backbone) -> int | None:
     limit = backbone.n_positions
     if limit is None:
         return None

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from sklearn_lntune.bank.register import Register, View, without
-from sklearn_lntune.checks import check_number
+from sklearn_lntune.checks import check_number, check_path
 from sklearn_lntune.classifier import LNTunedTransformerClassifier
 from sklearn_lntune.task import OneLabel
 from sklearn_lntune.text.check import Text, check_texts, distinct
@@ -111,7 +110,7 @@ class DeltaBank:
             check_number("max_memory", max_memory, integer=True, low=1)
         bank = cls()
         options = {"backbone": backbone, "trust_remote_code": trust_remote_code}
-        bank._register = Register(Path(folder), max_memory, options)
+        bank._register = Register(check_path("folder", folder), max_memory, options)
         return bank
 
     # -- answers -------------------------------------------------------------------

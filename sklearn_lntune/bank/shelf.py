@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from sklearn_lntune.persistence.replacing import standing, standing_in
 from sklearn_lntune.persistence.sealed import SUMS, is_zip
 
 
@@ -20,9 +21,10 @@ def saved_in(folder: str | os.PathLike[str]) -> dict[str, Path]:
     if not root.is_dir():
         raise ValueError(f"folder must be a folder of saved classifiers; {root} is none.")
     found: dict[str, Path] = {}
-    for path in sorted(root.iterdir()):
-        zipped = path.is_file() and is_zip(path)
-        if path.name.startswith(".") or not (zipped or (path / SUMS).is_file()):
+    for path in standing_in(root):
+        there = standing(path) or path
+        zipped = there.is_file() and is_zip(path)
+        if not (zipped or (there / SUMS).is_file()):
             continue
         name = path.stem if zipped else path.name
         if name in found:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from sklearn_lntune.backbone.pool import Backbone
+from sklearn_lntune.network.deltas import check_deltas
 from sklearn_lntune.network.native import NativeNetwork
 from sklearn_lntune.network.network import Network
 from sklearn_lntune.tuning.base import TuningMethod
@@ -28,6 +29,7 @@ def build_network(
     kind = NativeNetwork if pooling == "native" else Network
     if not deltas:
         return kind(backbone, methods, pooling, n_outputs, **options)
+    check_deltas(backbone, methods, pooling, n_outputs, deltas)
     methods = tuple(method.for_inference() for method in methods)
     network = kind(backbone, methods, pooling, n_outputs, n_fits=len(deltas), **options)
     for fit, delta in enumerate(deltas):

@@ -16,6 +16,7 @@ from sklearn_lntune.backbone.placement import delta_type
 from sklearn_lntune.backbone.pool import Backbone
 from sklearn_lntune.backbone.trunk import Inlet, Trunk
 from sklearn_lntune.network.batch import Batch
+from sklearn_lntune.network.deltas import check_names, check_shape
 from sklearn_lntune.network.heads import RowHead
 from sklearn_lntune.network.pooling import pool
 from sklearn_lntune.tensors import tensor_of
@@ -190,7 +191,7 @@ class Network(nn.Module):
     def _add_head(self, body: nn.Module, backbone: Backbone, n_outputs: int, n_fits: int) -> None:
         """Set ``body``, ``head`` and ``embedding_size``; note what the head learns."""
         self.body = body
-        self.embedding_size = _hidden_size(backbone.config)
+        self.embedding_size = backbone.hidden_size
         head = RowHead(self.embedding_size, n_outputs, n_fits, self.delta_type, self.generator).to(
             next(body.parameters()).device
         )
@@ -240,9 +241,7 @@ class Network(nn.Module):
         Where several fits stand side by side, a head of fewer classes than the widest
         leaves the other logits at minus infinity.
         """
-        if delta.keys() != self.learnt.keys():
-            odd = sorted(delta.keys() ^ self.learnt.keys())[:4]
-            raise ValueError(f"this delta belongs to another tuning: {odd} do not match.")
+        check_names(delta.keys(), self.learnt.keys())
         with torch.no_grad():
             for name, weight in self.learnt.items():
                 own = weight if name in self.unstacked else weight[fit]
@@ -250,11 +249,7 @@ class Network(nn.Module):
                 if name in ("head/weight", "head/bias") and len(weight) > 1:
                     own.fill_(0.0 if name == "head/weight" else -torch.inf)
                     own = own[: len(values)]
-                if own.shape != values.shape:
-                    raise ValueError(
-                        f"this delta belongs to another model: {name} has the shape "
-                        f"{tuple(values.shape)}, and {tuple(own.shape)} is needed."
-                    )
+                check_shape(name, tuple(values.shape), tuple(own.shape))
                 own.copy_(values)
 
     def _run(self, batch: Batch) -> Any:
@@ -282,12 +277,6 @@ class Network(nn.Module):
         factors.bernoulli_(1 - self.dropout, generator=self.generator)
         factors = factors if share is None else factors[share]
         return factors.to(self.device, self.delta_type) / (1 - self.dropout)
-
-
-def _hidden_size(config: Any) -> int:
-    text = config.get_text_config()
-    # OPT's smallest large model projects its last states down to this.
-    return int(getattr(text, "word_embed_proj_dim", text.hidden_size))
 
 
 def _switch_off_cache(body: nn.Module) -> None:

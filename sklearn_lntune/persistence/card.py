@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from sklearn_lntune.persistence.document import Document
+from sklearn_lntune.persistence.names import is_local, last_part
 
 _TEXT = """# {title}
 
@@ -43,8 +44,8 @@ def card(document: Document, where: str, with_backbone: bool = False) -> bytes:
 
     state = document.state
     name = str(state.backbone["name"])
-    local = os.path.isabs(name) or os.path.isdir(name)
-    shown = os.path.basename(os.path.normpath(name)) if local else name
+    local = is_local(name, state.backbone["revision"])
+    shown = last_part(name) if local else name
     title = os.path.basename(os.path.normpath(where)).removesuffix(".zip")
     data = document.data or "not described"
     results = [

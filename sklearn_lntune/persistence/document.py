@@ -13,12 +13,15 @@ from typing import Any
 
 import numpy as np
 
+from sklearn_lntune.checks import check_path
 from sklearn_lntune.exceptions import DamagedFileError, UnknownMethodError
 from sklearn_lntune.persistence.names import BACKBONE_FOLDER, is_hub_name
-from sklearn_lntune.persistence.sealed import is_there, read_sealed
+from sklearn_lntune.persistence.replacing import standing
+from sklearn_lntune.persistence.schema import check_columns, check_notes, check_params, check_state
+from sklearn_lntune.persistence.sealed import SUMS, check_name, is_there, read_sealed
 from sklearn_lntune.persistence.state import FittedState
+from sklearn_lntune.persistence.untrusted import parse_json_object
 from sklearn_lntune.persistence.values import decode, decode_array, encode, encode_array
-from sklearn_lntune.tuning.registry import from_plain
 
 #: Rises when the files change their meaning; older ones keep loading.
 FORMAT_VERSION = 1
@@ -41,6 +44,8 @@ class Document:
         As given by the user.
     data : str or None
         What the user said of the data.
+    beside : tuple of str
+        Files of others in the repository that it is published in.
     """
 
     params: dict[str, Any]
@@ -48,6 +53,7 @@ class Document:
     columns: dict[str, Any]
     metrics: dict[str, float] = field(default_factory=dict)
     data: str | None = None
+    beside: tuple[str, ...] = ()
 
     def files(self) -> dict[str, bytes]:
         """Contents by file name."""
@@ -77,10 +83,18 @@ class Document:
             },
             "metrics": {name: encode(float(value)) for name, value in self.metrics.items()},
             "data": self.data,
+            **({"beside": list(self.beside)} if self.beside else {}),
         }
         text = json.dumps(config, indent=1, allow_nan=False)
         delta = {name: np.ascontiguousarray(value) for name, value in state.delta.items()}
         return {CONFIG: text.encode() + b"\n", DELTA: save(delta)}
+
+    def check(self) -> None:
+        """Raise a ValueError if a part of it cannot be read again."""
+        check_params(self.params)
+        check_state(self.state)
+        check_columns(self.columns)
+        check_notes(self.metrics, self.data)
 
     @classmethod
     def read(cls, files: Mapping[str, bytes], where: str) -> Document:
@@ -91,17 +105,16 @@ class Document:
         ValueError
             If a newer version wrote them.
         DamagedFileError
-            If they are not what `files` gives.
+            If they are not what `files` gives, or claim what cannot be.
         """
         from safetensors import SafetensorError
-        from safetensors.numpy import load
 
         try:
-            config = json.loads(files[CONFIG])
-            version, writer = config["format_version"], dict(config["versions"])
-            if type(version) is not int:
+            config = parse_json_object(files[CONFIG])
+            version, writer = config["format_version"], config["versions"]
+            if type(version) is not int or not isinstance(writer, dict):
                 raise TypeError("format_version")
-        except (KeyError, ValueError, TypeError, RecursionError) as error:
+        except (KeyError, ValueError, TypeError) as error:
             raise DamagedFileError(
                 f"{where}: {CONFIG} is missing or not that of a saved classifier."
             ) from error
@@ -112,30 +125,8 @@ class Document:
                 "upgrade sklearn-lntune."
             )
         try:
-            training = config["training"]
-            state = FittedState(
-                backbone=config["backbone"],
-                tuning=[{k: decode(v) for k, v in entry.items()} for entry in config["tuning"]],
-                pooling=config["pooling"],
-                max_length=config["max_length"],
-                classes=decode_array(config["classes"]),
-                delta=load(files[DELTA]),
-                embedding_size=config["embedding_size"],
-                log=[{k: decode(v) for k, v in row.items()} for row in training["log"]],
-                n_steps=training["n_steps"],
-                n_epochs=training["n_epochs"],
-            )
-            from_plain(state.tuning)  # raises here, not at the first prediction
-            return cls(
-                params={name: decode(value) for name, value in config["params"].items()},
-                state=state,
-                columns={
-                    key: decode_array(value) if isinstance(value, dict) else value
-                    for key, value in config["columns"].items()
-                },
-                metrics={name: decode(value) for name, value in config["metrics"].items()},
-                data=config["data"],
-            )
+            document = cls._from(config, files[DELTA])
+            document.check()
         except UnknownMethodError as error:
             raise UnknownMethodError(f"{where}: {error}") from error
         except (
@@ -143,13 +134,62 @@ class Document:
             TypeError,
             ValueError,
             AttributeError,
+            OverflowError,
             RecursionError,
             SafetensorError,
         ) as error:
+            told = f"{error} is missing" if isinstance(error, KeyError) else str(error)
             raise DamagedFileError(
-                f"{where}: {CONFIG} and {DELTA} do not describe a classifier "
-                f"({type(error).__name__}: {error})."
+                f"{where}: {CONFIG} and {DELTA} do not describe a classifier ({told})."
             ) from error
+        return document
+
+    @classmethod
+    def _from(cls, config: Mapping[str, Any], delta: bytes) -> Document:
+        from safetensors.numpy import load
+
+        training = config["training"]
+        state = FittedState(
+            backbone=config["backbone"],
+            tuning=[{k: decode(v) for k, v in entry.items()} for entry in config["tuning"]],
+            pooling=config["pooling"],
+            max_length=config["max_length"],
+            classes=decode_array(config["classes"]),
+            delta=load(delta),
+            embedding_size=config["embedding_size"],
+            log=[{k: decode(v) for k, v in row.items()} for row in training["log"]],
+            n_steps=training["n_steps"],
+            n_epochs=training["n_epochs"],
+        )
+        return cls(
+            params={name: decode(value) for name, value in config["params"].items()},
+            state=state,
+            columns={
+                key: decode_array(value) if isinstance(value, dict) else value
+                for key, value in config["columns"].items()
+            },
+            metrics={name: decode(value) for name, value in config["metrics"].items()},
+            data=config["data"],
+            beside=beside(config),
+        )
+
+
+def beside(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """Names of other files in the same repository, from a ``config.json``.
+
+    Raises
+    ------
+    ValueError
+        If one could be taken for a part of the classifier.
+    """
+    names = config.get("beside", [])
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError("beside must be a list of names")
+    for name in names:
+        check_name(name)
+        if name.startswith(f"{BACKBONE_FOLDER}/"):
+            raise ValueError(f"beside names {name!r}, which is the backbone's")
+    return tuple(names)
 
 
 def read_document(
@@ -164,12 +204,22 @@ def read_document(
     revision, token
         For the hub.
     """
-    local = Path(path)
+    local = check_path("path", path)
     if not is_there(local):
         local = _from_hub(str(path), revision, token)
-    document = Document.read(read_sealed(local, keep=BACKBONE_FOLDER), str(path))
-    own = local / BACKBONE_FOLDER
-    return document, own if own.is_dir() else None
+    files = read_sealed(local, only=(CONFIG, DELTA), beside=_beside)
+    document = Document.read(files, str(path))
+    for folder in (local, standing(local) or local):
+        if (folder / BACKBONE_FOLDER / CONFIG).is_file():  # then it is listed and checked
+            return document, folder / BACKBONE_FOLDER
+    return document, None
+
+
+def _beside(files: Mapping[str, bytes]) -> tuple[str, ...]:
+    try:
+        return beside(parse_json_object(files[CONFIG]))
+    except (KeyError, ValueError):  # `Document.read` says what is wrong
+        return ()
 
 
 def _from_hub(name: str, revision: str | None, token: str | bool | None) -> Path:
@@ -179,12 +229,18 @@ def _from_hub(name: str, revision: str | None, token: str | bool | None) -> Path
     if not is_hub_name(name):
         raise ValueError(f"{name!r} is no folder, no file, and no name on the hub (user/name).")
     try:
-        return Path(snapshot_download(name, revision=revision, token=token))
+        # The list alone first: what has none is no classifier, and may be very large.
+        found = Path(snapshot_download(name, revision=revision, token=token, allow_patterns=SUMS))
+        if is_ours := (found / SUMS).is_file():
+            found = Path(snapshot_download(name, revision=revision, token=token))
     except (OSError, ValueError, HfHubHTTPError) as error:
         raise ValueError(
             f"{name!r} is no folder or file here, and could not be had from the Hugging Face hub "
             f"({type(error).__name__})."
         ) from error
+    if not is_ours:
+        raise DamagedFileError(f"{name!r} on the hub has no {SUMS}: it is not a saved classifier.")
+    return found
 
 
 def unsavable(params: Mapping[str, Any]) -> list[str]:

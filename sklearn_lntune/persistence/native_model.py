@@ -67,9 +67,12 @@ def model_with_head(body: nn.Module, backbone: Backbone, state: FittedState) -> 
         backbone.trust_remote_code,
     )
     learnt = learnt_by(state, "head")
+    values = {path: learnt["/".join(path.rsplit(".", 1))] for path in head}
+    if odd := [path for path, weight in head.items() if values[path].shape != weight.shape]:
+        raise ValueError(f"this delta belongs to another model: {odd[0]!r} does not fit.")
     with torch.no_grad():
         for path, weight in head.items():
-            weight.copy_(tensor_of(learnt["/".join(path.rsplit(".", 1))]))
+            weight.copy_(tensor_of(values[path]))
     config: Any = model.config
     names = [str(each) for each in state.classes.tolist()]
     config.id2label = dict(enumerate(names))

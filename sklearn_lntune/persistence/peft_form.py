@@ -13,5 +13,11 @@ ROOT = "base_model.model."
 
 def base_prefix(backbone: Backbone) -> str:
     """What stands before a path of the backbone in the model's own classifier."""
-    model = MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING[type(backbone.config)]
+    try:
+        model = MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING[type(backbone.config)]
+    except KeyError as error:
+        raise ValueError(
+            f"transformers has no classifier for {type(backbone.config).__name__} of backbone "
+            f"{backbone.source.name!r}, so peft has no adapter of one."
+        ) from error
     return f"{model.base_model_prefix}."

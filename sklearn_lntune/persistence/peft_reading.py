@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,16 +9,20 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file  # NumPy knows no bfloat16
+from safetensors import SafetensorError
+from safetensors.torch import load  # NumPy knows no bfloat16
 
 from sklearn_lntune.backbone.anatomy import Place
 from sklearn_lntune.backbone.matching import folder_of
 from sklearn_lntune.backbone.pool import Backbone, get_backbone
 from sklearn_lntune.backbone.usage import resolve_max_length
 from sklearn_lntune.backbone.where import BackboneRef
+from sklearn_lntune.checks import check_number
+from sklearn_lntune.exceptions import DamagedFileError
 from sklearn_lntune.network import Network, build_network
 from sklearn_lntune.persistence.peft_form import CONFIG, ROOT, WEIGHTS, base_prefix
 from sklearn_lntune.persistence.state import FittedState
+from sklearn_lntune.persistence.untrusted import parse_json_object, read_regular
 from sklearn_lntune.task.labels import check_labels
 from sklearn_lntune.tuning.base import TuningMethod
 from sklearn_lntune.tuning.layernorm import LayerNormTuning
@@ -39,6 +42,13 @@ _UNREADABLE = (
     "target_parameters",
     "alora_invocation_tokens",
 )
+#: Settings that are read, which may be missing.
+_KINDS: dict[str, type] = {
+    "peft_type": str,
+    "base_model_name_or_path": str,
+    "revision": str,
+    "use_rslora": bool,
+}
 #: How LoRA may have begun; others change the frozen matrices as well.
 _PLAIN_STARTS = (True, False, None, "gaussian", "orthogonal", "eva")
 
@@ -125,11 +135,8 @@ def _read_delta(
     config = read_config(folder)
     prefix = base_prefix(backbone)
     weights = {
-        key.removeprefix(ROOT).removeprefix(prefix): (
-            key.startswith(ROOT + prefix),
-            tensor.float().numpy(),
-        )
-        for key, tensor in load_file(folder / WEIGHTS).items()
+        key.removeprefix(ROOT).removeprefix(prefix): (key.startswith(ROOT + prefix), value)
+        for key, value in _read_weights(folder / WEIGHTS).items()
     }
     norm_paths = {norm.path for norm in backbone.anatomy.norms}
     delta: dict[str, np.ndarray] = {}
@@ -156,6 +163,23 @@ def _read_delta(
     return tuple(methods), delta
 
 
+def _read_weights(file: Path) -> dict[str, np.ndarray]:
+    """The arrays in ``file``, in float32."""
+    try:
+        tensors = dict(sorted(load(read_regular(file)).items()))  # in the order of the file
+    except (SafetensorError, ValueError, OSError, KeyError, RuntimeError) as error:
+        raise DamagedFileError(
+            f"{file} holds no weights that can be read ({error}). Take a fresh copy; if it came "
+            "by git, 'git lfs pull' fetches what a pointer stands for."
+        ) from error
+    for name, tensor in tensors.items():
+        if not tensor.is_floating_point() or not tensor.dim():
+            raise DamagedFileError(f"{file}: {name!r} is no array of weights.")
+        if not tensor.float().isfinite().all():
+            raise DamagedFileError(f"{file}: {name!r} has values that are not finite numbers.")
+    return {name: tensor.float().numpy() for name, tensor in tensors.items()}
+
+
 def _read_pooler(
     backbone: Backbone, prefix: str, path: str, name: str, value: np.ndarray
 ) -> dict[str, np.ndarray]:
@@ -163,8 +187,8 @@ def _read_pooler(
     frozen = backbone.model(torch.float32, torch.device("cpu"))
     if getattr(frozen, "pooler", None) is None:
         return {f"head/{prefix}{path}/{name}": value}
-    own = frozen.get_submodule(path).get_parameter(name).numpy()
-    if not np.array_equal(own, value.astype(np.float32)):
+    own = dict(frozen.named_parameters()).get(f"{path}.{name}")
+    if own is None or not np.array_equal(own.detach().numpy(), value):
         raise ValueError(f"the adapter trains {path!r}, which no tuning method here can hold.")
     return {}
 
@@ -174,7 +198,11 @@ def read_config(folder: Path) -> dict[str, Any]:
     file = folder / CONFIG
     if not file.is_file():
         raise ValueError(f"{folder} holds no {CONFIG}: it is no adapter written by peft.")
-    config: dict[str, Any] = json.loads(file.read_text("utf-8"))
+    try:
+        config = parse_json_object(read_regular(file))
+        _check_settings(config)
+    except (ValueError, OSError) as error:
+        raise DamagedFileError(f"{file} is no configuration of peft's: {error}.") from error
     if not (folder / WEIGHTS).is_file():
         raise ValueError(
             f"{folder} holds no {WEIGHTS}. Other weight formats can run code when they are opened "
@@ -190,6 +218,16 @@ def read_config(folder: Path) -> dict[str, Any]:
             "LN_TUNING and LORA adapters can."
         )
     return config
+
+
+def _check_settings(config: Mapping[str, Any]) -> None:
+    """Raise a ValueError if a setting that is read here is of the wrong kind."""
+    for name, kind in _KINDS.items():
+        if not isinstance(config.get(name), kind | None):
+            raise ValueError(f"{name} is {str(config[name])[:40]!r}")
+    if config.get("peft_type") == "LORA":
+        check_number("r", config.get("r"), integer=True, low=1)
+        check_number("lora_alpha", config.get("lora_alpha"), open_low=True)
 
 
 def _layernorm(backbone: Backbone, delta: Mapping[str, np.ndarray]) -> LayerNormTuning:
@@ -208,7 +246,7 @@ def _lora(
     places = {(linear.site, linear.role) for linear in chosen}
     targets = tuple(target for target, meant in TARGETS.items() if places & set(meant))
     _, layers = _where(backbone, backbone.anatomy.linears, paths)
-    rank, alpha = int(config["r"]), float(config["lora_alpha"])
+    rank, alpha = config["r"], float(config["lora_alpha"])
     if config.get("use_rslora"):
         alpha *= math.sqrt(rank)
     method = LoraTuning(rank, alpha=alpha, targets=targets, layers=layers)

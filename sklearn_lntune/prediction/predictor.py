@@ -12,7 +12,7 @@ import torch
 from sklearn_lntune.backbone.matching import check_same, fitted_backbone, folder_of
 from sklearn_lntune.backbone.placement import Placement, place_prediction
 from sklearn_lntune.backbone.pool import Backbone
-from sklearn_lntune.backbone.usage import resolve_max_length
+from sklearn_lntune.backbone.usage import position_limit, resolve_max_length
 from sklearn_lntune.backbone.where import BackboneRef, Where
 from sklearn_lntune.checks import check_verbose
 from sklearn_lntune.console import progress_bar
@@ -128,9 +128,17 @@ def backbone_of(state: FittedState, ref: BackboneRef) -> Backbone:
     ------
     BackboneMismatchError
         If it is another.
+    ValueError
+        If ``state`` asks for longer texts than it can read.
     """
     backbone = fitted_backbone(state.backbone, ref)
     check_same(state.backbone, backbone, state.pooling, _REMEDY)
+    limit = position_limit(backbone)
+    if limit is not None and state.max_length > limit:
+        raise ValueError(
+            f"this classifier says max_length={state.max_length}, which is beyond the {limit} "
+            f"positions of {backbone.source.name!r}: it was not fitted on it. Take a fresh copy."
+        )
     return backbone
 
 

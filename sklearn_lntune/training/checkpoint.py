@@ -17,12 +17,14 @@ from typing import Any
 import numpy as np
 import torch
 from filelock import FileLock, Timeout
+from safetensors import SafetensorError
 from safetensors.numpy import load, save
 from skorch.callbacks import Callback
 
 from sklearn_lntune.checks import check_number
 from sklearn_lntune.exceptions import DamagedFileError
 from sklearn_lntune.persistence.sealed import is_there, read_sealed, write_sealed
+from sklearn_lntune.persistence.untrusted import parse_json_object
 from sklearn_lntune.persistence.values import decode, encode
 from sklearn_lntune.training.batches import Begun
 from sklearn_lntune.training.rules import Snapshot
@@ -265,8 +267,8 @@ def _read(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         return {}, {}
     try:
         files = read_sealed(folder / STATE)
-        fit, arrays = json.loads(files[FIT]), load(files[ARRAYS])
-    except (DamagedFileError, KeyError, ValueError) as error:
+        fit, arrays = parse_json_object(files[FIT]), load(files[ARRAYS])
+    except (DamagedFileError, KeyError, ValueError, SafetensorError) as error:
         raise DamagedFileError(
             f"checkpoint={str(folder)!r} is damaged; delete it to start the fit anew. {error}"
         ) from error

@@ -10,14 +10,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from sklearn_lntune.backbone.anatomy import check_layers
 from sklearn_lntune.checks import check_choice, check_number
-from sklearn_lntune.tuning.base import Array, AttachContext, PeftRef, TuningMethod, by_path
+from sklearn_lntune.tuning.base import (
+    MAX_SIZE,
+    Array,
+    AttachContext,
+    PeftRef,
+    TuningMethod,
+    by_path,
+)
 
 if TYPE_CHECKING:
     from torch import nn
 
     from sklearn_lntune.backbone.anatomy import Anatomy, Linear
 
+#: Those of `stacked_linear`, which needs torch.
+_ACTIVATIONS = ("relu", "gelu", "silu", "tanh")
 _SITES = {"attention": ("attention",), "ffn": ("ffn",), "both": ("attention", "ffn")}
 
 
@@ -76,15 +86,29 @@ class AdapterTuning(TuningMethod):
         self.activation = activation
         self.layers = layers
 
-    def arrays(self, anatomy: Anatomy) -> tuple[Array, ...]:
-        """The way down and the way up at each chosen projection."""
-        from sklearn_lntune.tuning.layers.stacked_linear import ACTIVATIONS
-
-        size = check_number("size", self.size, integer=True, low=1)
+    def check_arguments(self) -> None:
+        """Raise a ValueError if an argument is wrong by itself."""
+        check_number("size", self.size, integer=True, low=1, high=MAX_SIZE)
         check_choice("sites", self.sites, tuple(_SITES))
         check_choice("insertion", self.insertion, ("sequential", "parallel"))
-        check_choice("activation", self.activation, tuple(ACTIVATIONS))
+        check_choice("activation", self.activation, _ACTIVATIONS)
         check_number("scale", self.scale, open_low=True)
+        check_layers(self.layers)
+
+    def shapes(self) -> dict[str, tuple[int | None, ...]]:
+        """The way down gives what the way up reads."""
+        size = self.size
+        return {
+            "down_weight": (size, None),
+            "down_bias": (size,),
+            "up_weight": (None, size),
+            "up_bias": (None,),
+        }
+
+    def arrays(self, anatomy: Anatomy) -> tuple[Array, ...]:
+        """The way down and the way up at each chosen projection."""
+        self.check_arguments()
+        size = self.size
         outputs = [linear for linear in anatomy.linears if linear.role == "output"]
         chosen = anatomy.select(outputs, self.layers, _SITES[self.sites], "output projection")
         width = {

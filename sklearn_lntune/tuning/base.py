@@ -33,6 +33,10 @@ _registered: dict[str, type[TuningMethod]] = {}
 _seen: WeakSet[type[TuningMethod]] = WeakSet()
 
 
+#: The largest rank, length or width; more makes no sense on any model.
+MAX_SIZE = 2**16
+
+
 @dataclass(frozen=True)
 class Array:
     """One learnt array of a delta.
@@ -147,6 +151,8 @@ class TuningMethod(BaseEstimator):
     default_lr: ClassVar[float]
     private: ClassVar[bool] = False
     attach_order: ClassVar[int] = 100
+    #: Names of `shapes` that some modules may lack.
+    optional: ClassVar[tuple[str, ...]] = ()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -156,6 +162,17 @@ class TuningMethod(BaseEstimator):
             elif old in vars(cls):
                 setattr(cls, new, vars(cls)[old])
         register(cls)
+
+    def check_arguments(self) -> None:
+        """Raise a ValueError if an argument is wrong by itself, whatever the backbone."""
+
+    def shapes(self) -> dict[str, tuple[int | None, ...]] | None:
+        """Shapes of the arrays at each module by name, as far as the arguments decide them.
+
+        None stands for a length that the backbone decides. Files are compared with it
+        before memory is taken. A method that returns None instead of a dict does without.
+        """
+        return None
 
     def arrays(self, anatomy: Anatomy) -> tuple[Array, ...]:
         """Declare what the method learns on a backbone; needs no weights.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sklearn_lntune.backbone.anatomy import check_layers, check_sites
 from sklearn_lntune.tuning.base import Array, AttachContext, PeftRef, TuningMethod
 
 if TYPE_CHECKING:
@@ -59,10 +60,20 @@ default="all"
         self.layers = layers
         self.norms = norms
 
-    def arrays(self, anatomy: Anatomy) -> tuple[Array, ...]:
-        """Biases of the chosen linear layers and norms, cancelled ones left out."""
+    def check_arguments(self) -> None:
+        """Raise a ValueError if an argument is wrong by itself."""
         if not isinstance(self.norms, bool | np.bool_):
             raise ValueError(f"norms must be True or False; got {self.norms!r}.")
+        check_sites(self.sites)
+        check_layers(self.layers)
+
+    def shapes(self) -> dict[str, tuple[int | None, ...]]:
+        """A bias is at most as long as the layer is wide."""
+        return {"bias": (None,)}
+
+    def arrays(self, anatomy: Anatomy) -> tuple[Array, ...]:
+        """Biases of the chosen linear layers and norms, cancelled ones left out."""
+        self.check_arguments()
         sizes: dict[Place, int] = {
             norm: norm.size for norm in anatomy.norms if self.norms and norm.has_bias
         }

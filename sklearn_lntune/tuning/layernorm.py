@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from sklearn_lntune.backbone.anatomy import check_layers, check_sites
 from sklearn_lntune.tuning.base import Array, AttachContext, PeftRef, TuningMethod
 
 if TYPE_CHECKING:
@@ -53,16 +54,27 @@ default="all"
     name = "layernorm"
     default_lr = 5e-3  # benchmarks/defaults.py
     attach_order = 10
+    optional = ("bias",)
 
     def __init__(self, *, terms: str = "both", sites: Any = "all", layers: Any = "all") -> None:
         self.terms = terms
         self.sites = sites
         self.layers = layers
 
-    def arrays(self, anatomy: Anatomy) -> tuple[Array, ...]:
-        """Gains and biases of the chosen norms."""
+    def check_arguments(self) -> None:
+        """Raise a ValueError if an argument is wrong by itself."""
         if not isinstance(self.terms, str) or self.terms not in _TERMS:
             raise ValueError(f"terms must be 'both', 'gain' or 'bias'; got {self.terms!r}.")
+        check_sites(self.sites)
+        check_layers(self.layers)
+
+    def shapes(self) -> dict[str, tuple[int | None, ...]]:
+        """A gain and a bias are as long as the norm is wide."""
+        return dict.fromkeys(_TERMS[self.terms], (None,))
+
+    def arrays(self, anatomy: Anatomy) -> tuple[Array, ...]:
+        """Gains and biases of the chosen norms."""
+        self.check_arguments()
         arrays = tuple(
             Array(norm.path, term, norm.site, norm.block, (norm.size,))
             for norm in anatomy.select(anatomy.norms, self.layers, self.sites)

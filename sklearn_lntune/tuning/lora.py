@@ -9,8 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from sklearn_lntune.backbone.anatomy import check_layers
 from sklearn_lntune.checks import check_choice, check_number
-from sklearn_lntune.tuning.base import Array, AttachContext, PeftRef, TuningMethod, by_path
+from sklearn_lntune.tuning.base import (
+    MAX_SIZE,
+    Array,
+    AttachContext,
+    PeftRef,
+    TuningMethod,
+    by_path,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -68,15 +76,22 @@ class LoraTuning(TuningMethod):
         self.targets = targets
         self.layers = layers
 
+    def check_arguments(self) -> None:
+        """Raise a ValueError if an argument is wrong by itself."""
+        check_number("rank", self.rank, integer=True, low=1, high=MAX_SIZE)
+        check_number("alpha", self.alpha, open_low=True)
+        for target in self._targets():
+            check_choice("targets", target, tuple(TARGETS))
+        check_layers(self.layers)
+
+    def shapes(self) -> dict[str, tuple[int | None, ...]]:
+        """The two matrices share the rank."""
+        return {"A": (self.rank, None), "B": (None, self.rank)}
+
     def arrays(self, anatomy: Anatomy) -> tuple[Array, ...]:
         """A and B of each chosen linear layer."""
-        rank = check_number("rank", self.rank, integer=True, low=1)
-        check_number("alpha", self.alpha, open_low=True)
-        one = isinstance(self.targets, str) or not isinstance(self.targets, Iterable)
-        targets = (self.targets,) if one else tuple(self.targets)
-        for target in targets:
-            check_choice("targets", target, tuple(TARGETS))
-        wanted = {place for target in targets for place in TARGETS[target]}
+        self.check_arguments()
+        wanted = {place for target in self._targets() for place in TARGETS[target]}
         fitting = [
             linear
             for linear in anatomy.linears
@@ -86,8 +101,12 @@ class LoraTuning(TuningMethod):
         return tuple(
             Array(linear.path, name, linear.site, linear.block, shape)
             for linear in chosen
-            for name, shape in (("A", (rank, linear.n_in)), ("B", (linear.n_out, rank)))
+            for name, shape in (("A", (self.rank, linear.n_in)), ("B", (linear.n_out, self.rank)))
         )
+
+    def _targets(self) -> tuple[Any, ...]:
+        one = isinstance(self.targets, str) or not isinstance(self.targets, Iterable)
+        return (self.targets,) if one else tuple(self.targets)
 
     def attach(self, context: AttachContext, arrays: tuple[Array, ...]) -> dict[str, nn.Parameter]:
         """Put the low-rank product beside each chosen layer."""

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from sklearn_lntune.backbone.anatomy import check_layers
 from sklearn_lntune.checks import check_choice, check_number
-from sklearn_lntune.tuning.base import Array, AttachContext, PeftRef, TuningMethod
+from sklearn_lntune.tuning.base import MAX_SIZE, Array, AttachContext, PeftRef, TuningMethod
 
 if TYPE_CHECKING:
     import numpy as np
@@ -69,14 +70,23 @@ class PrefixTuning(TuningMethod):
         self.projection = projection
         self.init = init
 
+    def check_arguments(self) -> None:
+        """Raise a ValueError if an argument is wrong by itself."""
+        check_number("length", self.length, integer=True, low=1, high=MAX_SIZE)
+        check_choice("init", self.init, ("vocabulary", "random"))
+        if self.projection is not None:
+            check_number("projection", self.projection, integer=True, low=1, high=MAX_SIZE)
+        check_layers(self.layers)
+
+    def shapes(self) -> dict[str, tuple[int | None, ...]]:
+        """Heads, length and size of a head."""
+        return dict.fromkeys(("keys", "values"), (None, self.length, None))
+
     def arrays(self, anatomy: Anatomy) -> tuple[Array, ...]:
         """Keys and values of each chosen attention."""
         from sklearn_lntune.tuning.layers.prefixed_attention import PREFIXED_FORWARDS
 
-        length = check_number("length", self.length, integer=True, low=1)
-        check_choice("init", self.init, ("vocabulary", "random"))
-        if self.projection is not None:
-            check_number("projection", self.projection, integer=True, low=1)
+        self.check_arguments()
         if not anatomy.attentions or not all(
             each.reads_interface or each.kind in PREFIXED_FORWARDS for each in anatomy.attentions
         ):
@@ -90,7 +100,7 @@ class PrefixTuning(TuningMethod):
                 name,
                 each.site,
                 each.block,
-                (each.n_key_heads, length, each.head_size),
+                (each.n_key_heads, self.length, each.head_size),
             )
             for each in anatomy.select(anatomy.attentions, self.layers, what="attention")
             for name in ("keys", "values")

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from sklearn_lntune import LNTunedTransformerClassifier, load
+from sklearn_lntune.persistence import replacing
 from sklearn_lntune.persistence.sealed import write_sealed
 
 Write = Callable[[Path], None]
@@ -28,6 +29,7 @@ STEPS: list[tuple[Any, str]] = [
     (shutil, "copyfile"),
     (Path, "replace"),
     (Path, "write_bytes"),
+    (replacing, "_exchange"),
 ]
 
 # Forks a child for each step and ends it there with SIGKILL. The steps are the audit events
@@ -35,9 +37,12 @@ STEPS: list[tuple[Any, str]] = [
 KILLER = """
 import itertools, os, shutil, signal, sys
 from pathlib import Path
+from sklearn_lntune.persistence import replacing
 from sklearn_lntune.persistence.sealed import write_sealed
 
-old, new, parent = map(Path, sys.argv[1:])
+old, new, parent = map(Path, sys.argv[1:4])
+if sys.argv[4:]:
+    replacing._exchange = lambda *names: False
 files = {
     file.relative_to(new).as_posix(): file if "backbone" in file.parts else file.read_bytes()
     for file in sorted(new.rglob("*"))
@@ -126,21 +131,27 @@ def which(path: Path) -> float:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-@pytest.mark.parametrize("name", ["saved", "saved.zip", "whole/saved"])
+@pytest.mark.parametrize(
+    ("name", "way"),
+    [("saved", []), ("saved", ["two renames"]), ("saved.zip", []), ("whole/saved", [])],
+)
 def test_a_kill_at_any_step_leaves_the_old_one_or_the_new(
-    saved: Path, name: str, tmp_path: Path
+    saved: Path, name: str, way: list[str], tmp_path: Path
 ) -> None:
     source = [str(saved / str(lr) / name) for lr in (OLD, NEW)]
     if name.endswith(".zip"):
         source[1] = str(saved / str(NEW) / "saved")
-    subprocess.run([sys.executable, "-c", KILLER, *source, str(tmp_path)], check=True)
+    subprocess.run([sys.executable, "-c", KILLER, *source, str(tmp_path), *way], check=True)
     steps = sorted(int(folder.name) for folder in tmp_path.iterdir())
     found = []
     for step in steps:
         target = tmp_path / str(step) / Path(name).name
+        before = sorted(target.parent.iterdir())
         found.append(which(target))
+        assert sorted(target.parent.iterdir()) == before  # reading repairs nothing
         write_sealed(target, files_of(saved / str(NEXT) / "saved"))
         assert which(target) == NEXT
+        assert list(target.parent.iterdir()) == [target]  # what the killed one left is gone
     assert len(steps) > 5
     assert found == sorted(found)  # the old one up to some step, from there on the new one
     assert (found[0], found[-1]) == (OLD, NEW)
@@ -206,12 +217,21 @@ def raises(write: Write, target: Path, failing: Failing) -> bool:
     return False
 
 
-@KINDS
+@pytest.mark.parametrize("name", ["saved", "saved.zip", "saved by two renames"])
 @pytest.mark.parametrize("for_good", [False, True], ids=["once", "for good"])
 @pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
 def test_an_error_at_any_step_leaves_the_old_one_or_the_new(
-    saved: Path, name: str, for_good: bool, error: type[BaseException], tmp_path: Path
+    saved: Path,
+    name: str,
+    for_good: bool,
+    error: type[BaseException],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    if name.endswith("renames"):
+        monkeypatch.setattr(replacing, "_exchange", lambda *names: False)
+        monkeypatch.setattr("persistence.test_crash.STEPS", STEPS[:-1])
+        name = "saved"
     source = saved / str(NEW) / ("saved" if name.endswith(".zip") else "whole/saved")
     files = files_of(source)
     if name == "saved":

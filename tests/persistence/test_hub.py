@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import re
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from conftest import save_backbone
 from huggingface_hub import HfApi, ModelCard, constants
 from huggingface_hub.errors import HfHubHTTPError
 from persistence.hub_stand_in import Hub, hub_stand_in
@@ -66,6 +68,11 @@ def push(clf: LNTunedTransformerClassifier, repo: str = REPO, **options: Any) ->
     return clf.push_to_hub(repo, **{"token": TOKEN, **options})
 
 
+def pulled(clf: LNTunedTransformerClassifier, **options: Any) -> LNTunedTransformerClassifier:
+    """What was published of ``clf``; where its backbone lies was not."""
+    return sklearn_lntune.load(REPO, backbone=clf.backbone, **options)
+
+
 def same(one: Any, other: Any, texts: list[str]) -> bool:
     return bool((one.predict_proba(texts) == other.predict_proba(texts)).all())
 
@@ -79,7 +86,7 @@ def test_what_was_pushed_predicts_the_same(hub: Hub, fitted: Clf, texts: list[st
     assert address == f"{hub.endpoint}/{REPO}/commit/{repo.commit()}"
     assert repo.files().keys() == FILES
     assert not repo.private
-    back = sklearn_lntune.load(REPO)
+    back = pulled(fitted())
     assert back.get_params() == fitted().get_params()
     assert same(back, fitted(), texts)
 
@@ -91,17 +98,159 @@ def test_a_second_push_replaces_the_first(hub: Hub, fitted: Clf, texts: list[str
     first = repo.commit()
     push(fitted(1))
     assert repo.files().keys() == FILES
-    assert same(sklearn_lntune.load(REPO), fitted(1), texts)
+    assert same(pulled(fitted(1)), fitted(1), texts)
     assert same(sklearn_lntune.load(REPO, revision=first), fitted(), texts)
 
 
-def test_what_others_put_there_is_replaced_too(hub: Hub, fitted: Clf, texts: list[str]) -> None:
+# -- what others put there ---------------------------------------------------------------
+
+OTHERS = {
+    "pytorch_model.bin": b"theirs",
+    "sub/notes [1].txt": b"theirs",
+    "LICENSE": b"theirs",
+    "sub/README.txt": b"theirs",
+    ".github/workflow.yml": b"theirs",
+}
+
+
+@pytest.mark.parametrize("before", [False, True], ids=["before", "after"])
+def test_what_others_put_there_stays(before: bool, hub: Hub, fitted: Clf, texts: list[str]) -> None:
+    if before:
+        HfApi(token=TOKEN).create_repo(REPO)
+    else:
+        push(fitted(), include_backbone=True)
+    repo = hub.repos[REPO]
+    repo.write({**repo.files(), **OTHERS})
+    for number in (1, 2):
+        push(fitted(number))
+        assert repo.files().keys() == FILES | OTHERS.keys()
+        assert all(repo.files()[name] == content for name, content in OTHERS.items())
+        assert same(pulled(fitted(number)), fitted(number), texts)
+
+
+def test_what_comes_later_is_still_one_too_many(hub: Hub, fitted: Clf) -> None:
     push(fitted())
     repo = hub.repos[REPO]
-    repo.write({**repo.files(), "pytorch_model.bin": b"old", "sub/notes.txt": b"old"})
+    repo.write({**repo.files(), **OTHERS})
     push(fitted())
-    assert repo.files().keys() == FILES
-    assert same(sklearn_lntune.load(REPO), fitted(), texts)
+    repo.write({**repo.files(), "modeling.py": b"print('run')"})
+    with pytest.raises(DamagedFileError, match=r"'modeling\.py'\] is not listed"):
+        pulled(fitted())
+    later = ("modeling.py", "LICENSE")  # what was there may go
+    repo.write({name: file for name, file in repo.files().items() if name not in later})
+    assert pulled(fitted()).classes_.tolist() == ["blue", "green", "red"]
+
+
+@pytest.mark.parametrize("damage", ["no list", "empty list", "other config"])
+def test_a_damaged_classifier_is_replaced(
+    damage: str, hub: Hub, fitted: Clf, texts: list[str]
+) -> None:
+    push(fitted())
+    repo = hub.repos[REPO]
+    files = dict(repo.files())
+    if damage == "no list":
+        del files["SHA256SUMS"]
+    else:
+        files["SHA256SUMS" if damage == "empty list" else "config.json"] = b""
+    repo.write(files)
+    push(fitted(1))
+    assert same(pulled(fitted(1)), fitted(1), texts)
+
+
+LINE = b"0" * 64 + b"  "
+CLASHES: dict[str, dict[str, bytes]] = {
+    "model": {"config.json": b"{}", "model.safetensors": b"theirs"},
+    "model under digests": {
+        "SHA256SUMS": LINE + b"config.json\n" + LINE + b"model.safetensors\n",
+        "config.json": b"{}",
+        "model.safetensors": b"theirs",
+    },
+    "film": {"SHA256SUMS": LINE + b"film.iso\n", "film.iso": b"theirs"},
+    "backbone": {"backbone/modeling.py": b"theirs"},
+}
+
+
+@pytest.mark.parametrize("files", CLASHES.values(), ids=CLASHES)
+@pytest.mark.parametrize("include_backbone", [False, True])
+def test_what_would_be_overwritten_is_named(
+    files: dict[str, bytes], include_backbone: bool, hub: Hub, fitted: Clf
+) -> None:
+    HfApi(token=TOKEN).create_repo(REPO)
+    repo = hub.repos[REPO]
+    repo.write(files)
+    before = repo.commit()
+    with pytest.raises(ValueError, match="me/tickets holds .*another name, or delete"):
+        push(fitted(), include_backbone=include_backbone)
+    assert repo.commit() == before
+
+
+def test_a_card_that_was_there_first_stays(hub: Hub, fitted: Clf, texts: list[str]) -> None:
+    HfApi(token=TOKEN).create_repo(REPO)
+    repo = hub.repos[REPO]
+    repo.write({"README.md": b"---\nlicense: mit\n---\nMy own words."})
+    push(fitted())
+    assert repo.files()["README.md"].endswith(b"My own words.")
+    assert same(pulled(fitted()), fitted(), texts)
+
+
+def test_what_is_no_classifier_is_not_downloaded(hub: Hub) -> None:
+    HfApi(token=TOKEN).create_repo(REPO)
+    hub.repos[REPO].write({"config.json": b"{}", "model.safetensors": b"very large"})
+    with pytest.raises(DamagedFileError, match="not a saved classifier"):
+        sklearn_lntune.load(REPO)
+    assert not any("/resolve/" in request.path for request in hub.requests)
+
+
+# -- this machine ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["path", "string", "relative", "relative from elsewhere"])
+@pytest.mark.parametrize("include_backbone", [False, True])
+def test_no_path_of_this_machine_is_published(
+    kind: str,
+    include_backbone: bool,
+    hub: Hub,
+    tmp_path: Path,
+    texts: list[str],
+    labels: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder = save_backbone(tmp_path / "secret" / "tiny")
+    for name in ("config.json", "tokenizer_config.json"):
+        noted = json.loads((folder / name).read_text("utf-8"))
+        noted |= {"_name_or_path": str(folder), "name_or_path": str(folder)}
+        if name == "config.json":
+            del noted["name_or_path"]
+        (folder / name).write_text(json.dumps(noted), "utf-8")
+    monkeypatch.chdir(tmp_path)
+    backbone: Any = {"path": folder, "string": str(folder)}.get(kind, "secret/tiny")
+    clf = LNTunedTransformerClassifier(backbone, max_epochs=1, min_steps=0, device="cpu")
+    clf.set_params(checkpoint=tmp_path / "secret" / "state").fit(texts[:8], labels[:8])
+    expected = clf.predict_proba(texts[:3])
+    if kind.endswith("elsewhere") and not include_backbone:
+        (tmp_path / "other").mkdir()
+        monkeypatch.chdir(tmp_path / "other")
+    push(clf, include_backbone=include_backbone)
+    for name, content in hub.repos[REPO].files().items():
+        if name != "backbone/tokenizer_config.json":  # `_name_or_path` would be a part of it
+            assert b"secret" not in content, name
+    back = sklearn_lntune.load(REPO, **({} if include_backbone else {"backbone": folder}))
+    assert (back.backbone_["name"], back.checkpoint) == ("tiny", None)
+    np.testing.assert_allclose(back.predict_proba(texts[:3]), expected, rtol=0, atol=1e-6)
+    if not include_backbone:
+        assert sklearn_lntune.load(REPO).backbone == "tiny"
+
+
+def test_a_local_file_finds_its_backbone_on_this_machine(
+    fitted: Clf, tmp_path: Path, texts: list[str]
+) -> None:
+    fitted().save(tmp_path / "clf.zip")
+    back = sklearn_lntune.load(tmp_path / "clf.zip")
+    assert back.backbone == fitted().backbone
+    assert same(back, fitted(), texts)
+
+
+# -- there and back, more ------------------------------------------------------------------
 
 
 def test_with_its_backbone_it_needs_nothing_else(
@@ -121,7 +270,7 @@ def test_what_was_loaded_once_is_there_without_the_hub(
     sklearn_lntune.load(REPO)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     before = len(hub.requests)
-    assert same(sklearn_lntune.load(REPO), fitted(), texts)
+    assert same(pulled(fitted()), fitted(), texts)
     assert len(hub.requests) == before
 
 
@@ -144,8 +293,8 @@ def test_a_revision_is_a_branch_to_write_to_and_to_read(
     push(fitted(2), revision="trial/2")  # makes it
     push(fitted(1), revision="trial/2")
     assert repo.commit("main") == before
-    assert same(sklearn_lntune.load(REPO), fitted(), texts)
-    assert same(sklearn_lntune.load(REPO, revision="trial/2"), fitted(1), texts)
+    assert same(pulled(fitted()), fitted(), texts)
+    assert same(pulled(fitted(1), revision="trial/2"), fitted(1), texts)
 
 
 def test_parameters_of_save_are_those_of_push(hub: Hub, fitted: Clf) -> None:
@@ -239,7 +388,7 @@ def test_a_push_that_the_hub_refuses_changes_nothing(
     with pytest.raises(HfHubHTTPError, match="403"):
         push(fitted(1))
     assert hub.repos[REPO].commit() == before
-    assert same(sklearn_lntune.load(REPO), fitted(), texts)
+    assert same(pulled(fitted()), fitted(), texts)
 
 
 # -- the card --------------------------------------------------------------------------
@@ -413,7 +562,7 @@ def test_a_process_that_knows_the_hub_by_its_environment_only(
         "folder, token = Path(sys.argv[1]), sys.stdin.read()\n"
         "clf = sklearn_lntune.load(folder / 'clf.zip')\n"
         "clf.push_to_hub('me/tickets', token=token, private=True)\n"
-        "back = sklearn_lntune.load('me/tickets', token=token)\n"
+        "back = sklearn_lntune.load('me/tickets', token=token, backbone=clf.backbone)\n"
         "np.save(folder / 'found.npy', back.predict_proba(sys.argv[2:]))"
     )
     with hub_stand_in(TOKEN) as hub:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,7 @@ import pytest
 import torch
 from conftest import WORDS, moved, save_backbone, save_tokenizer
 from families import known_families, tiny_config
+from safetensors.torch import load_file, save_file
 from transformers import (
     AutoModelForMaskedLM,
     AutoModelForSequenceClassification,
@@ -24,7 +27,8 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from sklearn_lntune import LNTunedTransformerClassifier
+from sklearn_lntune import DamagedFileError, LNTunedTransformerClassifier
+from sklearn_lntune.persistence.peft_form import base_prefix
 from sklearn_lntune.tuning import AdapterTuning, LayerNormTuning, LoraTuning, PrefixTuning
 from sklearn_lntune.tuning.lora import TARGETS
 from sklearn_lntune.tuning.registry import methods_of
@@ -573,6 +577,124 @@ def test_a_pickle_of_weights_is_refused(export: Export, tmp_path: Path) -> None:
     (folder / "adapter_model.safetensors").rename(folder / "adapter_model.bin")
     with pytest.raises(ValueError, match="safetensors"):
         LNTunedTransformerClassifier.from_peft(folder)
+
+
+SETTINGS: list[dict[str, Any]] = [
+    *({"r": value} for value in ("4", 0, -4, 4.0, True, None, [], 5, 10**9)),
+    *({"lora_alpha": value} for value in ("6", 0, -6, None, [], {}, True)),
+    *({"base_model_name_or_path": value} for value in (5, [], {"a": 1}, True)),
+    *({"revision": value} for value in (5, [])),
+    *({"use_rslora": value} for value in ("yes", 1, [])),
+    *({"peft_type": value} for value in (5, [], {}, None, "", "lora")),
+    {"init_lora_weights": [1]},
+    {"init_lora_weights": {"a": 1}},
+]
+
+
+@pytest.mark.parametrize("setting", SETTINGS, ids=str)
+def test_settings_of_another_kind_are_refused(
+    setting: dict[str, Any], export: Export, tmp_path: Path
+) -> None:
+    folder = edited(export("bert", "lora")[1], tmp_path / "adapter", **setting)
+    with pytest.raises(ValueError, match=next(iter(setting)).partition("_")[0] + "|rank|another"):
+        LNTunedTransformerClassifier.from_peft(folder, CLASSES)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[]", "3", "null", '{"r": NaN}', '{"r": 1, "r": 2}', "[" * 50_000, b"\xff\xfe{}"],
+    ids=lambda text: repr(text)[:12],
+)
+def test_a_configuration_that_is_no_object_is_refused(
+    text: str | bytes, export: Export, tmp_path: Path
+) -> None:
+    folder = edited(export("bert", "lora")[1], tmp_path / "adapter")
+    content = text if isinstance(text, bytes) else text.encode()
+    (folder / "adapter_config.json").write_bytes(content)
+    with pytest.raises(DamagedFileError, match=r"adapter_config\.json"):
+        LNTunedTransformerClassifier.from_peft(folder, CLASSES)
+
+
+WEIGHTS: dict[str, Callable[[bytes], bytes]] = {
+    "nothing": lambda content: b"",
+    "too little": lambda content: b"abc",
+    "pointer": lambda content: (
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"
+    ),
+    "page": lambda content: b"<!DOCTYPE html><html></html>",
+    "cut": lambda content: content[: len(content) // 2],
+    "endless header": lambda content: (2**62).to_bytes(8, "little") + content[8:],
+}
+
+
+@pytest.mark.parametrize("change", WEIGHTS.values(), ids=WEIGHTS)
+def test_weights_that_are_none_are_refused(
+    change: Callable[[bytes], bytes], export: Export, tmp_path: Path
+) -> None:
+    folder = edited(export("bert", "lora")[1], tmp_path / "adapter")
+    file = folder / "adapter_model.safetensors"
+    file.write_bytes(change(file.read_bytes()))
+    with pytest.raises(DamagedFileError, match=r"adapter_model\.safetensors holds no weights"):
+        LNTunedTransformerClassifier.from_peft(folder, CLASSES)
+
+
+Tensors = dict[str, torch.Tensor]
+
+
+def each(part: str, change: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[Tensors], Tensors]:
+    return lambda tensors: {
+        name: change(tensor).contiguous() if part in name else tensor
+        for name, tensor in tensors.items()
+    }
+
+
+TENSORS: dict[str, Callable[[Tensors], Tensors]] = {
+    "not a number": each("lora_A", lambda tensor: tensor * torch.nan),
+    "infinite": each("classifier", lambda tensor: tensor + torch.inf),
+    "integers": each("classifier", lambda tensor: tensor.long()),
+    "booleans": each("lora_B", lambda tensor: tensor > 0),
+    "complex": each("lora_B", lambda tensor: tensor.to(torch.complex64)),
+    "single numbers": each("classifier.bias", lambda tensor: tensor[0]),
+    "another rank": each("lora_A", lambda tensor: torch.cat([tensor, tensor])),
+    "other inputs": each("lora_A", lambda tensor: tensor[:, :-1]),
+    "other vectors": each("classifier.weight", lambda tensor: tensor[:, :-1]),
+    "endless outputs": each(
+        "classifier", lambda tensor: torch.zeros(5000, *[1] * (tensor.dim() - 1))
+    ),
+    "no B": lambda tensors: {name: each for name, each in tensors.items() if "lora_B" not in name},
+    "nothing": lambda tensors: {},
+    "another place": lambda tensors: tensors | {"base_model.model.bert.more": torch.zeros(2)},
+    "a pooler of no such part": lambda tensors: (
+        tensors | {"base_model.model.bert.pooler.more.weight": torch.zeros(2)}
+    ),
+}
+
+
+@pytest.mark.parametrize("change", TENSORS.values(), ids=TENSORS)
+def test_weights_of_no_adapter_are_refused(
+    change: Callable[[Tensors], Tensors], export: Export, tmp_path: Path
+) -> None:
+    folder = edited(export("bert", "lora")[1], tmp_path / "adapter")
+    file = folder / "adapter_model.safetensors"
+    save_file(change(load_file(file)), file)
+    with pytest.raises(ValueError, match="adapter|tuning|model"):
+        LNTunedTransformerClassifier.from_peft(folder, CLASSES)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes")
+@pytest.mark.parametrize("name", ["adapter_config.json", "adapter_model.safetensors"])
+def test_an_adapter_of_pipes_is_refused(name: str, export: Export, tmp_path: Path) -> None:
+    folder = edited(export("bert", "lora")[1], tmp_path / "adapter")
+    (folder / name).unlink()
+    os.mkfifo(folder / name)
+    with pytest.raises(ValueError, match=f"no {name}"):
+        LNTunedTransformerClassifier.from_peft(folder, CLASSES)
+
+
+def test_a_backbone_without_a_classifier_is_named() -> None:
+    backbone: Any = SimpleNamespace(config=object(), source=SimpleNamespace(name="some/model"))
+    with pytest.raises(ValueError, match="no classifier for object of backbone 'some/model'"):
+        base_prefix(backbone)
 
 
 def test_an_adapter_that_names_no_backbone_needs_one(

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import io
 import json
+import os
 import pickle
 import re
 import shutil
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,9 +24,9 @@ from conftest import save_backbone
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
-from sklearn_lntune import BackboneMismatchError, LNTunedTransformerClassifier, load
+from sklearn_lntune import BackboneMismatchError, DeltaBank, LNTunedTransformerClassifier, load
 from sklearn_lntune.persistence import FittedState
-from sklearn_lntune.persistence.sealed import write_sealed
+from sklearn_lntune.persistence.sealed import read_sealed, write_sealed
 from sklearn_lntune.tuning import (
     AdapterTuning,
     BiasTuning,
@@ -355,6 +358,256 @@ def test_what_is_no_saved_classifier_is_left_alone(
         clf.save(tmp_path / target)
     assert str(tmp_path / target) in str(caught.value)
     assert there(tmp_path) == before
+
+
+def zipped(**members: str) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as writer:
+        for name, content in members.items():
+            writer.writestr(name.replace("_", "."), content)
+    return buffer.getvalue()
+
+
+def with_a_thesis(ours: bytes) -> bytes:
+    """Our own zip, to which somebody has added a file."""
+    buffer = io.BytesIO(ours)
+    with zipfile.ZipFile(buffer, "a") as writer:
+        writer.writestr("thesis.txt", "years of work")
+    return buffer.getvalue()
+
+
+FOREIGN_FILES: dict[str, Callable[[bytes], bytes]] = {
+    "zip": lambda ours: zipped(thesis_txt="years of work"),
+    "zip of a model": lambda ours: zipped(config_json="{}", model_safetensors="weights"),
+    "zip with a list": lambda ours: zipped(SHA256SUMS="", config_json="{}", thesis_txt="mine"),
+    "zip with a thesis": with_a_thesis,
+    "text": lambda ours: b"years of work",
+    "cut zip": lambda ours: zipped(thesis_txt="years of work")[:-30],
+    "zip behind other bytes": lambda ours: b"#!/bin/sh" + zipped(thesis_txt="years of work"),
+}
+
+
+@pytest.mark.parametrize("content", FOREIGN_FILES.values(), ids=FOREIGN_FILES)
+def test_a_file_of_somebody_elses_is_not_replaced(
+    clf: LNTunedTransformerClassifier, content: Callable[[bytes], bytes], tmp_path: Path
+) -> None:
+    path = tmp_path / "thesis.zip"
+    clf.save(path)
+    path.write_bytes(content(path.read_bytes()))
+    before = there(tmp_path)
+    with pytest.raises(ValueError, match=r"thesis\.zip is there already .*new name"):
+        clf.save(path)
+    assert there(tmp_path) == before
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes")
+@KINDS
+def test_what_is_neither_file_nor_folder_is_not_replaced(
+    clf: LNTunedTransformerClassifier, name: str, tmp_path: Path
+) -> None:
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(ValueError, match=name):
+        clf.save(tmp_path / name)
+    assert (tmp_path / name).is_fifo()
+
+
+SUM_LINE = 64 * "0" + "  "
+FOREIGN_FOLDERS: dict[str, dict[str, str]] = {
+    "READMEs": {"README.md": "mine"},
+    "notes": {"README-my-notes.md": "mine", "sub/.env": "mine", "sub/README.txt": "mine"},
+    "hidden below": {"sub/.env": "mine"},
+    "a list of other files": {"SHA256SUMS": SUM_LINE + "film.iso\n", "film.iso": "mine"},
+    "a model": {"config.json": "{}", "model.safetensors": "mine", "README.md": "mine"},
+    "a listed model": {
+        "SHA256SUMS": f"{SUM_LINE}config.json\n{SUM_LINE}model.safetensors\n",
+        "config.json": "{}",
+        "model.safetensors": "mine",
+    },
+    "an adapter": {"adapter_config.json": "{}", "adapter_model.safetensors": "mine"},
+}
+
+
+@pytest.mark.parametrize("files", FOREIGN_FOLDERS.values(), ids=FOREIGN_FOLDERS)
+def test_a_folder_of_somebody_elses_is_not_replaced(
+    clf: LNTunedTransformerClassifier, files: dict[str, str], tmp_path: Path
+) -> None:
+    for name, content in files.items():
+        (tmp_path / "notes" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "notes" / name).write_text(content)
+    before = there(tmp_path)
+    with pytest.raises(ValueError, match="notes is a folder with other things in it"):
+        clf.save(tmp_path / "notes")
+    assert there(tmp_path) == before
+
+
+def with_everything_listed(folder: Path) -> None:
+    """As ``sha256sum * > SHA256SUMS`` does."""
+    names = [path.name for path in folder.iterdir() if path.name != "SHA256SUMS"]
+    (folder / "SHA256SUMS").write_text("".join(f"{SUM_LINE}{name}\n" for name in names))
+
+
+@pytest.mark.parametrize(
+    "name", ["thesis.txt", "model.safetensors", "sub/thesis.txt", "backbone/thesis.txt"]
+)
+@pytest.mark.parametrize("listed", [False, True])
+def test_a_classifier_with_somebody_elses_files_is_not_replaced(
+    clf: LNTunedTransformerClassifier, name: str, listed: bool, tmp_path: Path
+) -> None:
+    clf.save(tmp_path / "saved")
+    (tmp_path / "saved" / name).parent.mkdir(exist_ok=True)
+    (tmp_path / "saved" / name).write_text("mine")
+    if listed:
+        with_everything_listed(tmp_path / "saved")
+    before = there(tmp_path)
+    with pytest.raises(ValueError, match="other things in it") as caught:
+        clf.save(tmp_path / "saved")
+    assert name in str(caught.value)
+    assert there(tmp_path) == before
+
+
+def test_what_others_may_put_there_stays_when_it_is_replaced(
+    clf: LNTunedTransformerClassifier, tmp_path: Path
+) -> None:
+    clf.save(tmp_path / "saved")
+    mine = {
+        ".git/config": "mine",
+        ".gitattributes": "mine",
+        "README-my-notes.md": "mine",
+        "sub/.env": "mine",
+        "sub/README.txt": "mine",
+    }
+    for name, content in mine.items():
+        (tmp_path / "saved" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "saved" / name).write_text(content)
+    (tmp_path / "saved" / ".git" / "root").symlink_to("/")
+    clf.set_params(lr=0.5).save(tmp_path / "saved")
+    assert load(tmp_path / "saved").lr == 0.5
+    for name, content in mine.items():
+        assert (tmp_path / "saved" / name).read_text() == content
+    assert (tmp_path / "saved" / ".git" / "root").is_symlink()
+
+
+def test_a_folder_of_a_fresh_repository_is_used(
+    clf: LNTunedTransformerClassifier, tmp_path: Path
+) -> None:
+    (tmp_path / "saved" / ".git").mkdir(parents=True)
+    (tmp_path / "saved" / ".git" / "HEAD").write_text("ref: refs/heads/main")
+    clf.save(tmp_path / "saved")
+    assert_same(load(tmp_path / "saved"), clf)
+    assert (tmp_path / "saved" / ".git" / "HEAD").read_text() == "ref: refs/heads/main"
+
+
+@pytest.mark.parametrize("name", ["config.json", "delta.safetensors", "SHA256SUMS"])
+@pytest.mark.parametrize("change", ["missing", "empty", "other"])
+def test_a_damaged_classifier_is_replaced(
+    clf: LNTunedTransformerClassifier, name: str, change: str, tmp_path: Path
+) -> None:
+    clf.save(tmp_path / "saved")
+    (tmp_path / "saved" / name).unlink()
+    if change != "missing":
+        (tmp_path / "saved" / name).write_text("" if change == "empty" else "other")
+    clf.save(tmp_path / "saved")
+    assert_same(load(tmp_path / "saved"), clf)
+
+
+def test_a_damaged_zip_is_replaced(clf: LNTunedTransformerClassifier, tmp_path: Path) -> None:
+    path = tmp_path / "saved.zip"
+    clf.save(path)
+    whole = path.read_bytes()
+    files = read_sealed(path)
+    with zipfile.ZipFile(path) as reader:
+        entries = range(0, reader.start_dir, 97)
+        directory = range(reader.start_dir, len(whole), 3)
+    flipped = [whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :] for at in entries]
+    cut = [whole[:at] for at in (0, 60, len(whole) // 2, len(whole) - 1)]
+    for content in (*flipped, *cut, whole + b"0"):
+        path.write_bytes(content)
+        write_sealed(path, files)
+        assert path.read_bytes() == whole
+    refused = 0
+    for at in directory:  # where the names are: it may not be known any more, and then stays
+        path.write_bytes(content := whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        try:
+            write_sealed(path, files)
+        except ValueError:
+            refused += 1
+            assert path.read_bytes() == content
+        else:
+            assert path.read_bytes() == whole
+    assert refused < len(directory) / 3
+
+
+def test_below_a_file_there_is_no_place(clf: LNTunedTransformerClassifier, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    for path in (tmp_path / "file" / "saved", tmp_path / "file" / "more" / "saved.zip"):
+        with pytest.raises(ValueError, match="is not a folder"):
+            clf.save(path)
+    assert there(tmp_path) == {"file": b"mine"}
+
+
+ARGUMENTS: dict[str, tuple[dict[str, Any], str]] = {
+    "metrics a number": ({"metrics": 5}, "metrics must be a mapping"),
+    "metrics a list": ({"metrics": ["accuracy"]}, "metrics must be a mapping"),
+    "metric a word": ({"metrics": {"accuracy": "good"}}, r"metrics\['accuracy'\] must be a number"),
+    "metric a list": ({"metrics": {"accuracy": [1]}}, r"metrics\['accuracy'\] must be a number"),
+    "metric too large": ({"metrics": {"n": 10**400}}, r"metrics\['n'\] must be a number"),
+    "metric of no name": ({"metrics": {3: 0.5}}, "metrics must be numbers by name"),
+    "data an object": ({"data": object()}, "data must be a string; got object"),
+    "data a list": ({"data": ["a"]}, "data must be a string; got list"),
+    "drop a number": ({"drop": 5}, "drop must be names"),
+    "drop numbers": ({"drop": [5, "lr"]}, r"drop names \['5'\]"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "message"), ARGUMENTS.values(), ids=ARGUMENTS)
+def test_wrong_arguments_are_named(
+    clf: LNTunedTransformerClassifier, arguments: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises((TypeError, ValueError), match=message):
+        clf.save(tmp_path / "saved", **arguments)
+    with pytest.raises((TypeError, ValueError), match=message):
+        clf.push_to_hub("me/tickets", **arguments)
+    assert there(tmp_path) == {}
+
+
+@pytest.mark.parametrize("path", [None, 5, b"saved", ["saved"]], ids=repr)
+def test_a_path_is_a_string_or_a_path(clf: LNTunedTransformerClassifier, path: Any) -> None:
+    for call in (clf.save, clf.export_peft, clf.export_transformers, clf.export_onnx):
+        with pytest.raises(TypeError, match="must be a string or a path"):
+            call(path)
+    for read in (load, LNTunedTransformerClassifier.from_peft, DeltaBank.from_folder):
+        with pytest.raises(TypeError, match="must be a string or a path"):
+            read(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"classes_": np.array(["red", "blue", "green"])}, "classes must be sorted"),
+        ({"max_length_": 2**40}, "max_length"),
+        ({"delta_": {}}, "delta"),
+        ({"tuning": LoraTuning(0)}, "rank"),
+    ],
+    ids=["classes", "max_length", "delta", "tuning"],
+)
+def test_what_could_not_be_read_again_is_not_written(
+    clf: LNTunedTransformerClassifier, change: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    vars(clf).update(change)
+    with pytest.raises(ValueError, match=f"cannot be saved: .*{message}"):
+        clf.save(tmp_path / "saved")
+    assert there(tmp_path) == {}
+
+
+@KINDS
+def test_labels_of_a_type_far_too_long_are_saved_in_one_that_fits(
+    clf: LNTunedTransformerClassifier, name: str, tmp_path: Path
+) -> None:
+    names = clf.classes_.tolist()
+    clf.classes_ = clf.classes_.astype("<U1000000")
+    clf.save(tmp_path / name)
+    assert load(tmp_path / name).classes_.dtype == np.dtype("<U5")
+    assert load(tmp_path / name).classes_.tolist() == names
 
 
 # -- parameters that cannot be written ---------------------------------------------------

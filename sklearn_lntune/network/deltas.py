@@ -1,0 +1,63 @@
+"""Whether learnt values fit a network, found out before memory is taken for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from sklearn_lntune.backbone.pool import Backbone
+from sklearn_lntune.tuning.base import TuningMethod
+from sklearn_lntune.tuning.plan import plan
+
+#: No model's own head reads vectors narrower than the states by this factor.
+_NARROWEST = 8
+
+
+def check_deltas(
+    backbone: Backbone,
+    methods: tuple[TuningMethod, ...],
+    pooling: str,
+    n_outputs: int,
+    deltas: Sequence[Mapping[str, np.ndarray]],
+) -> None:
+    """Raise a ValueError if one of ``deltas`` is of another network than these make.
+
+    No memory is taken for the network: files may claim sizes that they do not hold.
+    """
+    planned = plan(methods, backbone.anatomy, with_pooler=pooling == "native")
+    shapes = {f"{m.name}/{a.key}": a.shape for m, arrays in planned.items() for a in arrays}
+    for delta in deltas:
+        head = {name: value for name, value in delta.items() if name.startswith("head/")}
+        check_names(delta.keys() - head.keys(), shapes.keys())
+        for name, shape in shapes.items():
+            check_shape(name, delta[name].shape, shape)
+        _check_head(head, backbone.hidden_size, pooling, n_outputs)
+
+
+def _check_head(head: Mapping[str, np.ndarray], width: int, pooling: str, n_outputs: int) -> None:
+    """Raise a ValueError if ``head`` is of another model; a native one is compared later."""
+    if pooling != "native":
+        check_names(head.keys(), {"head/weight", "head/bias"})
+        n_rows = len(head["head/weight"])
+        check_shape("head/weight", head["head/weight"].shape, (n_rows, width))
+        check_shape("head/bias", head["head/bias"].shape, (n_rows,))
+    elif _NARROWEST * sum(v.size for v in head.values() if v.ndim > 1) < n_outputs * width:
+        raise ValueError(
+            f"this delta belongs to another model: its head is too small for {n_outputs} outputs."
+        )
+
+
+def check_names(found: Iterable[str], needed: Iterable[str]) -> None:
+    """Raise a ValueError if the names of learnt values are not those that are needed."""
+    if odd := set(found) ^ set(needed):
+        raise ValueError(f"this delta belongs to another tuning: {sorted(odd)[:4]} do not match.")
+
+
+def check_shape(name: str, found: tuple[int, ...], needed: tuple[int, ...]) -> None:
+    """Raise a ValueError if the learnt value ``name`` does not have the shape it needs."""
+    if found != needed:
+        raise ValueError(
+            f"this delta belongs to another model: {name} has the shape {found}, and {needed} is "
+            "needed."
+        )
