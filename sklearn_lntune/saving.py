@@ -12,7 +12,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_lntune.persistence import FittedState
+from sklearn_lntune.persistence import FittedState, portable
 from sklearn_lntune.persistence.names import BACKBONE_FOLDER, is_hub_name
 
 if TYPE_CHECKING:
@@ -229,7 +229,7 @@ class SavingMixin(BaseEstimator):
         meta = {
             "classes": [str(each) for each in state.classes.tolist()],
             "max_length": state.max_length,
-            "backbone": state.portable_backbone,
+            "backbone": portable(state.backbone),
         }
         write_onnx(Path(file), predictor.network, example, meta)
 

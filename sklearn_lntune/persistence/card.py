@@ -43,7 +43,7 @@ def card(document: Document, where: str, with_backbone: bool = False) -> bytes:
 
     state = document.state
     name = str(state.backbone["name"])
-    local = os.path.isabs(name) or os.path.isdir(name)
+    local = os.path.isabs(name) or os.path.isdir(name) or "folder" in state.backbone
     shown = os.path.basename(os.path.normpath(name)) if local else name
     title = os.path.basename(os.path.normpath(where)).removesuffix(".zip")
     data = document.data or "not described"

@@ -16,7 +16,7 @@ import numpy as np
 from sklearn_lntune.exceptions import DamagedFileError
 from sklearn_lntune.persistence.names import BACKBONE_FOLDER, is_hub_name
 from sklearn_lntune.persistence.sealed import is_there, read_sealed
-from sklearn_lntune.persistence.state import FittedState
+from sklearn_lntune.persistence.state import FittedState, portable
 from sklearn_lntune.persistence.values import decode, decode_array, encode, encode_array
 
 #: Rises when the files change their meaning; older ones keep loading.
@@ -57,7 +57,7 @@ class Document:
             "format_version": FORMAT_VERSION,
             "versions": {**_versions(), "python": platform.python_version()},
             "params": {name: encode(value) for name, value in self.params.items()},
-            "backbone": state.portable_backbone,
+            "backbone": portable(state.backbone),
             "tuning": [
                 {key: encode(value) for key, value in entry.items()} for entry in state.tuning
             ],
@@ -113,7 +113,7 @@ class Document:
         try:
             training = config["training"]
             state = FittedState(
-                backbone=config["backbone"],
+                backbone=portable(config["backbone"]),
                 tuning=[{k: decode(v) for k, v in entry.items()} for entry in config["tuning"]],
                 pooling=config["pooling"],
                 max_length=config["max_length"],
