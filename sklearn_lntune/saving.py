@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklearn_lntune.backbone.where import BackboneRef, Where
 from sklearn_lntune.checks import check_path
-from sklearn_lntune.persistence import FittedState
+from sklearn_lntune.persistence import FittedState, portable
 from sklearn_lntune.persistence.names import BACKBONE_FOLDER, is_hub_name
 
 if TYPE_CHECKING:
@@ -224,7 +224,7 @@ class SavingMixin(BaseEstimator):
         meta = {
             "classes": [str(each) for each in state.classes.tolist()],
             "max_length": state.max_length,
-            "backbone": state.portable_backbone,
+            "backbone": portable(state.backbone),
         }
         write_onnx(check_path("file", file), predictor.network, example.inputs, meta)
 

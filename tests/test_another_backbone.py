@@ -85,6 +85,9 @@ def test_a_relative_path_leads_where_it_led_at_the_fit(
     )
     with pytest.raises(ValueError, match=r"is no folder here.*set_params\(backbone=\.\.\.\)"):
         load(tmp_path / "saved").predict(texts)
+    shutil.move(in_folder, tmp_path / "moved")
+    with pytest.raises(ValueError, match=f"was fitted on .*bert', which was {in_folder}"):
+        clf.predict(texts)
     # a clone knows nothing of the fit
     with pytest.raises(ValueError, match="is no folder here"):
         clone(clf).fit(texts, labels)

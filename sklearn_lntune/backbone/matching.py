@@ -43,9 +43,10 @@ def fitted_backbone(fitted: Mapping[str, Any], ref: BackboneRef) -> Backbone:
     try:
         return get_backbone(place, ref.revision, ref.trust_remote_code)
     except ValueError as error:
+        was = f", which was {fitted['folder']}" if fitted.get("folder") else ""
         raise ValueError(
-            f"{error} (The classifier was fitted on {fitted['name']!r}; if that is elsewhere now, "
-            "say so with set_params(backbone=...).)"
+            f"{error} (The classifier was fitted on {fitted['name']!r}{was}; if that is elsewhere "
+            "now, say so with set_params(backbone=...).)"
         ) from error
 
 
@@ -54,8 +55,8 @@ def check_same(fitted: Mapping[str, Any], backbone: Backbone, pooling: str, reme
     if told := differences(fitted, backbone, pooling):
         raise BackboneMismatchError(
             f"this classifier was fitted on {fitted['name']!r} (revision {fitted['revision']}, "
-            f"backbone fingerprint {fitted['fingerprint'][:16]}, tokenizer fingerprint "
-            f"{fitted['tokenizer'][:16]}), and {backbone.source.name!r} here "
+            f"backbone fingerprint {str(fitted['fingerprint'])[:16]}, tokenizer fingerprint "
+            f"{str(fitted['tokenizer'])[:16]}), and {backbone.source.name!r} here "
             f"({backbone.source.folder}, revision {backbone.source.revision}) differs in "
             f"{'; '.join(told)}. {remedy}"
         )

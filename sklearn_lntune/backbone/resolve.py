@@ -28,10 +28,14 @@ _KNOWN_PACKAGES = {
     ),
 }
 
-_HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "*.py"]
+#: Endings of files that only tokenizers read.
+TOKENIZER_ENDINGS = (".bpe", ".codes", ".model", ".spm", ".tiktoken", ".tokenizer", ".vocab")
+
+_TEXT_FILES = ["*.json", "*.txt", "*.jinja", "*.py", *(f"*{end}" for end in TOKENIZER_ENDINGS)]
+_HUB_FILES = [*_TEXT_FILES, "*.safetensors"]
 
 #: What goes along with the weights when a backbone is copied.
-_COPIED = ["*.json", "*.txt", "*.model", "*.jinja", "*.py", "1_Pooling/config.json"]
+_COPIED = [*_TEXT_FILES, "1_Pooling/config.json"]
 
 
 @dataclass(frozen=True)

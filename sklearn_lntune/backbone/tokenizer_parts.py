@@ -11,14 +11,13 @@ from typing import Any
 from sklearn_lntune.backbone.digests import digest_of
 from sklearn_lntune.backbone.format1 import TOKENIZER_FILES
 from sklearn_lntune.backbone.probes import PAIRS, TEXTS
+from sklearn_lntune.backbone.resolve import TOKENIZER_ENDINGS
 from sklearn_lntune.text.check import Text
 from sklearn_lntune.text.tokens import Tokens
 
 #: Lengths to which texts are cut, one that cuts few and one that cuts most.
 _LENGTHS = (64, 8)
 _ADDED = ("content", "lstrip", "rstrip", "single_word", "normalized", "special")
-#: Endings of files that only tokenizers read.
-_ENDINGS = (".bpe", ".codes", ".model", ".spm", ".tiktoken", ".tokenizer", ".vocab")
 
 
 def tokenizer_parts(tokenizer: Any, folder: Path) -> dict[str, str]:
@@ -57,7 +56,7 @@ def tokenizer_parts(tokenizer: Any, folder: Path) -> dict[str, str]:
 def tokenizer_files(folder: Path, named: Iterable[str] = ()) -> list[Path]:
     """The files in ``folder`` that tokenizers read, those ``named`` by the class among them."""
     names = {*TOKENIZER_FILES, *named}
-    names |= {file.name for file in folder.iterdir() if file.suffix in _ENDINGS}
+    names |= {file.name for file in folder.iterdir() if file.suffix in TOKENIZER_ENDINGS}
     return [folder / name for name in sorted(names) if (folder / name).is_file()]
 
 

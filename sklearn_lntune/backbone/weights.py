@@ -9,6 +9,7 @@ it is asked: it loads tensors that only say where they come from.
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from operator import attrgetter
@@ -71,7 +72,8 @@ def loaded_from(
     try:
         with without_memory():
             empty = AutoModel.from_config(config, trust_remote_code=trust_remote_code)
-        with quiet(), torch.random.fork_rng(devices=[]):
+        with quiet(), warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+            warnings.simplefilter("ignore")  # they are told when the model is loaded
             model = type(empty).from_pretrained(
                 None,
                 config=config,

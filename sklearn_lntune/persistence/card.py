@@ -44,7 +44,7 @@ def card(document: Document, where: str, with_backbone: bool = False) -> bytes:
 
     state = document.state
     name = str(state.backbone["name"])
-    local = is_local(name, state.backbone["revision"])
+    local = is_local(name, state.backbone["revision"]) or "folder" in state.backbone
     shown = last_part(name) if local else name
     title = os.path.basename(os.path.normpath(where)).removesuffix(".zip")
     data = document.data or "not described"

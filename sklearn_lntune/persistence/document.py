@@ -19,7 +19,7 @@ from sklearn_lntune.persistence.names import BACKBONE_FOLDER, is_hub_name
 from sklearn_lntune.persistence.replacing import standing
 from sklearn_lntune.persistence.schema import check_columns, check_notes, check_params, check_state
 from sklearn_lntune.persistence.sealed import SUMS, check_name, is_there, read_sealed
-from sklearn_lntune.persistence.state import FittedState
+from sklearn_lntune.persistence.state import FittedState, portable
 from sklearn_lntune.persistence.untrusted import parse_json_object
 from sklearn_lntune.persistence.values import decode, decode_array, encode, encode_array
 
@@ -64,7 +64,7 @@ class Document:
             "format_version": FORMAT_VERSION,
             "versions": {**_versions(), "python": platform.python_version()},
             "params": {name: encode(value) for name, value in self.params.items()},
-            "backbone": state.portable_backbone,
+            "backbone": portable(state.backbone),
             "tuning": [
                 {key: encode(value) for key, value in entry.items()} for entry in state.tuning
             ],
@@ -150,7 +150,7 @@ class Document:
 
         training = config["training"]
         state = FittedState(
-            backbone=config["backbone"],
+            backbone=portable(config["backbone"]),
             tuning=[{k: decode(v) for k, v in entry.items()} for entry in config["tuning"]],
             pooling=config["pooling"],
             max_length=config["max_length"],

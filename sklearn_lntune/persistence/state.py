@@ -54,15 +54,15 @@ class FittedState:
         """Names and values of the fitted attributes."""
         return {f"{field.name}_": getattr(self, field.name) for field in fields(self)}
 
-    @property
-    def portable_backbone(self) -> dict[str, Any]:
-        """``backbone`` without what is true on this machine only."""
-        return {key: value for key, value in self.backbone.items() if key != "folder"}
-
     @classmethod
     def from_attributes(cls, attributes: Mapping[str, Any]) -> FittedState:
         """The state among an estimator's ``attributes``."""
         return cls(**{field.name: attributes[f"{field.name}_"] for field in fields(cls)})
+
+
+def portable(backbone: Mapping[str, Any]) -> dict[str, Any]:
+    """The field ``backbone`` of a state without what is true on one machine only."""
+    return {key: value for key, value in backbone.items() if key != "folder"}
 
 
 def with_format(state: dict[str, Any]) -> dict[str, Any]:

@@ -332,6 +332,7 @@ def test_files_that_only_one_class_reads_count(slow: Callable[[str], Path]) -> N
     assert told(one, other) == []
     (other / "bpe.codes").write_text("o d</w> 9\ng o 8\n", "utf-8")
     assert told(one, other) == [VOCABULARY, TEXTS]
+    assert "bpe.codes" in resolve(one).files()
 
 
 def test_a_slow_tokenizer_saved_again_is_the_same(slow: Callable[[str], Path]) -> None:
