@@ -14,6 +14,7 @@ import argparse
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from sklearn.model_selection import train_test_split
@@ -56,7 +57,7 @@ def rows_of(name: str, n: int) -> tuple[list[str], list[str], list[str], list[st
     return X[:n], X_held, y[:n], y_held
 
 
-def run(name: str, n: int, changes: dict[str, float]) -> dict[str, object]:
+def run(name: str, n: int, changes: dict[str, Any]) -> dict[str, object]:
     """One fit, scored."""
     X, X_held, y, y_held = rows_of(name, n)
     clf = LNTunedTransformerClassifier(**(BASE | changes), random_state=0)

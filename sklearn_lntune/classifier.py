@@ -67,9 +67,9 @@ class LNTunedTransformerClassifier(
         packages that carry a backbone come before the hub.
     tuning : str, TuningMethod or TuningSum, default="layernorm"
         What is trained beside the head: ``"layernorm"``, ``"bias"``, ``"lora"``,
-        ``"prefix"``, ``"adapter"``, several of them joined with ``+``, ``"full"``,
-        ``"head"`` (nothing else), the name of a preset (`tuning.PRESETS`), or method
-        objects. Nested parameters go by the method's name, for instance
+        ``"prefix"``, ``"adapter"``, ``"scale"``, several of them joined with ``+``,
+        ``"full"``, ``"head"`` (nothing else), the name of a preset (`tuning.PRESETS`), or
+        method objects. Nested parameters go by the method's name, for instance
         ``tuning__layernorm__terms``.
     pooling : {"auto", "cls", "mean", "max", "last", "native"}, default="auto"
         How token states become one vector. ``"auto"`` follows the backbone's

@@ -132,8 +132,9 @@ def _left_to(
     anatomy: Anatomy,
 ) -> str:
     """Who trains what ``method`` claims at ``site`` as well, and how much of it."""
-    own = {array.claim for array in planned[method]}
-    lost = {a.claim for a in method.arrays(anatomy) if a.site == site and a.claim not in own}
+    own = {array.key for array in planned[method]}
+    lost = {a.claim for a in method.arrays(anatomy) if a.site == site and a.key not in own}
+    lost.discard(None)
     return ", ".join(
         f"{other.name}: {size}"
         for other, arrays in planned.items()

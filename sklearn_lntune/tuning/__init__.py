@@ -15,6 +15,7 @@ from sklearn_lntune.tuning.layernorm import LayerNormTuning
 from sklearn_lntune.tuning.lora import LoraTuning
 from sklearn_lntune.tuning.prefix import PrefixTuning
 from sklearn_lntune.tuning.registry import PRESETS, methods_of
+from sklearn_lntune.tuning.scale import ScaleTuning
 
 __all__ = [
     "PRESETS",
@@ -27,6 +28,7 @@ __all__ = [
     "LoraTuning",
     "PeftRef",
     "PrefixTuning",
+    "ScaleTuning",
     "TuningMethod",
     "TuningSum",
     "methods_of",

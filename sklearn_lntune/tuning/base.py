@@ -29,6 +29,8 @@ reserved = {HEAD}
 _NAME = re.compile(r"[A-Za-z0-9]+(?:[-._][A-Za-z0-9]+)*")
 #: Hooks by the names that they had in version 0.1; methods written for it keep working.
 _OLD_HOOKS = {"reference": "taxonomy", "settled": "for_inference", "folded": "export_values"}
+#: What arrays are called that learn one of their module's own weights, and that weight.
+_OWN_WEIGHTS = {"gain": "weight", "weight": "weight", "bias": "bias"}
 _registered: dict[str, type[TuningMethod]] = {}
 _seen: WeakSet[type[TuningMethod]] = WeakSet()
 
@@ -52,9 +54,9 @@ class Array:
     block : int or None
     shape : tuple of int
         Shape for one fit.
-    learns : str, optional
-        What it changes of the module, if other methods call that something else. Of the
-        methods in a sum whose arrays change the same, only the first learns it.
+    learns : {"gain", "weight", "bias"}, optional
+        Which of the module's own weights it changes, where the name does not say so. Of
+        the methods in a sum whose arrays change the same weight, only the first learns it.
     """
 
     path: str
@@ -70,9 +72,10 @@ class Array:
         return f"{self.path}/{self.name}"
 
     @property
-    def claim(self) -> str:
-        """What it changes; no two arrays of a sum share it."""
-        return f"{self.path}/{self.learns or self.name}"
+    def claim(self) -> str | None:
+        """The weight that no other array of a sum may change too, if there is one."""
+        weight = _OWN_WEIGHTS.get(self.learns or self.name)
+        return None if weight is None else f"{self.path}/{weight}"
 
     @property
     def size(self) -> int:

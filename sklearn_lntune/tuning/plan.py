@@ -34,14 +34,14 @@ def plan(
     ValueError
         If a method does not fit the backbone, or others leave nothing for it to learn.
     """
-    claimed: set[str] = set()
+    claimed: set[str | None] = set()
     planned: dict[TuningMethod, tuple[Array, ...]] = {}
     for method in in_attach_order(methods):
         wanted = method.arrays(anatomy)
         left = tuple(
             array
             for array in wanted
-            if array.claim not in claimed
+            if (array.claim is None or array.claim not in claimed)
             and (with_pooler or array.path.partition(".")[0] != "pooler")
         )
         if not left:

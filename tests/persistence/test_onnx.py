@@ -26,7 +26,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:# The axis name. .* will not be used:UserWarning"),
 ]
 
-SUM = "layernorm+prefix+adapter"
+SUM = "layernorm+prefix+scale+adapter"
 
 
 def give_types(backbone: Path) -> None:
@@ -53,7 +53,7 @@ def run(file: Path, backbone: Any, rows: list[Any]) -> np.ndarray:
     ("family", "pooling", "tuning"),
     [
         ("bert", "native", SUM),
-        ("bert", "max", "bias"),  # of the norms one term is learnt, the other is not
+        ("bert", "max", "bias+scale"),  # of the norms one term is learnt, the other is not
         ("modernbert", "mean", SUM),
         ("gpt2", "last", SUM),
         ("llama", "native", SUM),

@@ -20,6 +20,7 @@ from sklearn_lntune.tuning import (
     LayerNormTuning,
     LoraTuning,
     PrefixTuning,
+    ScaleTuning,
     TuningMethod,
 )
 
@@ -46,6 +47,7 @@ WRONG: dict[type[TuningMethod], dict[str, list[Any]]] = {
         "projection": [value for value in COUNTS if value is not None],
         "layers": LAYERS,
     },
+    ScaleTuning: {"terms": [*WORDS, ["scale"], "gain"], "sites": SITES, "layers": LAYERS},
     AdapterTuning: {
         "size": COUNTS,
         "sites": [*WORDS, "all", "embedding"],
@@ -110,14 +112,17 @@ TWO: Any = np.int64(2)
         LoraTuning(TWO, alpha=TWO / 3, targets=["ffn.output"], layers=(0, TWO - 1)),
         PrefixTuning(TWO, layers=[-1], projection=TWO),
         AdapterTuning(TWO, scale=1, layers=1),
+        ScaleTuning(sites=["attention", "ffn"], layers=TWO),
     ],
-    ids=["layernorm", "bias", "lora", "prefix", "adapter"],
+    ids=["layernorm", "bias", "lora", "prefix", "adapter", "scale"],
 )
 def test_numbers_and_sequences_of_any_kind_will_do(good: TuningMethod, tiny_backbone: Make) -> None:
     assert good.count(get_backbone(tiny_backbone()).anatomy) > 0
 
 
-@pytest.mark.parametrize("method", [LayerNormTuning, BiasTuning, LoraTuning, AdapterTuning])
+@pytest.mark.parametrize(
+    "method", [LayerNormTuning, BiasTuning, LoraTuning, AdapterTuning, ScaleTuning]
+)
 def test_shared_layers_are_chosen_together(
     method: Callable[..., TuningMethod], tiny_backbone: Make
 ) -> None:

@@ -38,6 +38,7 @@ from sklearn_lntune.tuning import (
     LayerNormTuning,
     LoraTuning,
     PrefixTuning,
+    ScaleTuning,
     TuningSum,
     methods_of,
 )
@@ -560,7 +561,7 @@ def test_adapters_are_as_defined(
 
 @pytest.mark.parametrize("insertion", ["sequential", "parallel"])
 def test_adapters_read_what_the_other_methods_made(insertion: str, lively: Make) -> None:
-    others = (LayerNormTuning(), BiasTuning(), LORA_EVERYWHERE)
+    others = (LayerNormTuning(), BiasTuning(), LORA_EVERYWHERE, ScaleTuning(sites="all"))
     tuning = AdapterTuning(4, sites="both", insertion=insertion)
     network = scatter(build(lively(), TuningSum((tuning, *others))))
     values, model = by_method(network.delta()), private(lively())

@@ -151,8 +151,8 @@ ORDERS = {
     ),
     "names": ("adapter+layernorm+lora", "lora+layernorm+adapter"),
     "everything": (
-        "adapter+prefix+lora+bias+layernorm",
-        "bias+lora+adapter+layernorm+prefix",
+        "adapter+prefix+scale+lora+bias+layernorm",
+        "scale+bias+lora+adapter+layernorm+prefix",
     ),
 }
 
@@ -167,7 +167,7 @@ def test_the_order_of_a_sum_does_not_matter(name: str, tiny_clf: Clf, few: Any) 
 
 
 def test_methods_are_attached_in_one_order(tiny_backbone: Make) -> None:
-    names = ["layernorm", "bias", "lora", "prefix", "adapter"]
+    names = ["layernorm", "bias", "lora", "prefix", "scale", "adapter"]
     assert list(built_in_methods()) == [*names, "full"]
     assert list(planned("+".join(reversed(names)), tiny_backbone())) == names
 

@@ -201,6 +201,16 @@ def test_it_starts_as_the_frozen_model_and_merges(lively: Make) -> None:
     torch.testing.assert_close(states(network.body), states(model), **EXACT)
 
 
+def test_two_methods_may_add_the_same_kind_of_module_to_a_layer(lively: Make) -> None:
+    network = scatter(build(lively(), QueryOffset() + Old(factor=2.0)))
+    assert {id(weight) for weight in network.learnt.values()} <= {
+        id(weight) for weight in network.parameters()
+    }
+    both, one = states(network.body), build(lively(), QueryOffset())
+    one.load_delta({key: network.delta()[key] for key in one.learnt})
+    assert not torch.equal(both, states(one.body))
+
+
 def test_it_is_in_the_report(lively: Make) -> None:
     clf = LNTunedTransformerClassifier(lively(), tuning="query-offset+layernorm")
     report = parameter_report(clf).set_index("method")

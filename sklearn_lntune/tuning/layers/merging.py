@@ -25,6 +25,28 @@ def set_weight(
             weight[torch.from_numpy(where).to(weight.device)] = new
 
 
+def scale_and_shift(
+    model: nn.Module, path: str, scale: np.ndarray | None, shift: np.ndarray | None
+) -> None:
+    """Make the linear layer at ``path`` give ``scale * y + shift`` of its output ``y``.
+
+    A shift needs a layer with a bias.
+    """
+    layer = model.get_submodule(path)
+    weight, bias = layer.get_parameter("weight"), getattr(layer, "bias", None)
+    with torch.no_grad():
+        if scale is not None:
+            factor = torch.from_numpy(scale)
+            # GPT-2's Conv1D holds its matrix transposed.
+            by_output = factor[:, None] if isinstance(layer, nn.Linear) else factor
+            weight.copy_(weight.to(factor.dtype) * by_output)
+            if bias is not None:
+                bias.copy_(bias.to(factor.dtype) * factor)
+        if bias is not None and shift is not None:
+            added = torch.from_numpy(shift)
+            bias.copy_(bias.to(added.dtype) + added)
+
+
 def add_to_weight(model: nn.Module, path: str, change: np.ndarray) -> None:
     """Add ``change`` of shape (n_out, n_in) to the matrix of the linear layer at ``path``."""
     layer = model.get_submodule(path)

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from sklearn_lntune.backbone.placement import delta_type
+from sklearn_lntune.tuning.base import AttachContext
 from sklearn_lntune.tuning.layers.grouped import batched_linear, expand_vector
 
 #: The activation functions of adapters.
@@ -30,10 +31,68 @@ ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 def add_residual_hook(shell: nn.Module, path: str, addition: nn.Module) -> None:
     """Add ``addition(x, output)`` to the output of the layer at ``path``."""
     layer = shell.get_submodule(path)
-    layer.add_module(f"learnt_{type(addition).__name__}", addition.to(_weight(layer).device))
+    n_before = sum(1 for _ in layer.children())  # two additions may be of one class
+    name = f"learnt_{n_before}_{type(addition).__name__}"
+    layer.add_module(name, addition.to(_weight(layer).device))
     layer.register_forward_hook(
         lambda layer, inputs, output: output + addition(inputs[0], output).to(output.dtype)
     )
+
+
+def learn_vectors(
+    context: AttachContext,
+    path: str,
+    shapes: Mapping[str, tuple[int, ...]],
+    starts: Mapping[str, float],
+    change: Callable[..., torch.Tensor],
+) -> dict[str, nn.Parameter]:
+    """Learn vectors that change the output of the linear layer at ``path``.
+
+    Parameters
+    ----------
+    context : AttachContext
+    path : str
+    shapes : mapping of str to tuple of int
+        Of each vector, by name: (size,).
+    starts : mapping of str to float
+        Initial values.
+    change : callable
+        ``change(output, **vectors)`` returns what is added to ``output``; each row of
+        the output comes with the vectors of its fit.
+
+    Returns
+    -------
+    dict of str to torch.nn.Parameter
+        By the names in ``shapes``, of shape (n_fits, size).
+    """
+    dtype = learnt_type(context.shell, path)
+    vectors = LearnedVectors(
+        {
+            name: torch.full((context.n_fits, *shape), starts[name], dtype=dtype)
+            for name, shape in shapes.items()
+        },
+        change,
+    )
+    add_residual_hook(context.shell, path, vectors)
+    return dict(vectors.named_parameters())
+
+
+class LearnedVectors(nn.Module):
+    """Vectors in ``n_fits`` copies, and what they change of a layer's output."""
+
+    def __init__(
+        self, starts: Mapping[str, torch.Tensor], change: Callable[..., torch.Tensor]
+    ) -> None:
+        super().__init__()
+        for name, start in starts.items():
+            self.register_parameter(name, nn.Parameter(start))
+        self.names = tuple(starts)
+        self.change = change
+
+    def forward(self, x: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
+        """What is added to ``output``."""
+        vectors = {name: expand_vector(getattr(self, name), output) for name in self.names}
+        return self.change(output, **vectors)
 
 
 class LearnedBias(nn.Module):
