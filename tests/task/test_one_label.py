@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis.extra.numpy import arrays
 from hypothesis.strategies import floats
 from sklearn.metrics import accuracy_score, f1_score, log_loss, make_scorer, roc_auc_score
@@ -127,7 +127,6 @@ def test_a_wrong_class_weight_is_an_error(class_weight: Any, message: str) -> No
         THREE.row_weights(CODES, None, class_weight)
 
 
-@settings(deadline=None)
 @given(logits=arrays(float, (4, 3), elements=floats(-1e4, 1e4)))
 def test_probabilities_sum_to_one(logits: np.ndarray) -> None:
     probabilities = OneLabel.probabilities(logits)

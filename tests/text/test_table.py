@@ -38,7 +38,7 @@ def slow(rows: list[list[int]], chosen: list[int], value: Any, fill: int) -> lis
 
 
 @pytest.mark.parametrize("kind", [MemoryRows, ArrowRows])
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(drawn=data())
 def test_padded_equals_the_slow_way(kind: Any, drawn: Any) -> None:
     rows = drawn.draw(ROWS)
@@ -52,7 +52,7 @@ def test_padded_equals_the_slow_way(kind: Any, drawn: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", [MemoryRows, ArrowRows])
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(drawn=data())
 def test_taken_rows_are_those_rows(kind: Any, drawn: Any) -> None:
     rows = drawn.draw(ROWS)
