@@ -12,7 +12,11 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 # Tiny products gain nothing from threads, and pytest-xdist runs one worker a core; more
 # threads than cores wait for each other. Processes that tests start inherit it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# The hub's stand-in answers as soon as this machine lets it.
+os.environ.setdefault("HF_HUB_ETAG_TIMEOUT", "600")
+os.environ.setdefault("HF_HUB_DOWNLOAD_TIMEOUT", "600")
 
+import hypothesis
 import numpy as np
 import pytest
 import torch
@@ -22,6 +26,14 @@ from sklearn_lntune import LNTunedTransformerClassifier, clear_backbones
 from sklearn_lntune.datasets.real import FOLDER_VARIABLE
 
 torch.set_num_threads(1)
+# Every run draws the same examples, however long each takes; `make fuzz` looks for new ones.
+hypothesis.settings.register_profile(
+    "steady",
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("steady")
 
 WORDS = (
     "good bad happy sad sun rain fast slow new old red blue cat dog tree house water fire "

@@ -24,5 +24,5 @@ def launch(program: Path, *args: Any, folder: Path) -> subprocess.CompletedProce
         env=environment,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,  # a net: no test waits for it
     )

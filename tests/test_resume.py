@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-# Each fit is a forked child. Half of them are killed by the clock, the others at the n-th
-# audit event of the interpreter that touches the folder (opening, making, renaming, removing)
-# or between the halves of a write.
+# Each fit is a forked child. Half of them are killed at the n-th call of a function, Python's or
+# C's, and the others at the n-th audit event of the interpreter that touches the folder
+# (opening, making, renaming, removing) or between the halves of a write. No clock is read, so
+# that every run kills at the same moments, however busy the machine is.
 KILLER = """
-import os, random, signal, sys, time
+import os, random, signal, sys
 from pathlib import Path
 import torch
 from sklearn_lntune import LNTunedTransformerClassifier
@@ -34,7 +35,17 @@ def write_in_halves(file, content):
         sys.audit("half")
         stream.write(content[len(content) // 2 :])
 
-def fit(folder, kill_at=None):
+def call_of_n(at):
+    # For sys.setprofile: counts calls, and kills at the given one.
+    def profile(frame, event, argument):
+        if event in ("call", "c_call"):
+            profile.n += 1
+            if profile.n == at:
+                os.kill(os.getpid(), signal.SIGKILL)
+    profile.n = 0
+    return profile
+
+def fit(folder, kill_at=None, kill_at_call=None):
     clf = LNTunedTransformerClassifier(
         backbone, max_epochs=2, min_steps=0, batch_size=6, early_stopping=True, random_state=0,
         device="cpu", precision="float32", checkpoint=folder, checkpoint_every=1,
@@ -47,16 +58,20 @@ def fit(folder, kill_at=None):
                 os.kill(os.getpid(), signal.SIGKILL)
         Path.write_bytes = write_in_halves
         sys.addaudithook(hook)
+    profile = call_of_n(kill_at_call)
+    sys.setprofile(profile)
     clf.fit(texts, labels)
+    sys.setprofile(None)
+    (parent / "n_calls").write_text(str(profile.n))
     log = [{key: own for key, own in row.items() if key != "dur"} for row in clf.log_]
     delta = {name: own.tobytes() for name, own in clf.delta_.items()}
     return repr((log, delta, clf.n_steps_))
 
-def child(folder, *args):
+def child(folder, **options):
     pid = os.fork()
     if pid == 0:
         try:
-            result = fit(folder, *args)
+            result = fit(folder, **options)
             (parent / f"{folder.name}.txt").write_text(result)
             os._exit(0)
         except BaseException:
@@ -73,26 +88,23 @@ warm = get_backbone(backbone)
 warm.model(torch.float32, torch.device("cpu"))
 warm.tokens.table(texts, 16)
 
-began = time.perf_counter()
 assert end(child(parent / "whole")) == 0
-took = time.perf_counter() - began
+n_calls = int((parent / "n_calls").read_text())
 whole = (parent / "whole.txt").read_text()
 
 chance = random.Random(0)
 kills, n_folders = [0, 0], 0
 folder = parent / "0"
 while sum(kills) < 20:
-    by_clock = kills[0] <= kills[1]
-    if by_clock:
-        pid = child(folder)
-        time.sleep(chance.uniform(0.1, 0.9) * took)
-        os.kill(pid, signal.SIGKILL)
+    by_call = kills[0] <= kills[1]
+    if by_call:
+        pid = child(folder, kill_at_call=chance.randrange(n_calls // 10, 9 * n_calls // 10))
     else:
-        pid = child(folder, chance.randrange(120))
+        pid = child(folder, kill_at=chance.randrange(120))
     code = end(pid)
     assert code in (0, -signal.SIGKILL), code
     if code:
-        kills[0 if by_clock else 1] += 1
+        kills[0 if by_call else 1] += 1
     else:
         assert (parent / f"{folder.name}.txt").read_text() == whole, folder
         n_folders += 1

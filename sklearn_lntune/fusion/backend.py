@@ -10,6 +10,7 @@ from typing import Any
 
 from joblib.parallel import FallbackToBackend, ParallelBackendBase
 
+from sklearn_lntune.forking import ForkSafeLock
 from sklearn_lntune.fusion.coordinator import Coordinator, Task, current_task
 
 #: What is said to be the number of workers; joblib sends out twice as many tasks.
@@ -39,6 +40,9 @@ class FusedBackend(ParallelBackendBase):
         self._sender = coordinator.sender
         self._tasks: dict[Task, threading.Thread] = {}
         self._aborted = False
+        self._lock = ForkSafeLock()
+        self._n_running = 0  # tasks whose result is not there yet
+        self._retrieving = self._waiting = False
 
     def effective_n_jobs(self, n_jobs: int | None) -> int:
         """One where the user says so; else as many as there may be tasks."""
@@ -71,11 +75,16 @@ class FusedBackend(ParallelBackendBase):
                 except BaseException as error:
                     future.set_exception(error)
                 self._tasks.pop(task, None)
-                # Before the task counts as ended: joblib may submit the next one here.
-                callback(future)
+                # Before the task counts as ended: joblib may submit the next one here, and
+                # after the last one the thread that waits for results goes on.
+                try:
+                    callback(future)
+                finally:
+                    self._count(-1)
 
         thread = threading.Thread(target=run, name="fused-fit", daemon=True)
         task.begin()
+        self._count(1)
         self._tasks[task] = thread
         if self._aborted:  # joblib was about to submit it
             task.cancel()
@@ -86,6 +95,7 @@ class FusedBackend(ParallelBackendBase):
             task.end()
             future.set_exception(error)
             callback(future)
+            self._count(-1)
         return future
 
     def retrieve_result_callback(self, out: Future[Any]) -> Any:
@@ -107,9 +117,25 @@ class FusedBackend(ParallelBackendBase):
 
     @contextmanager
     def retrieval_context(self) -> Iterator[None]:
-        """Inside, the thread waits for results."""
-        with self._sender.waiting():
+        """Inside, the thread waits for results, until the last one is there."""
+        self._count(0, retrieving=True)
+        try:
             yield
+        finally:
+            self._count(0, retrieving=False)
+
+    def _count(self, change: int, retrieving: bool | None = None) -> None:
+        """Count the running tasks anew: the sender waits while it retrieves and some run.
+
+        joblib looks for results from time to time. A thread that has not looked yet counts as
+        busy all the same, else whoever comes to a fit meanwhile would not wait for it.
+        """
+        with self._lock:
+            self._n_running += change
+            self._retrieving = self._retrieving if retrieving is None else retrieving
+            before, self._waiting = self._waiting, self._retrieving and self._n_running > 0
+            if self._waiting != before:
+                self._sender.coordinator.change(self._sender, waits=1 if self._waiting else -1)
 
     def abort_everything(self, ensure_ready: bool = True) -> None:
         """Cancel what runs, and wait until it has ended."""

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis.extra.numpy import arrays
 from hypothesis.strategies import floats
 from sklearn.metrics import accuracy_score, f1_score, log_loss, make_scorer, roc_auc_score
@@ -78,7 +78,6 @@ def test_targets_that_are_no_labels_are_errors(y: Any, message: str) -> None:
         OneLabel.from_targets(y)
 
 
-@settings(deadline=None)
 @given(logits=arrays(float, (4, 3), elements=floats(-1e4, 1e4)))
 def test_probabilities_sum_to_one(logits: np.ndarray) -> None:
     probabilities = OneLabel.probabilities(logits)

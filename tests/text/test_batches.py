@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import numpy as np
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis.strategies import integers, lists
 
 from sklearn_lntune.text.batches import ordered_batches, shuffled_batches, to_device
@@ -27,7 +27,6 @@ def padded_share(lengths: np.ndarray, batches: list[np.ndarray]) -> float:
     return float(1 - lengths.sum() / computed)
 
 
-@settings(deadline=None)
 @given(lengths=LENGTHS, batch_size=integers(1, 16), seed=integers(0, 2**31))
 def test_shuffled_batches_hold_every_row_once(
     lengths: list[int], batch_size: int, seed: int
@@ -102,7 +101,6 @@ def test_the_smaller_batch_is_not_always_that_of_the_longest_rows() -> None:
     assert len(left_over) > 1
 
 
-@settings(deadline=None)
 @given(lengths=LENGTHS, n_tokens=integers(1, 200))
 def test_ordered_batches_are_longest_first_and_within_the_budget(
     lengths: list[int], n_tokens: int

@@ -10,7 +10,7 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis.strategies import lists, text, tuples
 from scipy import sparse
 
@@ -113,7 +113,6 @@ def test_every_form_of_two_columns_gives_its_pairs(form: str) -> None:
     assert {type(part) for pair in found for part in pair} == {str}
 
 
-@settings(deadline=None)
 @given(texts=lists(text(), min_size=1))
 def test_any_texts_come_back_in_order(texts: list[str]) -> None:
     assert check_texts(texts) == texts
@@ -121,7 +120,6 @@ def test_any_texts_come_back_in_order(texts: list[str]) -> None:
     assert check_texts(pl.Series(texts)) == texts
 
 
-@settings(deadline=None)
 @given(pairs=lists(tuples(text(), text()), min_size=1))
 def test_any_pairs_come_back_in_order(pairs: list[tuple[str, str]]) -> None:
     assert check_texts(pairs) == pairs

@@ -40,7 +40,7 @@ def slow(
 
 
 @pytest.mark.parametrize("kind", [MemoryRows, ArrowRows])
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(drawn=data())
 def test_collate_equals_the_slow_way(kind: Any, drawn: Any) -> None:
     rows = drawn.draw(ROWS)
@@ -56,7 +56,7 @@ def test_collate_equals_the_slow_way(kind: Any, drawn: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", [MemoryRows, ArrowRows])
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(drawn=data())
 def test_taken_rows_are_those_rows(kind: Any, drawn: Any) -> None:
     rows = drawn.draw(ROWS)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import WORDS
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis.strategies import integers, lists, sampled_from, tuples
 
 from sklearn_lntune.text import tokens as tokens_module
@@ -55,7 +55,6 @@ def n_longer(tokenizer: Any, texts: Sequence[Any], max_length: int) -> int:
     return sum(len(ids) > max_length for ids in whole)
 
 
-@settings(deadline=None)
 @given(texts=lists(SENTENCES, min_size=1, max_size=8), max_length=integers(4, 12))
 def test_table_is_the_tokenizers_own_output(
     tokenizer: Any, texts: list[str], max_length: int
@@ -68,7 +67,6 @@ def test_table_is_the_tokenizers_own_output(
     assert table.n_truncated == n_longer(tokenizer, texts, max_length)
 
 
-@settings(deadline=None)
 @given(
     pairs=lists(tuples(SENTENCES, SENTENCES), min_size=1, max_size=8), max_length=integers(5, 20)
 )

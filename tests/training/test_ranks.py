@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis.strategies import integers
 from joblib import Parallel, delayed
 
@@ -44,7 +44,6 @@ def counted(part: Batch) -> list[int]:
     return part.targets[part.weights > 0].tolist()
 
 
-@settings(deadline=None)
 @given(n_rows=integers(1, 40), size=integers(2, 9))
 def test_every_row_is_computed_by_one_process(n_rows: int, size: int) -> None:
     shares = [counted(ranks(rank, size).part(batch(n_rows))) for rank in range(size)]
@@ -53,7 +52,6 @@ def test_every_row_is_computed_by_one_process(n_rows: int, size: int) -> None:
     assert max(sizes) - min(sizes) <= 1
 
 
-@settings(deadline=None)
 @given(size_of_batch=integers(1, 12), size=integers(2, 9))
 def test_no_process_is_without_a_row_and_all_know_the_whole(size_of_batch: int, size: int) -> None:
     for rank in range(size):
@@ -64,7 +62,6 @@ def test_no_process_is_without_a_row_and_all_know_the_whole(size_of_batch: int, 
         assert part.inputs["input_ids"][:, 0].tolist() == (2 * part.targets).tolist()
 
 
-@settings(deadline=None)
 @given(size_of_batch=integers(1, 12), size=integers(2, 9))
 def test_values_spread_over_the_batch_add_up_to_all(size_of_batch: int, size: int) -> None:
     whole = torch.zeros(size_of_batch, 2)

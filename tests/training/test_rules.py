@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis.strategies import floats, integers, sampled_from
 from torch.nn.utils import clip_grad_norm_
 
@@ -76,7 +76,6 @@ def test_beyond_the_last_step_there_is_no_error(schedule: str) -> None:
     assert lr_factor(4, 4, 1.0, schedule) == 1.0
 
 
-@settings(deadline=None)
 @given(n_steps=integers(1, 500), warmup=floats(0, 1), schedule=sampled_from(SCHEDULES))
 def test_factor_is_positive_at_most_one_and_rises_then_falls(
     n_steps: int, warmup: float, schedule: str

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis.strategies import integers
 
 from sklearn_lntune.checks import check_number
@@ -142,7 +142,6 @@ def test_epochs_make_up_for_a_lack_of_steps(
     assert check(batch_size=10, **params).n_epochs(rows) == n_epochs
 
 
-@settings(deadline=None)
 @given(
     rows=integers(1, 10_000),
     batch_size=integers(1, 64),

@@ -611,7 +611,7 @@ def test_threads_predict_at_once_with_one_network(
     together = threading.Barrier(2)
 
     def predict(half: list[str]) -> list[np.ndarray]:
-        together.wait(timeout=60)
+        together.wait()
         return [clf.predict_proba(half) for _ in range(10)]
 
     with ThreadPoolExecutor(2) as pool:
