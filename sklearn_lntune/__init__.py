@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sklearn_lntune.backbone.pool import clear_backbones
     from sklearn_lntune.bank.delta_bank import DeltaBank
-    from sklearn_lntune.classifier import LNTunedTransformerClassifier, load
+    from sklearn_lntune.estimators.classifier import LNTunedTransformerClassifier
+    from sklearn_lntune.estimators.loading import load
     from sklearn_lntune.exceptions import (
         BackboneMismatchError,
         DamagedFileError,
@@ -37,11 +38,11 @@ _HOMES = {
     "BackboneMismatchError": "exceptions",
     "DamagedFileError": "exceptions",
     "DeltaBank": "bank.delta_bank",
-    "LNTunedTransformerClassifier": "classifier",
+    "LNTunedTransformerClassifier": "estimators.classifier",
     "TrainingDivergedError": "exceptions",
     "clear_backbones": "backbone.pool",
     "fused_fits": "fusion.context",
-    "load": "classifier",
+    "load": "estimators.loading",
 }
 
 

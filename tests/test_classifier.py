@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import warnings
 from collections.abc import Callable
@@ -820,3 +821,11 @@ def test_nothing_below_the_lowest_trained_norm_is_differentiated(
         "encoder.layer.1.attention.output.LayerNorm",
         "encoder.layer.1.output.LayerNorm",
     }
+
+
+def test_parameters_after_the_backbone_go_by_name() -> None:
+    parameters = inspect.signature(LNTunedTransformerClassifier).parameters
+    first, *others = parameters.values()
+    assert (first.name, first.kind) == ("backbone", first.POSITIONAL_OR_KEYWORD)
+    assert {each.kind for each in others} == {first.KEYWORD_ONLY}
+    assert set(parameters) == set(LNTunedTransformerClassifier().get_params(deep=False))

@@ -10,7 +10,7 @@ import numpy as np
 
 from sklearn_lntune.bank.register import Register, View, without
 from sklearn_lntune.checks import check_number, check_path
-from sklearn_lntune.classifier import LNTunedTransformerClassifier
+from sklearn_lntune.estimators.classifier import LNTunedTransformerClassifier
 from sklearn_lntune.task import OneLabel
 from sklearn_lntune.text.check import Text, check_texts, distinct
 

@@ -15,7 +15,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklearn_lntune.backbone.where import BackboneRef, Where
 from sklearn_lntune.bank.shelf import saved_in, size_of
-from sklearn_lntune.classifier import LNTunedTransformerClassifier, load
+from sklearn_lntune.estimators.classifier import LNTunedTransformerClassifier
+from sklearn_lntune.estimators.loading import load
 from sklearn_lntune.forking import ForkSafeLock
 from sklearn_lntune.persistence import FittedState
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from sklearn_lntune.backbone.anatomy import Anatomy
-    from sklearn_lntune.classifier import LNTunedTransformerClassifier
+    from sklearn_lntune.estimators.classifier import LNTunedTransformerClassifier
     from sklearn_lntune.tuning.base import Array, TuningMethod
 
 _COLUMNS = [

@@ -18,7 +18,7 @@ from sklearn.preprocessing import FunctionTransformer
 from sklearn_lntune import LNTunedTransformerClassifier
 from sklearn_lntune.tuning import AdapterTuning, LayerNormTuning, PrefixTuning
 
-CLASSIFIER = "sklearn_lntune.classifier.LNTunedTransformerClassifier"
+CLASSIFIER = "sklearn_lntune.estimators.classifier.LNTunedTransformerClassifier"
 TUNINGS: dict[str, tuple[Any, list[str]]] = {
     "string": ("layernorm+prefix", []),
     "method": (

@@ -1,0 +1,456 @@
+"""What all estimators share: parameters, fitting, vectors, and scikit-learn's protocols.
+
+No torch code here: the rooms that need torch are imported inside the methods.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass
+from inspect import signature
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from sklearn_lntune.backbone.where import Where
+from sklearn_lntune.estimators.saving import SavingMixin
+from sklearn_lntune.persistence import FittedState, check_format, with_format
+from sklearn_lntune.task import Task
+from sklearn_lntune.task.weights import check_sample_weight
+from sklearn_lntune.text.stream import Texts, TextTable, open_texts, with_labels
+from sklearn_lntune.tuning.base import TuningMethod, TuningSum
+from sklearn_lntune.tuning.registry import as_plain, methods_of, nested_params, with_params
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from sklearn_lntune.prediction.predictor import Predictor
+    from sklearn_lntune.training.datasets import RawDataset
+    from sklearn_lntune.training.job import Outcome
+
+DEFAULT_BACKBONE = "sentence-transformers/all-MiniLM-L6-v2"
+_NESTED = "tuning__"
+#: What `partial_fit` changes about the training parameters.
+_ONE_EPOCH = {
+    "max_epochs": 1,
+    "min_steps": 0,
+    "schedule": "constant",
+    "warmup": 0.0,
+    "early_stopping": False,
+    "checkpoint": None,
+}
+
+
+class Fitted:
+    """Attributes that a fit sets, declared for the type checker only."""
+
+    backbone_: dict[str, Any]
+    tuning_: list[dict[str, Any]]
+    pooling_: str
+    max_length_: int
+    delta_: dict[str, np.ndarray]
+    embedding_size_: int
+    log_: list[dict[str, Any]]
+    n_steps_: int
+    n_epochs_: int
+    n_features_in_: int
+    moments_: dict[str, dict[str, np.ndarray]]
+
+
+# A dataclass writes the constructor, which only stores: a parameter stands in one place.
+@dataclass(eq=False, repr=False)
+class BaseTuned(
+    Fitted, SavingMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
+):
+    """An estimator over a frozen backbone; its parameters are documented where it is public."""
+
+    backbone: str | os.PathLike[str] = DEFAULT_BACKBONE
+    _: KW_ONLY
+    tuning: str | TuningMethod | TuningSum = "layernorm"
+    pooling: str = "auto"
+    max_length: int | Literal["auto"] = "auto"
+    text_column: str | Sequence[str] = "auto"
+    label_column: str = "label"
+    lr: float | Literal["auto"] | Mapping[str, float] = "auto"
+    head_lr: float | Literal["auto"] = "auto"
+    batch_size: int = 32
+    max_epochs: int = 5
+    min_steps: int = 300
+    accumulate: int = 1
+    warmup: float = 0.1
+    schedule: str = "linear"
+    weight_decay: float = 0.01
+    max_grad_norm: float | None = 1.0
+    dropout: float = 0.1
+    early_stopping: bool = False
+    validation_fraction: float = 0.1
+    patience: int = 5
+    scoring: Any = "loss"
+    callbacks: Any = None
+    device: Any = "auto"
+    distributed: bool = False
+    precision: str = "auto"
+    compile: bool = False
+    revision: str | None = None
+    trust_remote_code: bool = False
+    random_state: Any = None
+    verbose: int = 0
+    warm_start: bool = False
+    checkpoint: str | os.PathLike[str] | None = None
+    checkpoint_every: int = 100
+
+    # -- what an estimator adds ------------------------------------------------------
+
+    @abstractmethod
+    def _make_task(self, y: Any) -> Task:
+        """The task that the training targets ``y`` describe, with this estimator's options."""
+
+    @abstractmethod
+    def _check_goes_on(self, task: Task) -> None:
+        """Raise a ValueError if ``task`` is not that of the previous fit."""
+
+    # -- fitting -------------------------------------------------------------------
+
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        *,
+        X_val: Any = None,
+        y_val: Any = None,
+        sample_weight_val: Any = None,
+    ) -> Self:
+        """Train the delta and the head.
+
+        Parameters
+        ----------
+        X : array-like of str of shape (n_samples,), (n_samples, 1) or (n_samples, 2)
+            Texts, or sentence pairs: list, array, Series, frame, Arrow or ``datasets`` column. Or
+            a table that is read in a stream and never held whole: ``datasets.Dataset``,
+            ``datasets.IterableDataset``, path of a Parquet file or of a folder of them.
+        y : array-like of shape (n_samples,)
+            Labels: strings, whole numbers or booleans, in any form that scikit-learn's own
+            classifiers take. May be left out where ``X`` is a table that has them.
+        sample_weight : array-like of shape (n_samples,), optional
+            Weight of each row; a row of weight zero counts as absent.
+        X_val, y_val, sample_weight_val : array-like, optional
+            A validation set of your own, scored after each epoch; with early stopping
+            it takes the place of the held-out rows.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError, TypeError
+            If an argument or the data is not as described, or ``checkpoint`` holds another
+            fit or is in use; before any training.
+        DamagedFileError
+            If ``checkpoint`` is not as it was written.
+        TrainingDivergedError
+            If the loss becomes NaN or infinite. The last good delta is kept.
+        KeyboardInterrupt
+            On Ctrl-C, after the best delta so far is set.
+        """
+        with self._columns_kept_on_error():
+            texts, y = with_labels(self._check_texts(X, reset=True), y, self.label_column)
+            task = self._make_task(y)
+            data = self._check_targets(texts, y, sample_weight, task)
+            validation = self._check_validation(X_val, y_val, sample_weight_val, task)
+            previous = self._previous_fit(task) if self.warm_start else None
+            outcome = self._train(
+                self.get_params(deep=False), task, data, validation, previous=previous
+            )
+        self.__dict__.pop("moments_", None)
+        return self._finish(outcome)
+
+    def _fit_one_epoch(self, task: Task, X: Any, y: Any, sample_weight: Any) -> Self:
+        """Train one epoch at constant ``lr``, from where an earlier call left off."""
+        first = not hasattr(self, "delta_")
+        n_steps, log = (0, []) if first else (self.n_steps_, self.log_)
+        with self._columns_kept_on_error():
+            texts, y = with_labels(self._check_texts(X, reset=first), y, self.label_column)
+            data = self._check_targets(texts, y, sample_weight, task)
+            outcome = self._train(
+                self.get_params(deep=False) | _ONE_EPOCH,
+                task,
+                data,
+                previous=None if first else self._previous_fit(task),
+                moments=getattr(self, "moments_", None),
+                steps_before=n_steps,
+            )
+        self.log_ = log + [
+            {**row, "epoch": row["epoch"] + len(log), "n_steps": row["n_steps"] + n_steps}
+            for row in outcome.log
+        ]
+        self.n_steps_, self.n_epochs_ = n_steps + outcome.n_steps, len(self.log_)
+        self.moments_ = outcome.moments
+        return self._finish(outcome)
+
+    def _train(
+        self,
+        params: dict[str, Any],
+        task: Task,
+        data: RawDataset,
+        validation: RawDataset | None = None,
+        *,
+        previous: FittedState | None = None,
+        moments: Any = None,
+        steps_before: int = 0,
+    ) -> Outcome:
+        """Train, and set the fitted attributes however the training ended."""
+        # torch and transformers are imported from here on only.
+        from sklearn_lntune.backbone.matching import folder_of
+        from sklearn_lntune.fusion.dispatch import run
+        from sklearn_lntune.training.checkpoint import opened
+        from sklearn_lntune.training.preparing import prepare
+        from sklearn_lntune.training.ranks import find_ranks
+
+        seed, ranks = self._seed(steps_before), find_ranks(params["distributed"])
+        kept, every = params["checkpoint"], params["checkpoint_every"]
+        with opened(kept, every, writes=ranks.is_main) as checkpoint:
+            options = {"previous": previous, "moments": moments, "checkpoint": checkpoint}
+            job = prepare(params, task, data, validation, seed=seed, ranks=ranks, **options)
+            # Of the files that are there now, and of where a relative path leads now.
+            fitted = None if previous is None else previous.backbone
+            folder = folder_of(params["backbone"], fitted)
+            backbone = job.backbone.identity(params["backbone"], folder)
+            outcome = run(job)
+        state = FittedState(
+            backbone=backbone,
+            tuning=as_plain(job.methods),
+            pooling=job.pooling,
+            max_length=job.max_length,
+            delta=outcome.delta,
+            embedding_size=outcome.embedding_size,
+            log=outcome.log,
+            n_steps=outcome.n_steps,
+            n_epochs=outcome.n_epochs,
+            **task.state(),
+        )
+        self._set_state(state, {})
+        return outcome
+
+    def _finish(self, outcome: Outcome) -> Self:
+        """With all attributes set, let an early end be known."""
+        if outcome.error is not None:
+            raise outcome.error
+        return self
+
+    # -- answers -------------------------------------------------------------------
+
+    def embed(self, X: Any) -> np.ndarray:
+        """The pooled vectors that the head reads, with the learnt delta.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, embedding_size)
+        """
+        return self._compute(X, "pooled")
+
+    def transform(self, X: Any) -> np.ndarray:
+        """As `embed`, so that the classifier can stand inside a pipeline as a step.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, embedding_size)
+        """
+        return self.embed(X)
+
+    def accept_backbone(self) -> Self:
+        """Tie the fitted classifier to the backbone that is found now.
+
+        A backbone other than that of the fit is a `BackboneMismatchError`. Where you know that
+        it computes the same (weights stored in another type, say, or code in which a comment
+        changed), this accepts it: `predict`, `save`, warm starts and a `DeltaBank` then take
+        it for the backbone of the fit. Nothing else changes.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        NotFittedError
+            If there is nothing fitted.
+        ValueError
+            If there is no such backbone, or what was learnt does not fit it.
+
+        Examples
+        --------
+        >>> clf.set_params(backbone="/models/half-precision").accept_backbone()  # doctest: +SKIP
+        """
+        state = self._state()
+        from sklearn_lntune.prediction.predictor import accepted
+
+        self.backbone_ = accepted(state, self._ref, self._where)
+        return self
+
+    @property
+    def history_(self) -> pd.DataFrame:
+        """A row an epoch: losses, validation score, learning rate, seconds."""
+        check_is_fitted(self, "log_")
+        import pandas as pd
+
+        return pd.DataFrame(self.log_)
+
+    def _compute(self, X: Any, output: str = "logits") -> np.ndarray:
+        check_is_fitted(self, "delta_")
+        texts = self._check_texts(X, reset=False)
+        from sklearn_lntune.prediction.asking import ask
+
+        state = FittedState.from_attributes(vars(self))
+        ref, where = self._ref, self._where
+        return ask(self, state, texts, output, ref=ref, where=where, verbose=self.verbose)
+
+    def _predictor(self) -> Predictor:
+        from sklearn_lntune.prediction.predictor import located, predictor_for
+
+        state = FittedState.from_attributes(vars(self))
+        return predictor_for(self, state, *located(state, self._ref, self._where))
+
+    @property
+    def _where(self) -> Where:
+        return Where.from_params(vars(self))
+
+    @property
+    def _n_features_out(self) -> int:
+        return int(self.embedding_size_)
+
+    # -- checks --------------------------------------------------------------------
+
+    def _check_texts(self, X: Any, *, reset: bool) -> Texts:
+        """The rows of ``X``; its columns are noted, or compared with those of the fit."""
+        texts = open_texts(X, self.text_column, self.label_column)
+        if isinstance(texts, TextTable) or _has_columns(X):
+            if isinstance(texts, TextTable):
+                # Whoever fitted on texts without a name may predict a table of any.
+                X = texts.header(named=reset or hasattr(self, "feature_names_in_"))
+            validate_data(self, X, reset=reset, skip_check_array=True)
+        elif reset:
+            self.n_features_in_ = 1
+            self.__dict__.pop("feature_names_in_", None)
+        elif self.n_features_in_ != 1:
+            raise ValueError(
+                f"X has 1 features, but {type(self).__name__} is expecting {self.n_features_in_} "
+                "features as input: it was fitted on sentence pairs."
+            )
+        return texts
+
+    @contextlib.contextmanager
+    def _columns_kept_on_error(self) -> Iterator[None]:
+        """Let a fit that fails early leave an estimator that still predicts as before."""
+        names = ("n_features_in_", "feature_names_in_")
+        before = {name: vars(self)[name] for name in names if name in vars(self)}
+        try:
+            yield
+        except BaseException:  # Ctrl-C while tokenising, too
+            for name in names:
+                self.__dict__.pop(name, None)
+            self.__dict__.update(before)
+            raise
+
+    def _check_targets(
+        self, texts: Texts, y: Any, sample_weight: Any, task: Task, name: str = "y"
+    ) -> RawDataset:
+        """``texts`` with class number and weight of each row."""
+        from sklearn_lntune.training.datasets import RawDataset
+
+        suffix = name.removeprefix("y")
+        targets = task.encode(y, name)
+        if len(targets) != len(texts):
+            raise ValueError(
+                f"X{suffix} and y{suffix} have inconsistent numbers of samples: {len(texts)} and "
+                f"{len(targets)}."
+            )
+        sample_weight = check_sample_weight(sample_weight, len(targets), f"sample_weight{suffix}")
+        weights = task.weights(targets, sample_weight)
+        if not weights.any():
+            raise ValueError(
+                f"every row of {name} has weight zero, by sample_weight{suffix} or class_weight: "
+                "nothing to learn from."
+            )
+        return RawDataset(texts, targets, weights)
+
+    def _check_validation(
+        self, X_val: Any, y_val: Any, sample_weight_val: Any, task: Task
+    ) -> RawDataset | None:
+        if X_val is None and y_val is None and sample_weight_val is None:
+            return None
+        if X_val is None:
+            raise ValueError("X_val and y_val must be passed together.")
+        texts, y_val = with_labels(self._check_texts(X_val, reset=False), y_val, self.label_column)
+        if y_val is None:
+            raise ValueError("X_val and y_val must be passed together.")
+        return self._check_targets(texts, y_val, sample_weight_val, task, "y_val")
+
+    def _previous_fit(self, task: Task) -> FittedState | None:
+        """The fit to go on from; its targets and tuning must be those of this one."""
+        if not hasattr(self, "delta_"):
+            return None
+        self._check_goes_on(task)
+        if as_plain(methods_of(self.tuning)) != self.tuning_:
+            raise ValueError(
+                f"tuning={self.tuning!r} is not what the delta so far was learnt with "
+                f"({self.tuning_}); a fit can only go on with the same."
+            )
+        return self._state()
+
+    def _seed(self, steps_before: int) -> int:
+        """A seed for this fit; calls of `partial_fit` after the first draw afresh."""
+        if self.random_state is None:
+            entropy = np.random.SeedSequence().generate_state(1)[0]
+        else:
+            entropy = check_random_state(self.random_state).randint(2**31 - 1)
+        return int(np.random.SeedSequence([int(entropy), steps_before]).generate_state(1)[0])
+
+    # -- scikit-learn's protocols ----------------------------------------------------
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Parameters by name; deep ones of ``tuning`` as ``tuning__<method>__<name>``."""
+        params: dict[str, Any] = super().get_params(deep=False)
+        if deep:
+            params |= {_NESTED + key: value for key, value in nested_params(self.tuning).items()}
+        return params
+
+    def set_params(self, **params: Any) -> Self:
+        """Set parameters; a nested one of ``tuning`` changes a copy, never your object."""
+        nested = {
+            key.removeprefix(_NESTED): params.pop(key)
+            for key in list(params)
+            if key.startswith(_NESTED)
+        }
+        super().set_params(**params)
+        if nested:
+            self.tuning = with_params(self.tuning, nested)
+        return self
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.string = True
+        tags.input_tags.allow_nan = True  # in rows of numbers, which become texts
+        tags.transformer_tags.preserves_dtype = []
+        return tags
+
+    def __getstate__(self) -> dict[str, Any]:
+        return with_format(super().__getstate__())
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # Pickles from before a parameter was there have its default.
+        defaults = {name: each.default for name, each in signature(type(self)).parameters.items()}
+        super().__setstate__({**defaults, **check_format(state)})
+
+
+def _has_columns(X: Any) -> bool:
+    """Whether ``X`` is a table (a list of pairs is), rather than one sequence of texts."""
+    if hasattr(X, "shape") or hasattr(X, "__array__"):
+        return len(getattr(X, "shape", None) or np.asarray(X).shape) == 2
+    return not isinstance(next(iter(X)), str)

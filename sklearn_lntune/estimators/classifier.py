@@ -1,0 +1,337 @@
+"""The classifier: what is special about classifying."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import KW_ONLY, dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Never, Self
+
+import numpy as np
+from sklearn.base import ClassifierMixin
+from sklearn.utils.validation import check_is_fitted
+
+from sklearn_lntune.estimators.base import BaseTuned
+from sklearn_lntune.task import OneLabel, Task
+from sklearn_lntune.task.labels import check_labels
+
+if TYPE_CHECKING:
+    from sklearn_lntune.estimators.fitted_net import FittedNet
+
+
+@dataclass(eq=False, repr=False)
+class LNTunedTransformerClassifier(ClassifierMixin, BaseTuned):
+    """Classify texts by training only the norms of a frozen transformer, and a head.
+
+    The backbone is loaded once a process and never changes; what a fit learns is a
+    *delta* of some ten thousand numbers. So clones are free, pickles are kilobytes and
+    all candidates of a grid search share one backbone.
+
+    Parameters
+    ----------
+    backbone : str or path, default="sentence-transformers/all-MiniLM-L6-v2"
+        A folder written by transformers, or a name on the Hugging Face hub. Installed
+        packages that carry a backbone come before the hub.
+    tuning : str, TuningMethod or TuningSum, default="layernorm"
+        What is trained beside the head: ``"layernorm"``, ``"bias"``, ``"lora"``,
+        ``"prefix"``, ``"adapter"``, ``"scale"``, several of them joined with ``+``,
+        ``"full"``, ``"head"`` (nothing else), the name of a preset (`tuning.PRESETS`), or
+        method objects. Nested parameters go by the method's name, for instance
+        ``tuning__layernorm__terms``.
+    pooling : {"auto", "cls", "mean", "max", "last", "native"}, default="auto"
+        How token states become one vector. ``"auto"`` follows the backbone's
+        sentence-transformers files, else takes the last token of causal models and the
+        mean of others. ``"native"`` trains the head of the model's own
+        ``...ForSequenceClassification``, whose pooler stays frozen.
+    max_length : "auto" or int, default="auto"
+        Longest input in tokens; longer texts are cut, with one warning. ``"auto"`` is
+        the sentence-transformers limit where there is one, else the smaller of 512 and
+        the model's positions.
+    text_column : "auto", str or two str, default="auto"
+        Where ``X`` is a ``datasets`` table or Parquet: the column of the texts, or two of
+        sentence pairs. ``"auto"`` is ``"text"``, else ``"text_a"`` and ``"text_b"``, else
+        the only column of strings.
+    label_column : str, default="label"
+        In such a table, the column of the labels, read where ``y`` is not passed.
+    lr : "auto", float or dict, default="auto"
+        Peak learning rate. ``"auto"`` is each tuning method's own (5e-3 for
+        ``"layernorm"``). In a sum, a dict gives one for each method, for instance
+        ``{"layernorm": 5e-3, "prefix": 1e-2}``; those left out are ``"auto"``.
+    head_lr : "auto" or float, default="auto"
+        Peak learning rate of the head.
+    batch_size : int, default=32
+        Rows a batch.
+    max_epochs : int, default=5
+        Passes over the training rows, unless ``min_steps`` asks for more.
+    min_steps : int, default=300
+        Optimiser steps at the least: small data gets more epochs.
+    accumulate : int, default=1
+        Batches whose gradients make one step.
+    warmup : float, default=0.1
+        Share of the steps over which the learning rate rises.
+    schedule : {"linear", "cosine", "constant"}, default="linear"
+        How the learning rate falls afterwards.
+    weight_decay : float, default=0.01
+        AdamW's, on matrices only: never on gains, biases.
+    max_grad_norm : float or None, default=1.0
+        Longest gradient; a longer one is scaled down.
+    dropout : float in [0, 1), default=0.1
+        On the pooled vector. The backbone always runs without.
+    label_smoothing : float in [0, 1), default=0.0
+        Share of the target spread over all classes.
+    class_weight : None, "balanced" or dict, default=None
+        Weight of each class, 0 or more; those left out of a dict have 1. "balanced" is the
+        inverse of its frequency.
+    early_stopping : bool, default=False
+        Score a validation set after each epoch, stop when it does not improve and keep
+        the delta of the best epoch.
+    validation_fraction : float in (0, 1), default=0.1
+        Share of the training rows held out for early stopping, stratified where the
+        classes allow it. Not used when ``X_val`` is passed.
+    patience : int, default=5
+        Epochs without improvement that early stopping waits.
+    scoring : str or callable, default="loss"
+        Early stopping's score: ``"loss"`` or a scikit-learn scorer.
+    callbacks : list of skorch callbacks, optional
+        They see real epochs and batches, and may end the fit as skorch's do.
+    device : str, default="auto"
+        ``"auto"`` is CUDA where there is one, then Apple's GPU, then the CPU.
+    distributed : bool, default=False
+        Whether all processes that ``accelerate launch`` started fit together, each a share
+        of every batch; ``batch_size`` stays that of the whole. In a script that runs by
+        itself, the plain fit.
+    precision : {"auto", "bfloat16", "float32", "float64"}, default="auto"
+        Type of the frozen weights. ``"auto"`` trains in bfloat16 where the hardware has
+        it and predicts in float32. What is learnt is always float32 (float64 under
+        "float64").
+    compile : bool, default=False
+        Whether the backbone runs through `torch.compile`, in training and prediction.
+        Compiling takes its time and pays for long fits only. On a CPU it needs a C++
+        compiler.
+    revision : str, optional
+        Branch, tag or commit of the backbone on the hub.
+    trust_remote_code : bool, default=False
+        Whether a backbone may run code that comes with it.
+    random_state : int, RandomState or None, default=None
+        Seed of the head, dropout, shuffling and the validation split. None takes fresh
+        entropy. The global random state is never used nor changed.
+    verbose : int, default=0
+        0 is silent, 1 shows a progress bar, 2 prints a line an epoch.
+    warm_start : bool, default=False
+        Whether `fit` goes on from the delta of the previous fit.
+    checkpoint : str or path, optional
+        A folder of this fit's own. `fit` writes its state there, and the same call on the
+        same data goes on from it and ends with the same delta, bit for bit. When a fit is
+        finished, the same call returns its result at once. A call with other data or
+        parameters is refused. `partial_fit` leaves the folder alone.
+    checkpoint_every : int, default=100
+        Optimiser steps between two writings; the end of each epoch is written too.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        The labels.
+    delta_ : dict of str to ndarray
+        The learnt values, by ``<method>/<module path>/<array>``.
+    backbone_ : dict
+        Name, revision, folder and fingerprints of the backbone and its tokenizer, and the
+        parts of these (``"parts"``).
+    history_ : pandas.DataFrame
+        A row an epoch.
+    n_steps_, n_epochs_ : int
+        Optimiser steps taken and epochs passed.
+    pooling_, max_length_ : str, int
+        As resolved.
+    tuning_ : list of dict
+        The tuning methods of the fit, by name, with their parameters.
+    embedding_size_ : int
+        Length of the vectors that `embed` gives.
+    n_features_in_ : int
+        Columns of ``X``: 1 for texts, 2 for pairs.
+    feature_names_in_ : ndarray of str
+        Names of these columns, where ``X`` was a frame.
+
+    References
+    ----------
+    W. Qi, Y.-P. Ruan, Y. Zuo, T. Li (2022). Parameter-Efficient Tuning on Layer
+    Normalization for Pre-trained Language Models. arXiv:2211.08682.
+
+    Examples
+    --------
+    >>> from sklearn_lntune import LNTunedTransformerClassifier
+    >>> from sklearn_lntune.datasets import load_support_tickets
+    >>> texts, labels = load_support_tickets(subset="train", return_X_y=True)
+    >>> clf = LNTunedTransformerClassifier(max_epochs=1, min_steps=0, random_state=0)
+    >>> clf.fit(texts[:64], labels[:64]).predict(["it froze again"]).shape
+    (1,)
+    """
+
+    _: KW_ONLY
+    label_smoothing: float = 0.0
+    class_weight: Any = None
+
+    # -- fitting -------------------------------------------------------------------
+
+    def partial_fit(
+        self, X: Any, y: Any = None, classes: Any = None, sample_weight: Any = None
+    ) -> Self:
+        """Train one epoch on ``X`` at constant ``lr``, going on from where one left off.
+
+        Parameters
+        ----------
+        X, y, sample_weight : array-like
+            As for `fit`.
+        classes : array-like of shape (n_classes,), optional
+            All labels there will ever be; needed at the first call only.
+
+        Returns
+        -------
+        self
+        """
+        first = not hasattr(self, "delta_")
+        if first and classes is None:
+            raise ValueError("classes must be passed on the first call to partial_fit.")
+        options = self._task_options
+        if classes is None:
+            task = OneLabel(self.classes_, **options)
+        else:
+            task = OneLabel.from_classes(classes, "classes", **options)
+        if not first and not np.array_equal(task.classes, self.classes_):
+            raise ValueError(
+                f"classes={task.classes.tolist()} differ from those of the first call, "
+                f"{self.classes_.tolist()}."
+            )
+        return self._fit_one_epoch(task, X, y, sample_weight)
+
+    def _make_task(self, y: Any) -> Task:
+        return OneLabel.from_targets(y, **self._task_options)
+
+    def _check_goes_on(self, task: Task) -> None:
+        classes = task.state()["classes"]
+        if not np.array_equal(classes, self.classes_):
+            raise ValueError(
+                f"warm_start goes on with the classes {self.classes_.tolist()}, but y has "
+                f"{classes.tolist()}. Set warm_start=False to start anew."
+            )
+
+    @property
+    def _task_options(self) -> dict[str, Any]:
+        return {"label_smoothing": self.label_smoothing, "class_weight": self.class_weight}
+
+    @property
+    def _task(self) -> OneLabel:
+        return OneLabel(self.classes_)
+
+    # -- answers -------------------------------------------------------------------
+
+    def predict(self, X: Any) -> np.ndarray:
+        """The most likely label of each row.
+
+        Parameters
+        ----------
+        X : array-like of str
+            As for `fit`.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+        """
+        logits = self._compute(X)
+        return self._task.predict(logits)
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Probability of each class, in the order of ``classes_``.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+        """
+        logits = self._compute(X)
+        return self._task.probabilities(logits)
+
+    def predict_log_proba(self, X: Any) -> np.ndarray:
+        """Logarithm of `predict_proba`, exact also where a probability underflows.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+        """
+        logits = self._compute(X)
+        return self._task.log_probabilities(logits)
+
+    def decision_function(self, X: Any) -> np.ndarray:
+        """Logits; for two classes their difference, positive for ``classes_[1]``.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes), or (n_samples,) for two classes
+        """
+        logits = self._compute(X)
+        return self._task.decision_function(logits)
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Share of the rows whose label `predict` finds.
+
+        Parameters
+        ----------
+        X : array-like of str
+            As for `fit`.
+        y : array-like of shape (n_samples,)
+            Labels; those that the fit has not seen count as not found.
+        sample_weight : array-like of shape (n_samples,), optional
+            Weight of each row.
+
+        Returns
+        -------
+        float
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a label is missing, or an argument is not as described.
+        """
+        check_is_fitted(self, "delta_")
+        return float(super().score(X, check_labels(y), sample_weight))
+
+    @property
+    def net_(self) -> Never:
+        """Replaced by the method `net`: an attribute is read by whoever only looks."""
+        raise AttributeError("net_ has become a method, since it builds a network: call net().")
+
+    def net(self) -> FittedNet:
+        """A skorch net around the fitted network, with the history of the fit.
+
+        Its `predict`, `predict_proba` and `score` take texts or sentence pairs and answer as this
+        classifier does now; a later fit of the classifier leaves the net as it is. The net itself
+        cannot be fitted.
+
+        Returns
+        -------
+        skorch.NeuralNetClassifier
+
+        Raises
+        ------
+        NotFittedError
+            If the classifier is not fitted.
+        ValueError
+            If the backbone is not found, or is another than that of the fit.
+        """
+        check_is_fitted(self, "delta_")
+        from sklearn_lntune.estimators.fitted_net import FittedNet
+
+        fitted = copy.copy(self)  # a later fit changes what self expects of X
+        predictor = self._predictor()
+        net = FittedNet(
+            predictor.network,
+            state=predictor.state,
+            params=self.get_params(deep=False),
+            check_texts=partial(fitted._check_texts, reset=False),  # noqa: SLF001 - a copy of self
+            find_backbone=fitted._checked_backbone,  # noqa: SLF001
+        ).initialize()
+        net.history.extend(fitted.log_)
+        return net
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.poor_score = True
+        return tags

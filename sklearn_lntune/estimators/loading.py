@@ -1,0 +1,67 @@
+"""From files to a fitted estimator."""
+
+from __future__ import annotations
+
+import os
+
+from sklearn_lntune.estimators.classifier import LNTunedTransformerClassifier
+
+
+def load(
+    path: str | os.PathLike[str],
+    *,
+    backbone: str | os.PathLike[str] | None = None,
+    revision: str | None = None,
+    token: str | bool | None = None,
+    trust_remote_code: bool = False,
+) -> LNTunedTransformerClassifier:
+    """Read a classifier written by `LNTunedTransformerClassifier.save` or `push_to_hub`.
+
+    Every byte is compared with the digests written with it. No code can run: the files
+    hold numbers and text. The backbone is read at the first prediction.
+
+    Parameters
+    ----------
+    path : str or path
+        A folder, a ``.zip``, or ``"user/name"`` on the Hugging Face hub.
+    backbone : str or path, optional
+        In place of where the backbone was when the classifier was saved. It must be the
+        same model: it is compared at the first prediction. For one that is not the same but
+        shall count as such, see `LNTunedTransformerClassifier.accept_backbone`.
+    revision : str, optional
+        Of the classifier's repository on the hub.
+    token : str or bool, optional
+        As in huggingface_hub.
+    trust_remote_code : bool, default=False
+        The parameter of the loaded estimator, whatever the files say of it.
+
+    Returns
+    -------
+    LNTunedTransformerClassifier
+
+    Raises
+    ------
+    DamagedFileError
+        If a byte is not as it was written, or a file is missing or too many.
+    ValueError
+        If there is no such thing, or a newer version wrote it.
+
+    Examples
+    --------
+    >>> import sklearn_lntune
+    >>> clf = sklearn_lntune.load("tickets.zip")  # doctest: +SKIP
+    """
+    from sklearn_lntune.persistence.document import read_document
+
+    document, own_backbone = read_document(path, revision=revision, token=token)
+    params = document.params | {"trust_remote_code": trust_remote_code}
+    if backbone is not None or own_backbone is not None:
+        params |= {"backbone": backbone or own_backbone, "revision": None}
+    try:
+        clf = LNTunedTransformerClassifier(**params)
+    except TypeError as error:
+        raise ValueError(
+            f"{path} has a parameter that this version of sklearn-lntune does not know ({error}); "
+            "upgrade it."
+        ) from error
+    return clf._set_state(document.state, document.columns)  # noqa: SLF001 - of this module
