@@ -51,7 +51,7 @@ class Array:
     shape : tuple of int
         Shape for one fit.
     learns : {"gain", "weight", "bias"}, optional
-        Which of the module's own weights it changes, where the name does not say so. Of
+        Which of the module's own weights it changes, if its name does not say so. Of
         the methods in a sum whose arrays change the same weight, only the first learns it.
     """
 
@@ -64,7 +64,7 @@ class Array:
 
     @property
     def key(self) -> str:
-        """Name of the array behind that of its method."""
+        """Name of the array without that of its method."""
         return f"{self.path}/{self.name}"
 
     @property

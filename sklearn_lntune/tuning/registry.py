@@ -92,7 +92,7 @@ def methods_of(tuning: Any) -> tuple[TuningMethod, ...]:
 
 
 def nested_params(tuning: Any) -> dict[str, Any]:
-    """``"<method>__<parameter>"`` to value; nothing where ``tuning`` is not valid."""
+    """Values by ``"<method>__<parameter>"``; empty if ``tuning`` is not valid."""
     try:
         methods = methods_of(tuning)
     except (TypeError, ValueError):
@@ -105,7 +105,7 @@ def nested_params(tuning: Any) -> dict[str, Any]:
 
 
 def with_params(tuning: Any, changes: dict[str, Any]) -> Any:
-    """``tuning`` with nested parameters changed: fresh objects, or itself if all stays.
+    """``tuning`` with nested parameters changed: new objects, or itself if nothing changes.
 
     Raises
     ------
@@ -123,17 +123,17 @@ def with_params(tuning: Any, changes: dict[str, Any]) -> Any:
         return tuning
     methods = tuple(clone(method) for method in methods_of(tuning))
     for method in methods:
-        own = {
+        changed = {
             key.partition("__")[2]: value
             for key, value in changes.items()
             if key.partition("__")[0] == method.name
         }
-        method.set_params(**own)
+        method.set_params(**changed)
     return methods[0] if len(methods) == 1 else TuningSum(methods)
 
 
 def as_plain(methods: tuple[TuningMethod, ...]) -> list[dict[str, Any]]:
-    """``methods`` by their names and parameters, in plain values: all that a fit keeps of them.
+    """``methods`` by name and parameters, in plain values: all that a fit keeps of them.
 
     Ranges and tuples become lists.
     """
