@@ -13,7 +13,7 @@ from torch import nn
 from sklearn_lntune.backbone.pool import get_backbone
 from sklearn_lntune.network import Batch, Network
 from sklearn_lntune.tuning import TuningMethod, methods_of
-from sklearn_lntune.tuning.base import registered_methods
+from sklearn_lntune.tuning.registry import registered_methods
 
 Make = Callable[..., Path]
 Arrays = Mapping[str, np.ndarray]

@@ -44,10 +44,10 @@ class AdapterTuning(TuningMethod):
         At the output projection of the attention, of the feed-forward network, or of
         both. The paper finds that the second hurts beside LayerNorm tuning.
     insertion : {"sequential", "parallel"}, default="sequential"
-        Whether the adapter reads what the projection gives (Houlsby, Pfeiffer), or what
-        the attention or feed-forward network reads (He).
+        Whether the adapter's input is the output of the projection (Houlsby, Pfeiffer),
+        or the input of the attention or feed-forward network (He).
     scale : float, default=1.0
-        Of what the adapter adds; He et al. take 4 for parallel ones.
+        Factor of what the adapter adds; He et al. use 4 for parallel adapters.
     activation : {"relu", "gelu", "silu", "tanh"}, default="gelu"
     layers : "all", int, range or sequence of int, default="all"
         Which blocks; negative numbers count from the top, an int k means the top k.
@@ -158,7 +158,7 @@ class AdapterTuning(TuningMethod):
         return learnt
 
     def taxonomy(self) -> PeftRef:
-        """Stands behind a sub-layer, or beside it."""
+        """Runs after a sub-layer, or beside it."""
         where = {"attention": "attention", "ffn": "feed-forward", "both": "attention, feed-forward"}
         scaled = "scaled addition" if self.scale != 1 else "direct addition"
         return PeftRef(f"{where[self.sites]} output", self.insertion, scaled)

@@ -6,13 +6,13 @@ A class derived from `TuningMethod` that sets a `name` is registered under it.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
-from weakref import WeakSet
 
 from sklearn.base import BaseEstimator
+
+from sklearn_lntune.tuning.registration import register
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,18 +21,10 @@ if TYPE_CHECKING:
 
     from sklearn_lntune.backbone.anatomy import Anatomy
 
-HEAD = "head"
-#: What else a string in ``tuning`` may say; `registry` adds the presets.
-reserved = {HEAD}
-#: The name goes into delta arrays (``name/path/array``), strings (``name+name``) and nested
-#: parameters (``name__parameter``).
-_NAME = re.compile(r"[A-Za-z0-9]+(?:[-._][A-Za-z0-9]+)*")
 #: Hooks by the names that they had in version 0.1; methods written for it keep working.
 _OLD_HOOKS = {"reference": "taxonomy", "settled": "for_inference", "folded": "export_values"}
 #: What arrays are called that learn one of their module's own weights, and that weight.
 _OWN_WEIGHTS = {"gain": "weight", "weight": "weight", "bias": "bias"}
-_registered: dict[str, type[TuningMethod]] = {}
-_seen: WeakSet[type[TuningMethod]] = WeakSet()
 
 
 #: The largest rank, length or width; more makes no sense on any model.
@@ -55,7 +47,7 @@ class Array:
     shape : tuple of int
         Shape for one fit.
     learns : {"gain", "weight", "bias"}, optional
-        Which of the module's own weights it changes, where the name does not say so. Of
+        Which of the module's own weights it changes, if its name does not say so. Of
         the methods in a sum whose arrays change the same weight, only the first learns it.
     """
 
@@ -68,7 +60,7 @@ class Array:
 
     @property
     def key(self) -> str:
-        """Name of the array behind that of its method."""
+        """Name of the array without that of its method."""
         return f"{self.path}/{self.name}"
 
     @property
@@ -354,63 +346,6 @@ class TuningSum(BaseEstimator):
         return " + ".join(map(repr, self.methods)) or "TuningSum()"
 
 
-def register(method: type[TuningMethod]) -> None:
-    """Make ``method`` known by its name; a class that sets none is passed over.
-
-    The same class defined again takes the place of the old one, as when a notebook cell
-    runs once more. A class made inside a function gives way to any other.
-
-    Raises
-    ------
-    ValueError
-        If the name is malformed, or belongs to another class.
-    """
-    name = vars(method).get("name")
-    if name is None:
-        return
-    _seen.add(method)  # a class that is refused lives on for a while, and is refused only once
-    if not isinstance(name, str) or not _NAME.fullmatch(name) or name in reserved:
-        raise ValueError(
-            f"{method.__qualname__}.name must be letters and digits, with single '-', '_' or '.' "
-            f"between them, and none of {sorted(reserved)}; got {name!r}."
-        )
-    known = _registered.get(name)
-    if known is None or is_redefinition(method, known) or "<locals>" in known.__qualname__:
-        _registered[name] = method
-    elif "<locals>" not in method.__qualname__:
-        raise ValueError(
-            f"the tuning method {method.__qualname__} has the name {name!r}, which is that of "
-            f"{known.__module__}.{known.__qualname__}. Give it another name."
-        )
-
-
-def registered_methods() -> dict[str, type[TuningMethod]]:
-    """Every known method by its name, in the order of attaching.
-
-    Examples
-    --------
-    >>> list(registered_methods())[:3]
-    ['layernorm', 'bias', 'lora']
-    """
-    # cloudpickle, which carries classes of a notebook to other processes, sets the attributes
-    # of a class after it has made it: `__init_subclass__` sees no name then.
-    for method in _subclasses(TuningMethod):
-        if method not in _seen:
-            register(method)
-    return dict(sorted(_registered.items(), key=lambda item: (item[1].attach_order, item[0])))
-
-
-def is_redefinition(method: type[TuningMethod], known: type[TuningMethod]) -> bool:
-    """Whether ``method`` is the class ``known``, or that class defined again.
-
-    It may have moved, say from a notebook to a module; those of this package do not.
-    """
-    built_in = known.__module__.startswith(f"{__package__}.")
-    return method.__qualname__ == known.__qualname__ and (
-        method.__module__ == known.__module__ or not built_in
-    )
-
-
 def in_attach_order(methods: tuple[TuningMethod, ...]) -> tuple[TuningMethod, ...]:
     """``methods`` in the order in which they are attached and merged."""
     return tuple(sorted(methods, key=lambda method: (method.attach_order, method.name)))
@@ -436,9 +371,3 @@ def by_path(arrays: tuple[Array, ...]) -> dict[str, dict[str, tuple[int, ...]]]:
     for array in arrays:
         shapes.setdefault(array.path, {})[array.name] = array.shape
     return shapes
-
-
-def _subclasses(method: type[TuningMethod]) -> list[type[TuningMethod]]:
-    """All classes derived from ``method``."""
-    direct = method.__subclasses__()
-    return direct + [each for child in direct for each in _subclasses(child)]

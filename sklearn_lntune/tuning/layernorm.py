@@ -32,7 +32,7 @@ class LayerNormTuning(TuningMethod):
     sites : "all", str or tuple of {"embedding", "attention", "ffn", "final", "qk"}, \
 default="all"
         Which norms, by their place in the block: around the attention, around the
-        feed-forward network, behind the embeddings, behind the last block, or on
+        feed-forward network, after the embeddings, after the last block, or on
         queries and keys.
     layers : "all", int, range or sequence of int, default="all"
         Which blocks; negative numbers count from the top, an int k means the top k.
@@ -98,7 +98,7 @@ default="all"
         }
 
     def taxonomy(self) -> PeftRef:
-        """Rescales and shifts what the norm gives."""
+        """Rescales and shifts the output of the norm."""
         return PeftRef("normalisation layers", "sequential", "rescaling")
 
     def merge(self, model: nn.Module, values: Mapping[str, np.ndarray]) -> None:

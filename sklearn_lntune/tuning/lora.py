@@ -125,7 +125,7 @@ class LoraTuning(TuningMethod):
         return learnt
 
     def taxonomy(self) -> PeftRef:
-        """Adds to what a matrix gives."""
+        """Adds to the output of a matrix."""
         return PeftRef("linear layers", "parallel", "scaled addition")
 
     def merge(self, model: nn.Module, values: Mapping[str, np.ndarray]) -> None:

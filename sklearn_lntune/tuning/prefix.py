@@ -1,4 +1,4 @@
-"""Train keys and values that stand before the sequence in every attention layer.
+"""Train keys and values that precede the sequence in every attention layer.
 
 Li, Liang (2021), "Prefix-Tuning: Optimizing Continuous Prompts for Generation",
 arXiv 2101.00190; Liu et al. (2022), "P-Tuning v2", arXiv 2110.07602.
@@ -30,7 +30,7 @@ class PrefixTuning(TuningMethod):
     Parameters
     ----------
     length : int, default=16
-        Learnt keys and values a layer.
+        Number of learnt keys and values in each layer.
     layers : "all", int, range or sequence of int, default="all"
         Which blocks; negative numbers count from the top, an int k means the top k.
     projection : int or None, default=None

@@ -9,18 +9,11 @@ from sklearn.base import clone
 from sklearn_lntune.checks import check_number
 from sklearn_lntune.exceptions import UnknownMethodError
 from sklearn_lntune.tuning.adapter import AdapterTuning
-from sklearn_lntune.tuning.base import (
-    HEAD,
-    TuningMethod,
-    TuningSum,
-    check_methods,
-    is_redefinition,
-    registered_methods,
-    reserved,
-)
+from sklearn_lntune.tuning.base import TuningMethod, TuningSum, check_methods
 from sklearn_lntune.tuning.bias import BiasTuning
 from sklearn_lntune.tuning.layernorm import LayerNormTuning
 from sklearn_lntune.tuning.prefix import PrefixTuning
+from sklearn_lntune.tuning.registration import HEAD, check_registered, registered, reserved
 
 _ATTENTION_ADAPTER = AdapterTuning(16, sites="attention")
 #: Named sums, from the paper and its neighbours.
@@ -38,6 +31,18 @@ PRESETS: dict[str, tuple[TuningMethod, ...]] = {
     "bitfit": (BiasTuning(),),
 }
 reserved.update(PRESETS)
+
+
+def registered_methods() -> dict[str, type[TuningMethod]]:
+    """Every known method by its name, in the order of attaching.
+
+    Examples
+    --------
+    >>> list(registered_methods())[:3]
+    ['layernorm', 'bias', 'lora']
+    """
+    known = registered(TuningMethod).items()
+    return dict(sorted(known, key=lambda item: (item[1].attach_order, item[0])))
 
 
 def methods_of(tuning: Any) -> tuple[TuningMethod, ...]:
@@ -92,7 +97,7 @@ def methods_of(tuning: Any) -> tuple[TuningMethod, ...]:
 
 
 def nested_params(tuning: Any) -> dict[str, Any]:
-    """``"<method>__<parameter>"`` to value; nothing where ``tuning`` is not valid."""
+    """Values by ``"<method>__<parameter>"``; empty if ``tuning`` is not valid."""
     try:
         methods = methods_of(tuning)
     except (TypeError, ValueError):
@@ -105,7 +110,7 @@ def nested_params(tuning: Any) -> dict[str, Any]:
 
 
 def with_params(tuning: Any, changes: dict[str, Any]) -> Any:
-    """``tuning`` with nested parameters changed: fresh objects, or itself if all stays.
+    """``tuning`` with nested parameters changed: new objects, or itself if nothing changes.
 
     Raises
     ------
@@ -123,17 +128,17 @@ def with_params(tuning: Any, changes: dict[str, Any]) -> Any:
         return tuning
     methods = tuple(clone(method) for method in methods_of(tuning))
     for method in methods:
-        own = {
+        changed = {
             key.partition("__")[2]: value
             for key, value in changes.items()
             if key.partition("__")[0] == method.name
         }
-        method.set_params(**own)
+        method.set_params(**changed)
     return methods[0] if len(methods) == 1 else TuningSum(methods)
 
 
 def as_plain(methods: tuple[TuningMethod, ...]) -> list[dict[str, Any]]:
-    """``methods`` by their names and parameters, in plain values: all that a fit keeps of them.
+    """``methods`` by name and parameters, in plain values: all that a fit keeps of them.
 
     Ranges and tuples become lists.
     """
@@ -188,17 +193,8 @@ def _from_entry(method: str, **params: Any) -> TuningMethod:
 def _check_registered(method: TuningMethod) -> None:
     """Raise unless predictions and files, which go by the name, will find the method again."""
     kind = type(method)
+    check_registered(kind, method.name)
     what = f"the tuning method {kind.__qualname__}"
-    if "name" not in vars(kind):
-        raise ValueError(
-            f"{what} needs a name of its own: {method.name!r} is that of the class it derives from."
-        )
-    known = registered_methods()[method.name]
-    if not is_redefinition(kind, known):
-        raise ValueError(
-            f"{what} has the name {method.name!r}, which is that of {known.__module__}."
-            f"{known.__qualname__}. Give it another name."
-        )
     if not hasattr(method, "default_lr"):
         raise ValueError(f"{what} has no default_lr, the learning rate for lr='auto'.")
     check_number(f"{kind.__qualname__}.default_lr", method.default_lr, open_low=True)

@@ -11,7 +11,7 @@ import torch
 from conftest import save_backbone
 from safetensors.torch import load_file, save_file
 
-from sklearn_lntune.tuning import base
+from sklearn_lntune.tuning import registration
 
 Make = Callable[..., Path]
 
@@ -40,4 +40,4 @@ def lively(tmp_path_factory: pytest.TempPathFactory) -> Make:
 @pytest.fixture
 def forget_methods(monkeypatch: pytest.MonkeyPatch) -> None:
     """Methods that the test defines are known in it alone."""
-    monkeypatch.setattr(base, "_registered", dict(base._registered))
+    monkeypatch.setattr(registration, "_registered", dict(registration._registered))

@@ -20,7 +20,7 @@ from sklearn_lntune.tuning import (
     TuningMethod,
     TuningSum,
 )
-from sklearn_lntune.tuning.base import HEAD
+from sklearn_lntune.tuning.registration import HEAD
 from sklearn_lntune.tuning.registry import (
     PRESETS,
     as_plain,

@@ -34,9 +34,11 @@ from sklearn_lntune.tuning import (
     TuningSum,
     base,
     methods_of,
+    registration,
 )
 from sklearn_lntune.tuning.layers.grouped import expand_vector
 from sklearn_lntune.tuning.layers.stacked_linear import add_residual_hook, learnt_type
+from sklearn_lntune.tuning.registry import registered_methods
 
 Clf = Callable[..., LNTunedTransformerClassifier]
 
@@ -117,8 +119,10 @@ def unknown(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """``unknown()``: as in a process that has not imported this module."""
 
     def forget() -> None:
-        known = {name: each for name, each in base._registered.items() if name != "query-offset"}
-        monkeypatch.setattr(base, "_registered", known)
+        known = {
+            name: each for name, each in registration._registered.items() if name != "query-offset"
+        }
+        monkeypatch.setattr(registration, "_registered", known)
 
     return forget
 
@@ -228,7 +232,7 @@ def test_its_own_errors_come_before_the_training(fitted: Any) -> None:
 def test_messages_that_list_the_methods_list_it() -> None:
     with pytest.raises(ValueError, match="'layernrom' is no tuning method.*'query-offset'"):
         methods_of("layernrom")
-    assert "query-offset" in base.registered_methods()
+    assert "query-offset" in registered_methods()
 
 
 # -- where it is not known -------------------------------------------------------------------
@@ -268,7 +272,9 @@ def test_other_parameters_than_when_it_was_saved_are_an_error(
             self.width = width
 
     clf = fitted("query-offset")
-    monkeypatch.setattr(base, "_registered", base._registered | {"query-offset": Changed})
+    monkeypatch.setattr(
+        registration, "_registered", registration._registered | {"query-offset": Changed}
+    )
     with pytest.raises(ValueError, match=r"'query-offset' was fitted with.*'factor'.*Changed here"):
         clf.predict(texts)
 
@@ -322,13 +328,13 @@ def test_a_class_may_move_to_another_module() -> None:
 @pytest.mark.usefixtures("forget_methods")
 @pytest.mark.parametrize("taken", ["layernorm", "query-offset"])
 def test_a_name_that_is_taken_is_an_error_that_says_by_whom(taken: str) -> None:
-    owner = base.registered_methods()[taken]
+    owner = registered_methods()[taken]
     body = {"name": taken, "default_lr": 0.1, "__qualname__": "Mine", "__module__": "mine"}
     with pytest.raises(ValueError, match=rf"Mine has the name '{taken}'.*{owner.__qualname__}"):
         type("Mine", (TuningMethod,), body)
     # Nothing has changed, now or later.
-    assert base.registered_methods()[taken] is owner
-    assert base.registered_methods()[taken] is owner
+    assert registered_methods()[taken] is owner
+    assert registered_methods()[taken] is owner
 
 
 @pytest.mark.usefixtures("forget_methods")
@@ -343,7 +349,7 @@ def test_a_class_in_a_function_does_not_take_a_name_away(fitted: Any) -> None:
     class Passing(QueryOffset):
         name = "query-offset"
 
-    assert base.registered_methods()["query-offset"] is QueryOffset
+    assert registered_methods()["query-offset"] is QueryOffset
     with pytest.raises(ValueError, match=r"Passing has the name 'query-offset'.*QueryOffset"):
         fitted(Passing())
 

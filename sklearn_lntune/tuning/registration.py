@@ -1,0 +1,98 @@
+"""Which name belongs to which tuning method.
+
+`base.TuningMethod` calls `register` for each class derived from it.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+from weakref import WeakSet
+
+HEAD = "head"
+#: What else a string in ``tuning`` may say; `registry` adds the presets.
+reserved = {HEAD}
+#: The name goes into delta arrays (``name/path/array``), strings (``name+name``) and nested
+#: parameters (``name__parameter``).
+_NAME = re.compile(r"[A-Za-z0-9]+(?:[-._][A-Za-z0-9]+)*")
+_registered: dict[str, type[Any]] = {}
+_seen: WeakSet[type[Any]] = WeakSet()
+
+
+def register(method: type[Any]) -> None:
+    """Make ``method`` known by its name; a class that sets none is passed over.
+
+    The same class defined again takes the place of the old one, as when a notebook cell
+    runs once more. A class made inside a function gives way to any other.
+
+    Raises
+    ------
+    ValueError
+        If the name is malformed, or belongs to another class.
+    """
+    name = vars(method).get("name")
+    if name is None:
+        return
+    _seen.add(method)  # a class that is refused lives on for a while, and is refused only once
+    if not isinstance(name, str) or not _NAME.fullmatch(name) or name in reserved:
+        raise ValueError(
+            f"{method.__qualname__}.name must be letters and digits, with single '-', '_' or '.' "
+            f"between them, and none of {sorted(reserved)}; got {name!r}."
+        )
+    known = _registered.get(name)
+    if known is None or is_redefinition(method, known) or "<locals>" in known.__qualname__:
+        _registered[name] = method
+    elif "<locals>" not in method.__qualname__:
+        raise _taken(method, name, known)
+
+
+def check_registered(method: type[Any], name: str) -> None:
+    """Raise unless ``name`` leads back to ``method``.
+
+    Raises
+    ------
+    ValueError
+        If it is the name of another class, or of the parent of ``method``.
+    """
+    if "name" not in vars(method):
+        raise ValueError(
+            f"the tuning method {method.__qualname__} needs a name of its own: {name!r} is that of "
+            "the class it derives from."
+        )
+    known = _registered[name]
+    if not is_redefinition(method, known):
+        raise _taken(method, name, known)
+
+
+def registered(parent: type[Any]) -> dict[str, type[Any]]:
+    """Every known method by its name; ``parent`` is the class that all derive from."""
+    # cloudpickle, which carries classes of a notebook to other processes, sets the attributes
+    # of a class after it has made it: `__init_subclass__` sees no name then.
+    for method in _subclasses(parent):
+        if method not in _seen:
+            register(method)
+    return dict(_registered)
+
+
+def is_redefinition(method: type[Any], known: type[Any]) -> bool:
+    """Whether ``method`` is the class ``known``, or that class defined again.
+
+    It may have moved, say from a notebook to a module; those of this package do not.
+    """
+    built_in = known.__module__.startswith(f"{__package__}.")
+    return method.__qualname__ == known.__qualname__ and (
+        method.__module__ == known.__module__ or not built_in
+    )
+
+
+def _taken(method: type[Any], name: str, known: type[Any]) -> ValueError:
+    return ValueError(
+        f"the tuning method {method.__qualname__} has the name {name!r}, which is that of "
+        f"{known.__module__}.{known.__qualname__}. Give it another name."
+    )
+
+
+def _subclasses(parent: type[Any]) -> list[type[Any]]:
+    """All classes derived from ``parent``."""
+    direct = parent.__subclasses__()
+    return direct + [each for child in direct for each in _subclasses(child)]
