@@ -1,13 +1,11 @@
 """Put a folder or a file in the place of another; readers see the old one or the new.
 
-A writer holds a lock beside the path from beginning to end. So there is one at a time, and
-whatever temporary names stand beside the path when it begins were left by killed ones.
-
-Readers take no lock and change nothing. Linux exchanges two folders in one step. Elsewhere
-the old folder is moved aside before the new one takes its name; a reader that comes between
-the two steps finds the old one under `_previous`, and so does one that comes after a crash.
-Either way a folder may be replaced, and removed, while it is being read: `read_steadily`
-then reads again.
+Nobody waits for anybody. A writer writes to a hidden name beside the path, under a lock of
+its own that tells others that it is alive, and then changes names. Linux exchanges two
+folders in one step. Elsewhere the old folder is moved aside before the new one takes its
+name; a reader that comes between the two steps, or after a crash there, finds the old one
+aside. Readers change nothing. A folder may be replaced, and removed, while it is being
+read: `read_steadily` then reads again.
 """
 
 from __future__ import annotations
@@ -20,23 +18,19 @@ import os
 import re
 import shutil
 import stat
+import sys
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
-from filelock import FileLock
-
-from sklearn_lntune.exceptions import DamagedFileError
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
+from filelock import FileLock, Timeout
 
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 #: What a kernel, a file system or a sandbox that does not know the call answers.
 _UNSUPPORTED = (errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.EPERM)
+#: What renaming a folder answers where there is another; on Windows an empty one counts.
+_TAKEN = (errno.ENOTEMPTY, errno.EEXIST, errno.EACCES)
 #: Of a file's name in bytes; ours are longer, and file systems allow 255.
 _LONGEST_NAME = 180
 
@@ -50,43 +44,55 @@ Result = TypeVar("Result")
 def replacement(path: Path) -> Iterator[Path]:
     """A name beside ``path`` to write to; what is there at the end takes the place of ``path``.
 
-    On an error ``path`` stays as it is. Waits for others that write to ``path``.
+    On an error ``path`` stays as it is. What killed writers left beside it is removed.
     """
-    with _alone(path) as alone:
-        if alone:
-            _remove_leftovers(path)
-        fresh = _beside(path, f"{uuid.uuid4().hex}.new")
+    with _token(path) as token:
+        _remove_leftovers(path, token)
+        fresh = _beside(path, f"{token}.new")
         try:
             yield fresh
             to_disk(fresh)
             if fresh.is_dir():
-                _replace_folder(path, fresh)
+                _replace_folder(path, fresh, _beside(path, f"{token}.old"))
             else:
                 fresh.replace(path)
             to_disk(path.parent)
         finally:
-            _remove(fresh)  # the old folder, after an exchange
+            remove(fresh)  # after an exchange, the old folder
+        _remove_leftovers(path, token)
 
 
-def _replace_folder(path: Path, fresh: Path) -> None:
-    if path.exists() and _exchange(path, fresh):
+def _replace_folder(path: Path, fresh: Path, aside: Path) -> None:
+    """Give ``fresh`` the name ``path``; others may do that with theirs at any moment."""
+    while True:
+        try:
+            if path.exists() and _exchange(path, fresh):
+                return
+        except FileNotFoundError:
+            if not fresh.exists():
+                raise
+            continue
+        with contextlib.suppress(FileNotFoundError):
+            path.replace(aside)
+        try:
+            fresh.replace(path)
+        except BaseException as error:
+            if isinstance(error, OSError) and error.errno in _TAKEN and path.exists():
+                continue
+            with contextlib.suppress(OSError):
+                aside.replace(path)
+            raise
+        finally:
+            if path.exists():
+                remove(aside)
         return
-    old = _previous(path)
-    if path.exists():
-        _remove(old)  # what is at `path` is newer
-        path.replace(old)
-    try:
-        fresh.replace(path)
-    except BaseException:
-        if old.exists():
-            old.replace(path)
-        raise
-    _remove(old)
 
 
 def _exchange(one: Path, other: Path) -> bool:
     """Exchange two names in one step; False where the system cannot do that."""
-    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None) if fcntl else None
+    if sys.platform != "linux":
+        return False
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
     if rename is None:
         return False
     names = (_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other))
@@ -111,18 +117,8 @@ def to_disk(file: Path) -> None:
         os.close(handle)
 
 
-def _remove_leftovers(path: Path) -> None:
-    """Remove what killed writers left beside ``path``."""
-    pattern = re.compile(re.escape(_beside(path, "").name) + r"[0-9a-f]{32}\.new")
-    with contextlib.suppress(PermissionError):  # a folder that may be written, not listed
-        for entry in path.parent.iterdir():
-            if pattern.fullmatch(entry.name):
-                _remove(entry)
-    if path.exists():
-        _remove(_previous(path))
-
-
-def _remove(path: Path) -> None:
+def remove(path: Path) -> None:
+    """Remove a file, a link or a folder, if it is there and may be removed."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
@@ -130,9 +126,10 @@ def _remove(path: Path) -> None:
             path.unlink()
 
 
-def _previous(path: Path) -> Path:
-    """Where the old folder stands between two changes of names."""
-    return _beside(path, "previous")
+# -- hidden names ----------------------------------------------------------------------
+#
+# ``.<name>.<token>.new`` is being written, ``.<name>.<token>.old`` was moved aside, and as
+# long as the writer with this token lives, it holds a lock on ``.<name>.<token>.lock``.
 
 
 def _beside(path: Path, ending: str) -> Path:
@@ -143,60 +140,72 @@ def _beside(path: Path, ending: str) -> Path:
     return path.parent / f".{name}.{ending}"
 
 
-# -- one writer at a time --------------------------------------------------------------
-
-
 @contextlib.contextmanager
-def _alone(path: Path) -> Iterator[bool]:
-    """Let nobody else write to ``path``; False where the file system knows no locks."""
-    lock = _beside(path, "lock")
-    try:
-        release = _acquired(lock) if fcntl else _acquired_elsewhere(lock)
-    except OSError:
-        yield False
-        return
-    try:
-        yield True
-    finally:
-        release()
-
-
-def _acquired(lock: Path) -> Callable[[], None]:
-    """Wait for the ``lock``; returns what releases it."""
+def _token(path: Path) -> Iterator[str]:
+    """A token for hidden names, which are taken for those of a living writer until the end."""
     while True:
-        handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            # Whoever held it has removed it, and the next one may have made another.
-            gone = os.fstat(handle).st_nlink == 0
-        except BaseException:
-            os.close(handle)
-            raise
-        if not gone:
-            break
-        os.close(handle)
-
-    def release() -> None:
+        token = uuid.uuid4().hex
+        file = _beside(path, f"{token}.lock")
+        lock = FileLock(file)
+        with contextlib.suppress(OSError, NotImplementedError):  # a file system without locks
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                continue
+            # Whoever cleans up may have come between making it and locking it.
+            if not file.exists():
+                lock.release()
+                continue
+        break
+    try:
+        yield token
+    finally:
+        lock.release()
         with contextlib.suppress(OSError):
-            lock.unlink()
-        # Explicitly: a process forked meanwhile holds the same handle.
-        fcntl.flock(handle, fcntl.LOCK_UN)
-        os.close(handle)
-
-    return release
+            file.unlink()
 
 
-def _acquired_elsewhere(lock: Path) -> Callable[[], None]:
-    """As `_acquired`, on Windows, where an open file cannot be removed."""
-    held = FileLock(lock)
-    held.acquire()
+def _remove_leftovers(path: Path, own: str) -> None:
+    """Remove what writers of ``path`` left that do not live any more."""
+    for token, endings in _hidden(path).items():
+        if token == own or _lives(_beside(path, f"{token}.lock"), "lock" in endings):
+            continue
+        remove(_beside(path, f"{token}.new"))
+        if path.exists():  # else the one that was moved aside is the only one
+            remove(_beside(path, f"{token}.old"))
+        remove(_beside(path, f"{token}.lock"))
+    if path.exists():
+        remove(_previous(path))
 
-    def release() -> None:
-        held.release()
-        with contextlib.suppress(OSError):
-            lock.unlink()
 
-    return release
+def _lives(file: Path, there: bool) -> bool:
+    """Whether the lock ``file`` is held, or may be."""
+    if not there:
+        return False
+    lock = FileLock(file)
+    try:
+        lock.acquire(timeout=0)
+    except (Timeout, OSError, NotImplementedError):
+        return True
+    lock.release()
+    return False
+
+
+def _hidden(path: Path) -> dict[str, set[str]]:
+    """The endings of the names beside ``path``, by their token."""
+    name = re.escape(_beside(path, "").name)
+    pattern = re.compile(rf"{name}([0-9a-f]{{32}})\.(new|old|lock)")
+    found: dict[str, set[str]] = {}
+    with contextlib.suppress(OSError):  # no such folder, or one that may not be listed
+        for entry in os.listdir(path.parent):
+            if named := pattern.fullmatch(entry):
+                found.setdefault(named[1], set()).add(named[2])
+    return found
+
+
+def _previous(path: Path) -> Path:
+    """Where earlier versions of this package moved the old folder."""
+    return _beside(path, "previous")
 
 
 # -- reading ---------------------------------------------------------------------------
@@ -204,23 +213,47 @@ def _acquired_elsewhere(lock: Path) -> Callable[[], None]:
 
 def standing(path: Path) -> Path | None:
     """Where what ``path`` names is right now; None where there is nothing."""
-    # Not at `path`: it is being replaced, or was when the machine stopped. Not aside either:
-    # by now it has been replaced, and is at `path`. More looks, for several in a row.
-    for candidate in (path, _previous(path)) * 4:
-        if os.path.exists(candidate):  # never raises, however odd the name
-            return candidate
+    for _ in range(3):
+        if os.path.exists(path):  # never raises, however odd the name
+            return path
+        # It is being replaced, or was when the machine stopped.
+        if aside := _moved_aside(path):
+            return aside
+        # It has been replaced by now, so look again.
     return None
+
+
+def _moved_aside(path: Path) -> Path | None:
+    """The folder that was moved aside last."""
+    tokens = [token for token, endings in _hidden(path).items() if "old" in endings]
+    times = {}
+    for aside in (*(_beside(path, f"{token}.old") for token in tokens), _previous(path)):
+        with contextlib.suppress(OSError):
+            times[aside] = aside.stat().st_ctime_ns
+    return max(times, key=lambda aside: times[aside]) if times else None
 
 
 def standing_in(folder: Path) -> list[Path]:
     """The visible paths in ``folder`` at which something stands, sorted."""
     names = {entry.name for entry in folder.iterdir()}
-    moved = {found[1] for name in names if (found := re.fullmatch(r"\.(.+)\.previous", name))}
+    aside = re.compile(r"\.(.+)\.(?:[0-9a-f]{32}\.old|previous)")
+    moved = {found[1] for name in names if (found := aside.fullmatch(name))}
     return [folder / name for name in sorted(names | moved) if not name.startswith(".")]
 
 
-def read_steadily(path: Path, read: Callable[[Path], Result]) -> Result:
+def read_steadily(
+    path: Path, read: Callable[[Path], Result], *, until_the_end: bool = False
+) -> Result:
     """What ``read`` makes of ``path``; it is called again if that was replaced meanwhile.
+
+    Parameters
+    ----------
+    path : Path
+    read : callable
+        Gets the folder or file. Where it raises and ``path`` is another by then, it has
+        read a mixture or something that was being removed.
+    until_the_end : bool, default=False
+        Whether it is called again, too, where it returns and ``path`` is another by then.
 
     Raises
     ------
@@ -237,17 +270,20 @@ def read_steadily(path: Path, read: Callable[[Path], Result]) -> Result:
             except FileNotFoundError:
                 continue
             try:
-                return read(where)
-            except (DamagedFileError, OSError):
+                found = read(where)
+            except (ValueError, OSError):
                 if _is_still(path, before):
                     raise
+                continue
+            if not until_the_end or _is_still(path, before):
+                return found
 
 
 @contextlib.contextmanager
 def _held(where: Path) -> Iterator[os.stat_result]:
     """What ``where`` is; nothing else is taken for it until the end."""
     found = where.stat()
-    if fcntl is None or not stat.S_ISDIR(found.st_mode):
+    if os.name != "posix" or not stat.S_ISDIR(found.st_mode):
         yield found
         return
     # While it is open, its number is not given to another, even if it is removed.

@@ -7,6 +7,7 @@ comment in its comment.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import os
@@ -21,7 +22,13 @@ from typing import Any
 
 from sklearn_lntune.exceptions import DamagedFileError
 from sklearn_lntune.persistence.names import BACKBONE_FOLDER
-from sklearn_lntune.persistence.replacing import read_steadily, replacement, standing, to_disk
+from sklearn_lntune.persistence.replacing import (
+    read_steadily,
+    remove,
+    replacement,
+    standing,
+    to_disk,
+)
 from sklearn_lntune.persistence.untrusted import open_regular, read_regular
 
 SUMS, CARD = "SHA256SUMS", "README.md"
@@ -73,10 +80,11 @@ def write_sealed(path: Path, files: Mapping[str, Content]) -> None:
             _check_zip(path, files)
             _write_zip(fresh, files)
         else:
-            old = _check_folder(path, files)
+            _check_folder(path, files)
             _write_folder(fresh, files)
-            if old is not None:
-                _keep_what_is_free(old, fresh, files)
+            with contextlib.suppress(FileNotFoundError):
+                keep = partial(_keep_what_is_free, fresh=fresh, files=files)
+                read_steadily(path, keep, until_the_end=True)
 
 
 def is_zip(path: Path) -> bool:
@@ -243,11 +251,13 @@ def _write_folder(folder: Path, files: Mapping[str, Content]) -> None:
         to_disk(file)
 
 
-def _check_folder(path: Path, files: Mapping[str, Content]) -> Path | None:
-    """The folder that is to be replaced, if any; a ValueError if that would be a loss."""
-    old = standing(path)
-    if old is None:
-        return None
+def _check_folder(path: Path, files: Mapping[str, Content]) -> None:
+    """Raise a ValueError if replacing what is at ``path`` would be a loss."""
+    with contextlib.suppress(FileNotFoundError):  # nothing is there
+        read_steadily(path, partial(_check_replaceable, path=path, files=files))
+
+
+def _check_replaceable(old: Path, path: Path, files: Mapping[str, Content]) -> None:
     if not old.is_dir():
         raise ValueError(f"{path} is a file; give a folder, or a name that ends in .zip.")
     core = core_of(files)
@@ -261,7 +271,6 @@ def _check_folder(path: Path, files: Mapping[str, Content]) -> Path | None:
             f"{path} is a folder with other things in it ({sorted(foreign)[:3]}), which would be "
             "lost. Give a new name, or delete it."
         )
-    return old
 
 
 def _keep_what_is_free(old: Path, fresh: Path, files: Mapping[str, Content]) -> None:
@@ -271,6 +280,7 @@ def _keep_what_is_free(old: Path, fresh: Path, files: Mapping[str, Content]) -> 
         if name in files or is_checked(name) or name == SUMS:
             continue
         target.parent.mkdir(parents=True, exist_ok=True)
+        remove(target)  # of a first try
         if source.is_dir() and not source.is_symlink():
             shutil.copytree(source, target, symlinks=True, copy_function=_copy)
         else:

@@ -52,8 +52,8 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 class Steps:
     """Calls something before each step of this thread that reads or changes the disk.
 
-    The steps are the interpreter's audit events: opening, listing, making, renaming,
-    removing. An exchange of names is between two of them.
+    The steps are the interpreter's audit events: opening, locking, listing, making,
+    renaming, exchanging, removing.
     """
 
     def __init__(self) -> None:
@@ -62,7 +62,7 @@ class Steps:
         sys.addaudithook(self.hook)  # for good
 
     def hook(self, event: str, arguments: Any) -> None:
-        counts = event.split(".")[0] in ("open", "os", "shutil")
+        counts = event.split(".")[0] in ("open", "os", "shutil", "ctypes", "fcntl")
         if self.between is None or threading.get_ident() != self.thread or not counts:
             return
         between, self.between = self.between, None
@@ -168,7 +168,7 @@ def test_what_is_removed_during_a_load_is_said_to_be_gone(steps: Steps, tmp_path
     for step in count():
         write_sealed(path, version(1))
         gone = contextlib.suppress(DamagedFileError)  # from some step on all has been read
-        with steps.calling_at(step, lambda: replacing._remove(path)) as done, gone:
+        with steps.calling_at(step, lambda: replacing.remove(path)) as done, gone:
             assert number_at(path) == 1
         if not done:
             break
@@ -187,82 +187,74 @@ def test_damage_is_not_taken_for_a_replacement(way: str, tmp_path: Path) -> None
 
 
 @KINDS
-def test_two_saves_at_once(name: str, way: str, steps: Steps, tmp_path: Path) -> None:
+@pytest.mark.parametrize("others", [1, 2])
+def test_saves_at_any_step_of_a_save(
+    name: str, others: int, way: str, steps: Steps, tmp_path: Path
+) -> None:
+    path = tmp_path / name
+    write_sealed(path, version(1))
+
+    def save_and_load() -> None:
+        for number in range(3, 3 + others):
+            write_sealed(path, version(number))
+            assert number_at(path) == number
+
     for step in count():
-        path = tmp_path / str(step) / name
-        write_sealed(path, version(1))
-        errors: list[BaseException] = []
-
-        def other(path: Path = path, errors: list[BaseException] = errors) -> None:
-            try:
-                write_sealed(path, version(3))
-            except BaseException as error:
-                errors.append(error)
-
-        thread = threading.Thread(target=other)
-        with steps.calling_at(step, thread.start) as done:
+        with steps.calling_at(step, save_and_load) as done:
             write_sealed(path, version(2))
+        assert number_at(path) in {2, 2 + others}
+        only(path)
         if not done:
             break
-        thread.join()
-        assert not errors
-        assert number_at(path) in (2, 3)
-        only(path)
     assert step > 10
 
 
-def test_whoever_waits_for_a_lock_that_is_removed_takes_a_new_one(
+@KINDS
+def test_first_saves_at_the_same_time(name: str, way: str, steps: Steps, tmp_path: Path) -> None:
+    for step in count():
+        path = tmp_path / str(step) / name
+        with steps.calling_at(step, lambda path=path: write_sealed(path, version(3))) as done:
+            write_sealed(path, version(2))
+        assert number_at(path) in {2, 3}
+        only(path)
+        if not done:
+            break
+    assert step > 10
+
+
+def test_what_is_free_in_a_folder_survives_saves_at_the_same_time(
+    way: str, steps: Steps, tmp_path: Path
+) -> None:
+    path = tmp_path / "saved"
+    write_sealed(path, version(1))
+    (path / ".git").mkdir()
+    (path / ".git" / "HEAD").write_text("mine")
+    (path / "README-notes").write_text("mine")
+    for step in count():
+        with steps.calling_at(step, lambda: write_sealed(path, version(3))) as done:
+            write_sealed(path, version(2))
+        assert (path / ".git" / "HEAD").read_text() == "mine"
+        assert (path / "README-notes").read_text() == "mine"
+        only(path)
+        if not done:
+            break
+    assert step > 10
+
+
+def test_a_file_system_without_locks_keeps_what_may_be_in_use(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fcntl = pytest.importorskip("fcntl")
-    path, lock = tmp_path / "saved", tmp_path / ".saved.lock"
-    first = contextlib.ExitStack()
-    assert first.enter_context(replacing._alone(path))
-    real = fcntl.flock
-    asked = []
-
-    def flock(handle: int, operation: int) -> None:
-        if operation == fcntl.LOCK_EX:
-            asked.append(os.fstat(handle).st_ino)
-            first.close()  # just now
-        real(handle, operation)
-
-    monkeypatch.setattr(fcntl, "flock", flock)
-    with replacing._alone(path) as alone:
-        assert alone
-        assert len(asked) == 2
-        handle = os.open(lock, os.O_RDWR)
-        with pytest.raises(BlockingIOError):
-            real(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.close(handle)
-    assert not lock.exists()
-
-
-def test_without_locks_a_save_leaves_what_may_be_in_use(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def unsupported(lock: Path) -> Callable[[], None]:
+    def unsupported(lock: Any, **options: Any) -> None:
         raise OSError("no locks")
 
-    monkeypatch.setattr(replacing, "_acquired", unsupported)
-    monkeypatch.setattr(replacing, "_acquired_elsewhere", unsupported)
-    maybe = tmp_path / f".saved.{'0' * 32}.new"
-    maybe.mkdir()
+    token = "0" * 32
+    for ending in ("new", "lock"):
+        (tmp_path / f".saved.{token}.{ending}").write_text("")
+    monkeypatch.setattr(replacing.FileLock, "acquire", unsupported)
     write_sealed(tmp_path / "saved", version(1))
-    assert maybe.exists()
     assert number_at(tmp_path / "saved") == 1
-
-
-@KINDS
-def test_where_there_is_no_flock_it_is_the_same(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(replacing, "fcntl", None)  # as on Windows
-    path = tmp_path / name
-    for number in (1, 2):
-        write_sealed(path, version(number))
-        assert number_at(path) == number
-        only(path)
+    names = {each.name for each in tmp_path.iterdir()}
+    assert names == {"saved", f".saved.{token}.new", f".saved.{token}.lock"}
 
 
 def test_saves_and_loads_of_several_processes(tmp_path: Path) -> None:
@@ -297,8 +289,11 @@ def test_what_killed_saves_left_is_removed_by_the_next(name: str, tmp_path: Path
     path = tmp_path / name
     (tmp_path / f".{name}.{'1' * 32}.new").mkdir()
     (tmp_path / f".{name}.{'1' * 32}.new" / "config.json").write_text("half")
+    (tmp_path / f".{name}.{'1' * 32}.lock").write_text("")
     (tmp_path / f".{name}.{'2' * 32}.new").write_text("half")
-    (tmp_path / f".{name}.lock").write_text("")
+    (tmp_path / f".{name}.{'3' * 32}.lock").write_text("")
+    (tmp_path / f".{name}.{'4' * 32}.old").mkdir()
+    (tmp_path / f".{name}.previous").mkdir()  # of an earlier version
     others = [f".other.{'1' * 32}.new", f".{name}.{'1' * 31}.new", f".{name}.txt", f".{name}.new"]
     for other in others:
         (tmp_path / other).write_text("of somebody else")
@@ -306,49 +301,56 @@ def test_what_killed_saves_left_is_removed_by_the_next(name: str, tmp_path: Path
     assert {each.name for each in tmp_path.iterdir()} == {name, *others}
 
 
+PROGRAM = """
+import sys; from pathlib import Path
+from sklearn_lntune.persistence.replacing import replacement
+with replacement(Path(sys.argv[1])) as fresh:
+    fresh.write_text("half")
+    print(fresh, flush=True)
+    sys.stdin.read()
+"""
+
+
 @KINDS
-def test_what_a_save_in_progress_has_written_stays(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    fcntl = pytest.importorskip("fcntl")
+def test_what_a_process_has_written_stays_until_it_is_killed(name: str, tmp_path: Path) -> None:
     path = tmp_path / name
-    write_sealed(path, version(1))
-    waits = threading.Event()
-    real = fcntl.flock
-
-    def flock(handle: int, operation: int) -> None:
-        if operation == fcntl.LOCK_EX and threading.current_thread() is second:
-            waits.set()
-        real(handle, operation)
-
-    second = threading.Thread(target=write_sealed, args=(path, version(3)))
-    monkeypatch.setattr(fcntl, "flock", flock)
-    with replacing.replacement(path) as fresh:
-        second.start()
-        waits.wait()
-        made = tmp_path / "made" / name
-        write_sealed(made, version(2))
-        made.replace(fresh)
-        assert fresh.exists()
-        assert number_at(path) == 1
-    second.join()
+    with subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, str(path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as other:
+        assert other.stdout
+        fresh = Path(other.stdout.readline().strip())
+        for number in (1, 2):
+            write_sealed(path, version(number))
+            assert fresh.read_text() == "half"
+        other.kill()
+    assert fresh.exists()
+    write_sealed(path, version(3))
     assert number_at(path) == 3
-    (tmp_path / "made").rmdir()
     only(path)
 
 
-def test_a_crash_between_two_renames_is_no_loss(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(replacing, "_exchange", lambda *names: False)
+@pytest.mark.parametrize("aside", [f".saved.{'1' * 32}.old", ".saved.previous"])
+def test_a_crash_between_two_renames_is_no_loss(aside: str, way: str, tmp_path: Path) -> None:
     path = tmp_path / "saved"
     write_sealed(path, version(1))
-    path.rename(tmp_path / ".saved.previous")
+    path.rename(tmp_path / aside)
     assert number_at(path) == 1
     assert saved_in(tmp_path) == {"saved": path}
+    assert [each.name for each in tmp_path.iterdir()] == [aside]
     write_sealed(path, version(2))
     assert number_at(path) == 2
     only(path)
+
+
+def test_of_several_moved_aside_the_last_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "saved"
+    for token in "21":
+        write_sealed(path, version(int(token)))
+        path.rename(tmp_path / f".saved.{token * 32}.old")
+    assert number_at(path) == 1
 
 
 def test_a_very_long_name(tmp_path: Path) -> None:
