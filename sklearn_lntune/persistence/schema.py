@@ -16,7 +16,8 @@ import numpy as np
 from sklearn_lntune.backbone.poolings import POOLINGS
 from sklearn_lntune.checks import check_choice, check_number
 from sklearn_lntune.persistence.state import FittedState
-from sklearn_lntune.tuning.base import HEAD, TuningMethod, TuningSum, check_methods
+from sklearn_lntune.tuning.base import TuningMethod, TuningSum, check_methods
+from sklearn_lntune.tuning.registration import HEAD
 from sklearn_lntune.tuning.registry import from_plain
 
 #: Tokens are counted in int32.
