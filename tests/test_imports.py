@@ -28,6 +28,7 @@ FLOORS = [
     "tuning",
     "network",
     "persistence",
+    "exchange",
     "prediction",
     "training",
     "fusion",

@@ -164,7 +164,7 @@ class SavingMixin(BaseEstimator):
         --------
         >>> clf.export_transformers("tickets-model")  # doctest: +SKIP
         """
-        from sklearn_lntune.persistence.plain import write_transformers
+        from sklearn_lntune.exchange.transformers_folder import write_transformers
 
         state = self._state()
         write_transformers(check_path("folder", folder), self._checked_backbone(), state)
@@ -187,7 +187,7 @@ class SavingMixin(BaseEstimator):
         --------
         >>> clf.export_peft("tickets-adapter")  # doctest: +SKIP
         """
-        from sklearn_lntune.persistence.peft_writing import write_peft
+        from sklearn_lntune.exchange.peft_writing import write_peft
 
         state = self._state()
         write_peft(check_path("folder", folder), self._checked_backbone(), state)
@@ -213,7 +213,7 @@ class SavingMixin(BaseEstimator):
         --------
         >>> clf.export_onnx("tickets.onnx")  # doctest: +SKIP
         """
-        from sklearn_lntune.persistence.onnx import write_onnx
+        from sklearn_lntune.exchange.onnx import write_onnx
         from sklearn_lntune.prediction.predictor import located, predictor_for
 
         state = self._state()
@@ -266,7 +266,7 @@ class SavingMixin(BaseEstimator):
         >>> clf = LNTunedTransformerClassifier.from_peft(
         ...     "tickets-adapter", ["billing", "bug"])  # doctest: +SKIP
         """
-        from sklearn_lntune.persistence.peft_reading import read_config, read_peft
+        from sklearn_lntune.exchange.peft_reading import read_config, read_peft
         from sklearn_lntune.tuning.base import TuningSum
 
         path = check_path("folder", folder)

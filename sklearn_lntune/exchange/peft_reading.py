@@ -19,8 +19,8 @@ from sklearn_lntune.backbone.usage import resolve_max_length
 from sklearn_lntune.backbone.where import BackboneRef
 from sklearn_lntune.checks import check_number
 from sklearn_lntune.exceptions import DamagedFileError
+from sklearn_lntune.exchange.peft_form import CONFIG, ROOT, WEIGHTS, base_prefix
 from sklearn_lntune.network import Network, build_network
-from sklearn_lntune.persistence.peft_form import CONFIG, ROOT, WEIGHTS, base_prefix
 from sklearn_lntune.persistence.state import FittedState
 from sklearn_lntune.persistence.untrusted import parse_json_object, read_regular
 from sklearn_lntune.task.labels import check_labels

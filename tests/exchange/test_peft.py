@@ -28,7 +28,7 @@ from transformers import (
 )
 
 from sklearn_lntune import DamagedFileError, LNTunedTransformerClassifier
-from sklearn_lntune.persistence.peft_form import base_prefix
+from sklearn_lntune.exchange.peft_form import base_prefix
 from sklearn_lntune.tuning import AdapterTuning, LayerNormTuning, LoraTuning, PrefixTuning
 from sklearn_lntune.tuning.lora import TARGETS
 from sklearn_lntune.tuning.registry import methods_of

@@ -11,9 +11,9 @@ import torch
 from safetensors.numpy import save_file
 
 from sklearn_lntune.backbone.pool import Backbone
-from sklearn_lntune.persistence.native_model import check_native, learnt_by
-from sklearn_lntune.persistence.peft_form import CONFIG, ROOT, WEIGHTS, base_prefix
-from sklearn_lntune.persistence.peft_prefix import peft_prefix
+from sklearn_lntune.exchange.merged_model import check_native, learnt_by
+from sklearn_lntune.exchange.peft_form import CONFIG, ROOT, WEIGHTS, base_prefix
+from sklearn_lntune.exchange.peft_prefix import peft_prefix
 from sklearn_lntune.persistence.state import FittedState
 from sklearn_lntune.tuning.lora import LoraTuning
 from sklearn_lntune.tuning.registry import from_plain

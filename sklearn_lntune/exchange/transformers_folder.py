@@ -7,7 +7,7 @@ from typing import Any
 
 from sklearn_lntune.backbone.loading import load_tokenizer, quiet
 from sklearn_lntune.backbone.pool import Backbone
-from sklearn_lntune.persistence.native_model import check_native, merged_model
+from sklearn_lntune.exchange.merged_model import check_native, merged_model
 from sklearn_lntune.persistence.state import FittedState
 
 

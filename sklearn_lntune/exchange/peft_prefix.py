@@ -16,8 +16,8 @@ import torch
 from transformers import DynamicCache
 
 from sklearn_lntune.backbone.pool import Backbone
+from sklearn_lntune.exchange.merged_model import learnt_by, model_with_head
 from sklearn_lntune.network import Batch, build_network
-from sklearn_lntune.persistence.native_model import learnt_by, model_with_head
 from sklearn_lntune.persistence.state import FittedState
 from sklearn_lntune.tensors import tensor_of
 from sklearn_lntune.tuning.registry import from_plain
