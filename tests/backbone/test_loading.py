@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoModel
+from transformers import AutoModel, T5EncoderModel
 
 from sklearn_lntune.backbone import stored
 from sklearn_lntune.backbone.loading import encoder_of, load_config, load_model, skeleton
@@ -46,6 +46,21 @@ def test_a_model_that_keeps_some_weights_wide_is_left_to_transformers(
     model = load_model(source, config, torch.bfloat16, CPU, False)
     assert model.embeddings.LayerNorm.weight.dtype == torch.float32
     assert model.embeddings.word_embeddings.weight.dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_an_encoder_that_was_saved_without_its_decoder(
+    dtype: torch.dtype, tiny_backbone: Callable[..., Path], tmp_path: Path
+) -> None:
+    whole = resolve(tiny_backbone("t5"))
+    T5EncoderModel.from_pretrained(whole.folder).save_pretrained(tmp_path)
+    alone = resolve(tmp_path)
+    expected, found = (  # a warning about the decoder would be an error here
+        load_model(source, load_config(source, False), dtype, CPU, False).state_dict()
+        for source in (whole, alone)
+    )
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], expected[name]) for name in found)
 
 
 def test_bytes_that_are_missing_are_an_error(tmp_path: Path) -> None:
