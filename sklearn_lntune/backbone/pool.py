@@ -21,6 +21,7 @@ import torch
 from torch import nn
 
 from sklearn_lntune.backbone.anatomy import Anatomy
+from sklearn_lntune.backbone.checking import n_embeddings
 from sklearn_lntune.backbone.dissect import anatomy_of
 from sklearn_lntune.backbone.fingerprint import (
     backbone_fingerprint,
@@ -28,10 +29,11 @@ from sklearn_lntune.backbone.fingerprint import (
     tokenizer_files,
 )
 from sklearn_lntune.backbone.loading import (
+    check_weights,
     load_config,
     load_model,
+    load_skeleton,
     load_tokenizer,
-    skeleton,
     stored_type,
 )
 from sklearn_lntune.backbone.resolve import Source, resolve
@@ -58,6 +60,7 @@ class Backbone:
         self.source = source
         self.trust_remote_code = trust_remote_code
         self.config = load_config(source, trust_remote_code)
+        check_weights(source)
         #: What estimators keep with this backbone, gone when either of them goes.
         self.kept: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
         self._models: dict[tuple[torch.dtype, torch.device], nn.Module] = {}
@@ -84,7 +87,13 @@ class Backbone:
     @cached_property
     def tokenizer(self) -> Any:
         """The transformers tokenizer."""
-        return load_tokenizer(self.source, self.trust_remote_code)
+        n_rows = n_embeddings(self.skeleton)
+        return load_tokenizer(self.source, self.trust_remote_code, n_rows)
+
+    @cached_property
+    def skeleton(self) -> nn.Module:
+        """The encoder, without memory for its weights."""
+        return load_skeleton(self.source, self.config, self.trust_remote_code)
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -113,7 +122,7 @@ class Backbone:
     @cached_property
     def anatomy(self) -> Anatomy:
         """What it consists of; needs no weights."""
-        return anatomy_of(skeleton(self.config, self.trust_remote_code))
+        return anatomy_of(self.skeleton)
 
     @cached_property
     def stored_names(self) -> frozenset[str]:

@@ -7,11 +7,13 @@ Face cache or hub.
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
+
+from sklearn_lntune.backbone.files import check_inside, read_json, shards_of, weights_file
+from sklearn_lntune.backbone.sentence_files import pooling_files, transformer_folder
 
 #: Packages register backbones in this entry-point group. The entry's name is the
 #: backbone's name on the hub; it loads to a mapping with "folder" and "revision".
@@ -27,10 +29,10 @@ _KNOWN_PACKAGES = {
     ),
 }
 
-_HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "*.py"]
-
-#: What goes along with the weights when a backbone is copied.
-_COPIED = ["*.json", "*.txt", "*.model", "*.jinja", "*.py", "1_Pooling/config.json"]
+#: What goes along with the weights, the vocabularies of tokenizers among it.
+_BESIDE = ["*.json", "*.txt", "*.model", "*.spm", "*.codes", "*.tiktoken", "*.jinja", "*.py"]
+_HUB_FILES = [*_BESIDE, "*.safetensors"]
+_INDEX_END = ".safetensors.index.json"
 
 
 @dataclass(frozen=True)
@@ -52,20 +54,38 @@ class Source:
 
     @property
     def weight_files(self) -> list[Path]:
-        """The safetensors files that transformers would load; empty if there are none."""
-        index = self.folder / "model.safetensors.index.json"
+        """The safetensors files that transformers would load; empty if there are none.
+
+        Raises
+        ------
+        ValueError
+            If the index of shards or the configuration names something else.
+        """
+        config = self.folder / "config.json"
+        named = read_json(config, dict).get("transformers_weights") if config.is_file() else None
+        if isinstance(named, str):
+            if named.endswith(_INDEX_END) and "/" not in named and "\\" not in named:
+                return shards_of(self.folder / named)
+            return [weights_file(config, named)]
         if (whole := self.folder / "model.safetensors").is_file():
             return [whole]
-        if index.is_file():
-            shards = set(json.loads(index.read_text("utf-8"))["weight_map"].values())
-            return [self.folder / shard for shard in sorted(shards)]
-        return []
+        index = self.folder / f"model{_INDEX_END}"
+        return shards_of(index) if index.is_file() else []
 
     def files(self) -> dict[str, Path]:
-        """Everything that makes up the backbone, by path in its folder."""
-        beside = {file for pattern in _COPIED for file in self.folder.glob(pattern)}
-        whole = sorted({*beside, *self.weight_files})
-        return {file.relative_to(self.folder).as_posix(): file for file in whole if file.is_file()}
+        """Everything that makes up the backbone, by path in its folder.
+
+        Raises
+        ------
+        ValueError
+            If one of them is a link to somewhere else.
+        """
+        beside = {file for pattern in _BESIDE for file in self.folder.glob(pattern)}
+        whole = sorted({*beside, *self.weight_files, *pooling_files(self.folder)})
+        found = {file.relative_to(self.folder).as_posix(): file for file in whole if file.is_file()}
+        for file in found.values():
+            check_inside(self.folder, file)
+        return found
 
 
 def resolve(
@@ -95,23 +115,38 @@ def resolve(
     name = os.fspath(name)
     source = _from_folder(name) or _from_package(name, revision)
     source = source or _from_hub(name, revision, _HUB_FILES if weights else ["config.json"])
+    problem = f"backbone {name!r}: {source.folder}"
+    if (inner := transformer_folder(source.folder)) is not None:
+        raise ValueError(
+            f"{problem} holds its model in the folder {inner.name!r}, going by modules.json. Pass "
+            f"{str(inner)!r} as backbone, and the pooling and max_length that are said beside it."
+        )
     if not (source.folder / "config.json").is_file():
         raise ValueError(
-            f"backbone {name!r}: {source.folder} has no config.json; it must be a folder written "
-            "by transformers' save_pretrained."
+            f"{problem} has no config.json; it must be a folder written by transformers' "
+            "save_pretrained."
         )
     if (source.folder / "adapter_config.json").is_file():
         raise ValueError(
-            f"backbone {name!r}: {source.folder} holds an adapter of peft's, not a model. "
+            f"{problem} holds an adapter of peft's, not a model. "
             "LNTunedTransformerClassifier.from_peft reads adapters."
         )
-    if weights and not source.weight_files:
+    if weights and not _weight_files(source):
         raise ValueError(
-            f"backbone {name!r}: {source.folder} holds no model.safetensors. Other weight "
-            "formats can run code when they are opened and are not read; save the model again "
-            "with model.save_pretrained(folder)."
+            f"{problem} holds no model.safetensors. Other weight formats can run code when they "
+            "are opened and are not read; convert it, model and tokenizer: "
+            "AutoModel.from_pretrained(folder).save_pretrained(new_folder) and "
+            "AutoTokenizer.from_pretrained(folder).save_pretrained(new_folder); or "
+            "SentenceTransformer(folder).save(new_folder) for a model of sentence-transformers."
         )
     return source
+
+
+def _weight_files(source: Source) -> list[Path]:
+    try:
+        return source.weight_files
+    except ValueError as error:
+        raise ValueError(f"backbone {source.name!r}: {error}") from error
 
 
 def _from_folder(name: str) -> Source | None:
