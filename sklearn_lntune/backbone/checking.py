@@ -22,9 +22,9 @@ from sklearn_lntune.backbone.stored import StoredTensor
 #: Numbers in a configuration that repeat something, by the end of their names, and the
 #: largest that is believed: building a skeleton takes its time for each.
 _LARGEST = (
-    (re.compile(r"(layer|block|group|repeat|network|function|depth)s?$"), 1_000),
+    (re.compile(r"(layer|block|group|repeat|network|function|depth)s?(_num)?$"), 1_000),
     (re.compile(r"(head|expert|lang|language)s$"), 1 << 16),
-    (re.compile(r"(label|classe)s$"), 1 << 20),
+    (re.compile(r"(label|classe)s$"), 1 << 16),
 )
 _EPSILON = re.compile(r"(^|_)eps(ilon)?$")
 #: Layers that need not have tensors of their own: beyond, a stored tensor is asked for each.
@@ -34,10 +34,11 @@ _SPARE_FACTOR, _SPARE_NUMBERS, _SPARE_BYTES = 4, 1 << 24, 1 << 28
 #: Files that tell a tokenizer its vocabulary, under the names that classes give them.
 _VOCABULARIES = ("tokenizer.json", "tekken.json", "*.model", "*.tiktoken")
 _SAVE = (
-    "Save one there with tokenizer.save_pretrained(folder): "
-    "AutoTokenizer.from_pretrained(original).save_pretrained(folder)"
+    "Save the right one there: AutoTokenizer.from_pretrained(original) and then "
+    "tokenizer.save_pretrained(folder)"
 )
 _PROBE = "The cat sat on 12 mats. \N{SNOWMAN}"
+_PROBE_LENGTH, _LONG_PROBE_LENGTH = 2, 32
 #: Tokens for other inputs than text (Gemma 3's has no row in models for text alone).
 _OTHER_INPUTS = re.compile(r"^<.*(image|audio|video).*>$")
 _INTEGERS = ("I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL")
@@ -104,14 +105,16 @@ def _check_numbers(file: Path, key: str, value: Any) -> None:
 
 
 def check_layers(file: Path, config: Any, n_stored: int) -> None:
-    """Refuse a claim of more layers than there are stored tensors.
+    """Refuse a claim of no layers, or of more than there are stored tensors.
 
     Raises
     ------
     ValueError
     """
     n_layers = getattr(config.get_text_config(), "num_hidden_layers", None)
-    if isinstance(n_layers, int) and n_layers > max(n_stored, _SHARED_LAYERS):
+    if not isinstance(n_layers, int):
+        return
+    if not 0 < n_layers <= max(n_stored, _SHARED_LAYERS):
         raise ValueError(
             f"{file} claims {n_layers} layers, but the weights beside it hold {n_stored} tensors. "
             "Do both belong to one model?"
@@ -234,23 +237,32 @@ def check_computes(folder: Path, model: nn.Module) -> None:
     ------
     ValueError
     """
-    device = next(model.parameters()).device
-    rows = n_embeddings(model) or 2
-    ids = torch.arange(4, device=device).remainder(rows).view(2, 2)
-    mask = torch.ones_like(ids)
-    mask[1, 1] = 0
     problem = (
         f"{folder}: {type(model).__name__} cannot compute from tokens as its config.json describes "
         "it; is it a text model, and was the file changed?"
     )
-    with foreign_errors(problem), torch.no_grad():
-        states = model(input_ids=ids, attention_mask=mask).last_hidden_state
-        finite = bool(torch.isfinite(states).all())
-    if not finite:
+    states = None
+    with contextlib.suppress(ValueError), foreign_errors(problem):
+        states = _states(model, _PROBE_LENGTH)
+    if states is None:  # some take no rows as short as that (CANINE)
+        with foreign_errors(problem):
+            states = _states(model, _LONG_PROBE_LENGTH)
+    if not torch.isfinite(states).all():
         raise ValueError(
             f"{folder}: {type(model).__name__} computes values that are not finite in "
             f"{states.dtype}. Is config.json unchanged? If it is, choose another precision."
         )
+
+
+def _states(model: nn.Module, n_tokens: int) -> torch.Tensor:
+    """What ``model`` makes of two rows of ``n_tokens``, the second one shorter."""
+    ids = torch.arange(2 * n_tokens, device=next(model.parameters()).device).view(2, -1)
+    mask = torch.ones_like(ids)
+    mask[1, -1] = 0
+    with torch.no_grad():
+        output = model(input_ids=ids % (n_embeddings(model) or 2), attention_mask=mask)
+    states: torch.Tensor = output.last_hidden_state
+    return states
 
 
 def n_embeddings(model: nn.Module) -> int | None:
@@ -259,6 +271,26 @@ def n_embeddings(model: nn.Module) -> int | None:
         table = model.get_input_embeddings()  # type: ignore[operator]
         return int(table.num_embeddings)
     return None
+
+
+def no_tokenizer(folder: Path) -> str:
+    """How errors about a tokenizer that is not there begin."""
+    return f"no tokenizer could be read from {folder}"
+
+
+def check_tokenizer_files(folder: Path) -> None:
+    """Refuse files of a tokenizer that merely stand in for them.
+
+    Raises
+    ------
+    ValueError
+    """
+    config = folder / "tokenizer_config.json"
+    for file in filter(Path.is_file, (folder / "tokenizer.json", config)):
+        if (what := stand_in(file)) is not None:
+            raise ValueError(f"{no_tokenizer(folder)}: {file.name} is {what}.")
+    if config.is_file():
+        read_json(config, dict)
 
 
 def check_tokenizer(folder: Path, tokenizer: Any, n_rows: int | None) -> None:
@@ -281,10 +313,10 @@ def check_tokenizer(folder: Path, tokenizer: Any, n_rows: int | None) -> None:
     names = tokenizer.vocab_files_names
     if names or tokenizer.is_fast:  # else bytes or characters, which need no files
         _check_vocabulary(folder, tokenizer)
-    with foreign_errors(f"{folder}: its tokenizer fails on the text {_PROBE!r}; {_SAVE}"):
+    with foreign_errors(f"{folder}: its tokenizer fails on the text {_PROBE!r}. {_SAVE}"):
         ids = tokenizer(_PROBE)["input_ids"]
     if not all(isinstance(token, int) and token >= 0 for token in ids):
-        raise ValueError(f"{folder}: its tokenizer makes {ids!r:.100} of {_PROBE!r}; {_SAVE}.")
+        raise ValueError(f"{folder}: its tokenizer makes {ids!r:.100} of {_PROBE!r}. {_SAVE}.")
     if n_rows is None:
         return
     beyond = {
@@ -304,7 +336,7 @@ def check_tokenizer(folder: Path, tokenizer: Any, n_rows: int | None) -> None:
 
 def _check_vocabulary(folder: Path, tokenizer: Any) -> None:
     names = tokenizer.vocab_files_names
-    problem = f"no tokenizer could be read from {folder}"
+    problem = no_tokenizer(folder)
     if not (tokenizer.is_fast and (folder / "tokenizer.json").is_file()):
         files = [folder / name for name in names.values()]
         for file in filter(Path.is_file, files):

@@ -22,7 +22,9 @@ from sklearn_lntune.backbone.checking import (
     check_loaded,
     check_size,
     check_tokenizer,
+    check_tokenizer_files,
     foreign_errors,
+    no_tokenizer,
 )
 from sklearn_lntune.backbone.resolve import Source
 from sklearn_lntune.backbone.stored import StoredTensor, stored_tensors
@@ -34,7 +36,7 @@ _loading = threading.Lock()
 
 def load_config(source: Source, trust_remote_code: bool) -> Any:
     """The configuration in ``source``."""
-    with _of(source):
+    with errors_of(source):
         check_config(file := source.folder / "config.json")
         with quiet(), foreign_errors(f"{file} does not describe a model that transformers knows"):
             config = AutoConfig.from_pretrained(source.folder, trust_remote_code=trust_remote_code)
@@ -50,7 +52,7 @@ def check_weights(source: Source) -> None:
     ------
     ValueError
     """
-    with _of(source):
+    with errors_of(source):
         stored_tensors(source.weight_files)
 
 
@@ -70,10 +72,10 @@ def load_tokenizer(source: Source, trust_remote_code: bool, n_rows: int | None =
         If there is none, it has no vocabulary, or tokens beyond ``n_rows``.
     """
     problem = (
-        f"no tokenizer could be read from {source.folder}; save one there with "
-        "tokenizer.save_pretrained(folder)"
+        f"{no_tokenizer(source.folder)}; save one there with tokenizer.save_pretrained(folder)"
     )
-    with _of(source), quiet():
+    with errors_of(source), quiet():
+        check_tokenizer_files(source.folder)
         with foreign_errors(problem):
             tokenizer = AutoTokenizer.from_pretrained(
                 source.folder, trust_remote_code=trust_remote_code
@@ -95,7 +97,7 @@ def load_skeleton(source: Source, config: Any, trust_remote_code: bool) -> nn.Mo
 
 def _checked_empty(source: Source, config: Any, trust_remote_code: bool) -> Any:
     file = source.folder / "config.json"
-    with _of(source):
+    with errors_of(source):
         stored = stored_tensors(source.weight_files)
         check_layers(file, config, len(stored))
         empty = _empty(config, trust_remote_code)
@@ -126,7 +128,7 @@ def load_model(
         "ignore_mismatched_sizes": True,  # so that they can be named
     }
     empty = _checked_empty(source, config, trust_remote_code)
-    with _of(source):
+    with errors_of(source):
         problem = f"{source.folder}: transformers could not load the weights"
         with quiet(), _seeded(), foreign_errors(problem):
             if _is_plain(empty):
@@ -147,7 +149,7 @@ def load_model(
 
 
 @contextlib.contextmanager
-def _of(source: Source) -> Iterator[None]:
+def errors_of(source: Source) -> Iterator[None]:
     """Errors inside begin with the name of the backbone."""
     try:
         yield

@@ -30,13 +30,14 @@ from sklearn_lntune.backbone.fingerprint import (
 )
 from sklearn_lntune.backbone.loading import (
     check_weights,
+    errors_of,
     load_config,
     load_model,
     load_skeleton,
     load_tokenizer,
     stored_type,
 )
-from sklearn_lntune.backbone.resolve import Source, resolve
+from sklearn_lntune.backbone.resolve import Source, check_reference, resolve
 from sklearn_lntune.backbone.stored import stored_tensors
 from sklearn_lntune.backbone.trunk import Trunk
 from sklearn_lntune.text.tokens import Tokens
@@ -117,12 +118,15 @@ class Backbone:
         # transformers chooses the class by the model's kind, so the same files may make
         # different tokens.
         kind = type(self.tokenizer).__name__
-        return Tokens(self.tokenizer, f"{kind}:{self.tokenizer_fingerprint}")
+        digest = f"{kind}:{self.tokenizer_fingerprint}"
+        return Tokens(self.tokenizer, digest, n_embeddings(self.skeleton))
 
     @cached_property
     def anatomy(self) -> Anatomy:
         """What it consists of; needs no weights."""
-        return anatomy_of(self.skeleton)
+        skeleton = self.skeleton
+        with errors_of(self.source):
+            return anatomy_of(skeleton)
 
     @cached_property
     def stored_names(self) -> frozenset[str]:
@@ -138,7 +142,7 @@ class Backbone:
     def pad_id(self) -> int:
         """The token that fills short rows; the mask hides it."""
         known = getattr(self.config.get_text_config(), "pad_token_id", None)
-        return 0 if known is None else int(known)
+        return 0 if known is None or known < 0 else int(known)  # -1 says that there is none
 
     @property
     def n_positions(self) -> int | None:
@@ -218,6 +222,7 @@ def get_backbone(
     ValueError
         If it cannot be found, or is not stored as safetensors.
     """
+    check_reference(name, revision)
     local = isinstance(name, str | os.PathLike) and os.path.isdir(name)
     key = (os.path.abspath(name) if local else str(name), revision, bool(trust_remote_code))
     with _pool_lock:

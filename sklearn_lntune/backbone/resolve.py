@@ -11,6 +11,7 @@ import os
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
+from typing import Any
 
 from sklearn_lntune.backbone.files import check_inside, read_json, shards_of, weights_file
 from sklearn_lntune.backbone.sentence_files import pooling_files, transformer_folder
@@ -108,10 +109,7 @@ def resolve(
     ValueError
         If there is no such backbone here or on the hub, or it has no safetensors.
     """
-    if not isinstance(name, str | os.PathLike):
-        raise TypeError(
-            f"backbone must be a folder or a name on the hub; got {type(name).__name__}."
-        )
+    check_reference(name, revision)
     name = os.fspath(name)
     source = _from_folder(name) or _from_package(name, revision)
     source = source or _from_hub(name, revision, _HUB_FILES if weights else ["config.json"])
@@ -140,6 +138,23 @@ def resolve(
             "SentenceTransformer(folder).save(new_folder) for a model of sentence-transformers."
         )
     return source
+
+
+def check_reference(name: Any, revision: Any) -> None:
+    """Refuse what can be no ``backbone`` or ``revision``.
+
+    Raises
+    ------
+    TypeError
+    """
+    if not isinstance(name, str | os.PathLike):
+        raise TypeError(
+            f"backbone must be a folder or a name on the hub; got {type(name).__name__}."
+        )
+    if not isinstance(revision, str | None):
+        raise TypeError(
+            f"revision must be None or the name of a branch, tag or commit; got {revision!r:.80}."
+        )
 
 
 def _weight_files(source: Source) -> list[Path]:

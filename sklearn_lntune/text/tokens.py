@@ -28,11 +28,14 @@ class Tokens:
     digest : str
         Identity of the tokenizer's files: what is remembered is shared between all
         tokenizers of one digest.
+    n_rows : int, optional
+        Rows of the model's table of embeddings.
     """
 
-    def __init__(self, tokenizer: Any, digest: str) -> None:
+    def __init__(self, tokenizer: Any, digest: str, n_rows: int | None = None) -> None:
         self._tokenizer = tokenizer
         self._digest = digest
+        self._n_rows = n_rows
         # A fast tokenizer keeps its truncation as mutable state, so calls take turns.
         self._lock = threading.Lock()
 
@@ -95,6 +98,8 @@ class Tokens:
         empty = [next(token for token in ends if token is not None)]
         ids = [row or empty for row in ids]
         flat = np.array(list(chain.from_iterable(ids)), np.int32)
+        if self._n_rows is not None and flat.max() >= self._n_rows:
+            self._refuse(texts, ids, self._n_rows)
         if segments is not None:
             above = chain.from_iterable(row or [0] for row in segments)
             flat |= np.fromiter(above, np.int32, len(flat)) << ID_BITS
@@ -104,6 +109,16 @@ class Tokens:
             data[start:end] + b"\1" if flag else data[start:end]
             for (start, end), flag in zip(pairwise(ends_at), cut, strict=True)
         ]
+
+    def _refuse(self, texts: list[Text], ids: list[list[int]], n_rows: int) -> None:
+        """Name the first text with a token that the model has no embedding for."""
+        for text, row in zip(texts, ids, strict=True):
+            if max(row) >= n_rows:
+                token = self._tokenizer.convert_ids_to_tokens(max(row))
+                raise ValueError(
+                    f"the text {text!r:.80} holds the token {token!r}, for which this backbone has "
+                    "no embedding; remove it from the text."
+                )
 
     def _encode(self, texts: list[Text], pairs: bool, max_length: int) -> Any:
         """Ids, segments and cuts straight from the tokenizer's core, without offsets."""
