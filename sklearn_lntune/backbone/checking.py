@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from sklearn_lntune.backbone.files import read_json, stand_in
+from sklearn_lntune.backbone.files import AGAIN, read_json, stand_in
 from sklearn_lntune.backbone.stored import StoredTensor
 
 #: Numbers in a configuration that repeat something, by the end of their names, and the
@@ -104,17 +104,20 @@ def _check_numbers(file: Path, key: str, value: Any) -> None:
             )
 
 
-def check_layers(file: Path, config: Any, n_stored: int) -> None:
-    """Refuse a claim of no layers, or of more than there are stored tensors.
+def check_counts(file: Path, config: Any, n_stored: int) -> None:
+    """Refuse a claim of no layers or heads, or of more layers than there are stored tensors.
 
     Raises
     ------
     ValueError
     """
-    n_layers = getattr(config.get_text_config(), "num_hidden_layers", None)
-    if not isinstance(n_layers, int):
-        return
-    if not 0 < n_layers <= max(n_stored, _SHARED_LAYERS):
+    text = config.get_text_config()
+    for name in ("num_hidden_layers", "num_attention_heads", "num_key_value_heads"):
+        count = getattr(text, name, None)
+        if isinstance(count, int) and count < 1:
+            raise ValueError(f"{file} claims {name}={count}; correct it, or {AGAIN}.")
+    n_layers = getattr(text, "num_hidden_layers", None)
+    if isinstance(n_layers, int) and n_layers > max(n_stored, _SHARED_LAYERS):
         raise ValueError(
             f"{file} claims {n_layers} layers, but the weights beside it hold {n_stored} tensors. "
             "Do both belong to one model?"

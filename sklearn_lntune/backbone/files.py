@@ -12,14 +12,15 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 _JSON_NAMES: dict[type, str] = {dict: "an object", list: "a list"}
-_AGAIN = "download it again, or take it from another copy"
+#: What to do about a damaged file.
+AGAIN = "download it again, or take it from another copy"
 #: How files begin that stand in the place of another: what they are, and the remedy.
 _STAND_INS = (
     (b"version https://git-lfs", "a Git LFS pointer: run 'git lfs pull' in its repository"),
     (b"/annex/objects/", "a git-annex pointer: run 'git annex get' in its repository"),
-    (b"<!doctype", f"a web page, as failed downloads leave: {_AGAIN}"),
-    (b"<html", f"a web page, as failed downloads leave: {_AGAIN}"),
-    (b"<?xml", f"an XML page, as failed downloads leave: {_AGAIN}"),
+    (b"<!doctype", f"a web page, as failed downloads leave: {AGAIN}"),
+    (b"<html", f"a web page, as failed downloads leave: {AGAIN}"),
+    (b"<?xml", f"an XML page, as failed downloads leave: {AGAIN}"),
     (b"\x1f\x8b", "compressed with gzip: unpack it"),
     (
         b"pk\x03\x04",
@@ -34,7 +35,7 @@ def stand_in(file: Path) -> str | None:
     with open(file, "rb") as stream:
         head = stream.read(64)
     if not head:
-        return f"empty: {_AGAIN}"
+        return f"empty: {AGAIN}"
     head = head.lower()
     plain = head.lstrip()
     return next(
@@ -56,17 +57,17 @@ def read_json(file: Path, kind: type) -> Any:
     except OSError as error:
         raise unreadable(file, error) from error
     except RecursionError as error:
-        raise ValueError(f"{file} is nested too deeply to be read; {_AGAIN}.") from error
+        raise ValueError(f"{file} is nested too deeply to be read; {AGAIN}.") from error
     except ValueError as error:
         what = stand_in(file)
         if what is None:
             raise ValueError(
-                f"{file} is not JSON in plain UTF-8 ({error}); correct it, or {_AGAIN}."
+                f"{file} is not JSON in plain UTF-8 ({error}); correct it, or {AGAIN}."
             ) from error
         raise ValueError(f"{file} is not JSON but {what}.") from error
     if not isinstance(content, kind):
         raise ValueError(
-            f"{file} must hold {_JSON_NAMES[kind]}, and holds {type(content).__name__}; {_AGAIN}."
+            f"{file} must hold {_JSON_NAMES[kind]}, and holds {type(content).__name__}; {AGAIN}."
         )
     return content
 
@@ -80,14 +81,14 @@ def check_safetensors(file: Path) -> None:
         If it is not a whole safetensors file.
     """
     if not file.is_file():
-        raise ValueError(f"{file} is missing, or is not a file; {_AGAIN}.")
+        raise ValueError(f"{file} is missing, or is not a file; {AGAIN}.")
     try:
         with safe_open(file, framework="np"):
             pass
     except OSError as error:
         raise unreadable(file, error) from error
     except SafetensorError as error:
-        what = stand_in(file) or f"cut off or damaged ({error}): {_AGAIN}"
+        what = stand_in(file) or f"cut off or damaged ({error}): {AGAIN}"
         raise ValueError(f"{file} holds no safetensors; it is {what}.") from error
 
 
@@ -105,7 +106,7 @@ def shards_of(index: Path) -> list[Path]:
     if not isinstance(names, dict) or not names:
         raise ValueError(
             f"{index}: 'weight_map' must name the file of each tensor, but it is "
-            f"{type(names).__name__ if names is None else names!r:.80}; {_AGAIN}."
+            f"{type(names).__name__ if names is None else names!r:.80}; {AGAIN}."
         )
     return [weights_file(index, name) for name in sorted(set(map(_as_text, names.values())))]
 
@@ -124,7 +125,7 @@ def weights_file(named_in: Path, name: str) -> Path:
     if not plain or not name.endswith(".safetensors"):
         raise ValueError(
             f"{named_in} names the weights file {name!r:.80}, but only plain names ending in "
-            f"'.safetensors' in its own folder are read. Do not trust this folder; {_AGAIN}."
+            f"'.safetensors' in its own folder are read. Do not trust this folder; {AGAIN}."
         )
     file = folder / name
     if not file.is_file():

@@ -16,9 +16,9 @@ from transformers.utils import logging as transformers_logging
 from sklearn_lntune.backbone.checking import (
     check_computes,
     check_config,
+    check_counts,
     check_is_for_text,
     check_kinds,
-    check_layers,
     check_loaded,
     check_size,
     check_tokenizer,
@@ -99,7 +99,7 @@ def _checked_empty(source: Source, config: Any, trust_remote_code: bool) -> Any:
     file = source.folder / "config.json"
     with errors_of(source):
         stored = stored_tensors(source.weight_files)
-        check_layers(file, config, len(stored))
+        check_counts(file, config, len(stored))
         empty = _empty(config, trust_remote_code)
         check_size(file, empty, stored)
         check_kinds(empty, stored)
@@ -160,7 +160,12 @@ def errors_of(source: Source) -> Iterator[None]:
 def encoder_of(model: nn.Module) -> nn.Module:
     """The encoder of an encoder-decoder model; any other model itself."""
     config: Any = model.config
-    return model.get_encoder() if config.is_encoder_decoder else model  # type: ignore[operator]
+    # A T5 that was saved as an encoder alone is made with a decoder that has no weights.
+    both = hasattr(model, "encoder") and hasattr(model, "decoder")
+    encoder: nn.Module = model
+    if config.is_encoder_decoder or both:
+        encoder = model.get_encoder()  # type: ignore[operator]
+    return encoder
 
 
 def skeleton(config: Any, trust_remote_code: bool = False) -> nn.Module:

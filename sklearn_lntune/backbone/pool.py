@@ -75,10 +75,13 @@ class Backbone:
 
     def is_current(self) -> bool:
         """Whether the files are still those that were loaded."""
-        weights = self.source.weight_files
-        return bool(weights) and self.fingerprint == backbone_fingerprint(
-            self.source.folder / "config.json", weights
-        )
+        try:
+            weights = self.source.weight_files
+            return bool(weights) and self.fingerprint == backbone_fingerprint(
+                self.source.folder / "config.json", weights
+            )
+        except ValueError:  # they are damaged now; loading them says how
+            return False
 
     @cached_property
     def tokenizer_fingerprint(self) -> str:

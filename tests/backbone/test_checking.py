@@ -20,7 +20,6 @@ from transformers import (
     ByT5Tokenizer,
     CanineConfig,
     CanineModel,
-    CanineTokenizer,
     CLIPConfig,
     T5EncoderModel,
     ViTConfig,
@@ -342,14 +341,25 @@ def test_what_is_not_used_may_be_missing(
     copy: Callable[..., Path], texts: list[str], labels: list[str], tiny_clf: Clf
 ) -> None:
     """A pooler, and the decoder of an encoder-decoder model."""
-    change_weights(
-        copy(), lambda w: [w.pop(f"pooler.dense.{end}") for end in ("weight", "bias")]
-    )
+    bert = copy()
+    change_weights(bert, lambda w: [w.pop(f"pooler.dense.{end}") for end in ("weight", "bias")])
     t5 = copy("t5")
-    T5EncoderModel.from_pretrained(t5).save_pretrained(t5)
-    change_config(t5, architectures=["T5Model"])
-    for folder in (t5.parent / "bert", t5):
+    encoder = T5EncoderModel.from_pretrained(t5)
+    encoder.save_pretrained(t5)
+    encoder.config.is_encoder_decoder = True  # as Sentence-T5 says
+    encoder.save_pretrained(Path(shutil.copytree(t5, t5.parent / "sentence-t5")))
+    for folder in (bert, t5, t5.parent / "sentence-t5"):
         tiny_clf().set_params(backbone=folder).fit(texts, labels)
+
+
+def test_a_model_that_takes_no_short_rows_is_taken(tmp_path: Path) -> None:
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+    positions = {"max_position_embeddings": 64, "local_transformer_stride": 16}
+    config = CanineConfig(intermediate_size=24, num_hash_buckets=64, **positions, **sizes)
+    CanineModel(config).save_pretrained(tmp_path)
+    with pytest.raises(RuntimeError):
+        CanineModel(config)(torch.zeros(1, 2, dtype=torch.int64))
+    assert get_backbone(tmp_path).model(torch.float32, CPU) is not None
 
 
 def test_weights_of_a_model_with_a_head_are_whole(
@@ -383,7 +393,7 @@ def test_weights_that_are_damaged_after_they_were_loaded(
     folder = copy()
     clf = tiny_clf().set_params(backbone=folder).fit(texts, labels)
     (folder / "model.safetensors").write_bytes(POINTER)
-    with pytest.raises(ValueError, match=r"model\.safetensors .* git lfs pull"):
+    with pytest.raises(ValueError, match=r"backbone .*model\.safetensors .*'git lfs pull'"):
         clf.predict(texts)
 
 
@@ -440,14 +450,6 @@ def save_byt5(folder: Path) -> None:
     ByT5Tokenizer().save_pretrained(without_tokenizer(folder))
 
 
-def save_canine(folder: Path) -> None:
-    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
-    positions = {"max_position_embeddings": 64, "local_transformer_stride": 16}
-    config = CanineConfig(intermediate_size=24, num_hash_buckets=64, **positions, **sizes)
-    CanineModel(config).save_pretrained(folder)
-    CanineTokenizer().save_pretrained(folder)
-
-
 def save_wordpiece(folder: Path) -> None:
     without_tokenizer(save_backbone(folder))
     (folder / "vocab.txt").write_text("\n".join(SPECIAL + WORDS), "utf-8")
@@ -476,14 +478,15 @@ def save_beside_an_unused_vocabulary(folder: Path) -> None:
     "prepare",
     [
         save_byt5,
-        save_canine,
         save_wordpiece,
         save_characters,
         save_proteins,
         save_beside_an_unused_vocabulary,
     ],
 )
-def test_tokenizers_of_every_kind_are_taken(prepare: Callable[[Path], None], tmp_path: Path) -> None:
+def test_a_tokenizer_of_every_kind_is_taken(
+    prepare: Callable[[Path], None], tmp_path: Path
+) -> None:
     prepare(tmp_path)
     backbone = Backbone(resolve(tmp_path), trust_remote_code=False)
     expected = backbone.tokenizer("good cat")["input_ids"]
