@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +12,19 @@ from torch import nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
+from sklearn_lntune.backbone.checking import (
+    check_computes,
+    check_config,
+    check_counts,
+    check_is_for_text,
+    check_kinds,
+    check_loaded,
+    check_size,
+    check_tokenizer,
+    check_tokenizer_files,
+    foreign_errors,
+    no_tokenizer,
+)
 from sklearn_lntune.backbone.resolve import Source
 from sklearn_lntune.backbone.stored import StoredTensor, stored_tensors
 from sklearn_lntune.forking import ForkSafeLock
@@ -26,7 +38,10 @@ _loading = ForkSafeLock()
 
 def load_config(source: Source, trust_remote_code: bool) -> Any:
     """The configuration in ``source``."""
-    config = AutoConfig.from_pretrained(source.folder, trust_remote_code=trust_remote_code)
+    with errors_of(source):
+        check_config(file := source.folder / "config.json")
+        with quiet(), foreign_errors(f"{file} does not describe a model that transformers knows"):
+            config = AutoConfig.from_pretrained(source.folder, trust_remote_code=trust_remote_code)
     # A file must not choose code: the name of an attention kernel may be one on the hub.
     config._attn_implementation = "eager"  # noqa: SLF001
     # T5EncoderModel, and so sentence-transformers, writes that there is no decoder; of either
@@ -36,17 +51,65 @@ def load_config(source: Source, trust_remote_code: bool) -> Any:
     return config
 
 
-def load_tokenizer(source: Source, trust_remote_code: bool) -> Any:
-    """The tokenizer in ``source``."""
-    with quiet():
-        try:
-            return AutoTokenizer.from_pretrained(source.folder, trust_remote_code=trust_remote_code)
-        except (OSError, ValueError, KeyError) as error:
-            raise ValueError(
-                f"backbone {source.name!r}: no tokenizer could be read from {source.folder} "
-                f"({type(error).__name__}: {error}). Save one there with "
-                "tokenizer.save_pretrained(folder)."
-            ) from error
+def check_weights(source: Source) -> None:
+    """Refuse files of weights that are not whole.
+
+    Raises
+    ------
+    ValueError
+    """
+    with errors_of(source):
+        stored_tensors(source.weight_files)
+
+
+def load_tokenizer(source: Source, trust_remote_code: bool, n_rows: int | None = None) -> Any:
+    """The tokenizer in ``source``.
+
+    Parameters
+    ----------
+    source : Source
+    trust_remote_code : bool
+    n_rows : int, optional
+        Rows of the model's table of tokens.
+
+    Raises
+    ------
+    ValueError
+        If there is none, it has no vocabulary, or tokens beyond ``n_rows``.
+    """
+    problem = (
+        f"{no_tokenizer(source.folder)}; save one there with tokenizer.save_pretrained(folder)"
+    )
+    with errors_of(source), quiet():
+        check_tokenizer_files(source.folder)
+        with foreign_errors(problem):
+            tokenizer = AutoTokenizer.from_pretrained(
+                source.folder, trust_remote_code=trust_remote_code
+            )
+        check_tokenizer(source.folder, tokenizer, n_rows)
+    return tokenizer
+
+
+def load_skeleton(source: Source, config: Any, trust_remote_code: bool) -> nn.Module:
+    """The encoder in ``source`` without memory for its weights.
+
+    Raises
+    ------
+    ValueError
+        If ``config`` describes no model, or one that the weights cannot be those of.
+    """
+    return encoder_of(_checked_empty(source, config, trust_remote_code))
+
+
+def _checked_empty(source: Source, config: Any, trust_remote_code: bool) -> Any:
+    file = source.folder / "config.json"
+    with errors_of(source):
+        stored = stored_tensors(source.weight_files)
+        check_counts(file, config, len(stored))
+        empty = _empty(config, trust_remote_code)
+        check_size(file, empty, stored)
+        check_kinds(empty, stored)
+    return empty
 
 
 def load_model(
@@ -55,57 +118,81 @@ def load_model(
     """The frozen encoder in ``source``: no task head, no decoder beside an encoder.
 
     Weights stored in ``dtype`` are mapped from the files; others go straight into it, so
-    that memory holds them once. What the files lack (a pooler, mostly) is drawn from a
-    fixed seed, so that two loads agree.
+    that memory holds them once. A pooler that the files lack is drawn from a fixed seed, so
+    that two loads agree.
+
+    Raises
+    ------
+    ValueError
+        If the weights are not those that ``config`` describes, or not finite.
     """
     options = {
         "config": config,
         "dtype": dtype,
         "attn_implementation": "eager",
         "output_loading_info": True,
+        "ignore_mismatched_sizes": True,  # so that they can be named
     }
-    empty = _empty(config, trust_remote_code)
-    with quiet(), _seeded():
-        if stored_type(source) == dtype or not _is_plain(empty):
-            model, report = AutoModel.from_pretrained(
-                source.folder,
-                use_safetensors=True,
-                trust_remote_code=trust_remote_code,
-                **options,
-            )
-        else:
-            weights = _weights(source, empty, dtype)
-            model, report = type(empty).from_pretrained(None, state_dict=weights, **options)
-    used = {id(tensor) for tensor in encoder_of(model).state_dict(keep_vars=True).values()}
-    unused = {
-        name for name, tensor in model.state_dict(keep_vars=True).items() if id(tensor) not in used
-    }
-    lacking = sorted(name for name in set(report["missing_keys"]) - unused if "pooler" not in name)
-    if lacking:
-        warnings.warn(
-            f"backbone {source.name!r}: {len(lacking)} tensors are not in its files and stay at "
-            f"random values ({', '.join(lacking[:3])}, ...). Do the files belong to this model?",
-            UserWarning,
-            stacklevel=2,
-        )
-    return freeze(encoder_of(model)).to(device)
+    empty = _checked_empty(source, config, trust_remote_code)
+    with errors_of(source):
+        problem = f"{source.folder}: transformers could not load the weights"
+        with quiet(), _seeded(), foreign_errors(problem):
+            if _is_plain(empty):
+                weights = _weights(source, empty, dtype)
+                model, report = type(empty).from_pretrained(None, state_dict=weights, **options)
+            else:
+                model, report = AutoModel.from_pretrained(
+                    source.folder,
+                    use_safetensors=True,
+                    trust_remote_code=trust_remote_code,
+                    **options,
+                )
+            encoder = freeze(encoder_of(model))
+        check_loaded(source.folder, model, encoder, report)
+        encoder = encoder.to(device)
+        check_computes(source.folder, encoder)
+    return encoder
+
+
+@contextlib.contextmanager
+def errors_of(source: Source) -> Iterator[None]:
+    """Errors inside begin with the name of the backbone."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"backbone {source.name!r}: {error}") from error
 
 
 def encoder_of(model: nn.Module) -> nn.Module:
     """The encoder of an encoder-decoder model; any other model itself."""
     config: Any = model.config
-    return model.get_encoder() if config.is_encoder_decoder else model  # type: ignore[operator]
+    # A T5 that was saved as an encoder alone is made with a decoder that has no weights.
+    both = hasattr(model, "encoder") and hasattr(model, "decoder")
+    encoder: nn.Module = model
+    if config.is_encoder_decoder or both:
+        encoder = model.get_encoder()  # type: ignore[operator]
+    return encoder
 
 
 def skeleton(config: Any, trust_remote_code: bool = False) -> nn.Module:
-    """The encoder that ``config`` describes, without memory for its weights."""
+    """The encoder that ``config`` describes, without memory for its weights.
+
+    Raises
+    ------
+    ValueError
+        If it describes no model, or one for something other than text.
+    """
     return encoder_of(_empty(config, trust_remote_code))
 
 
 def _empty(config: Any, trust_remote_code: bool) -> Any:
     """The whole model that ``config`` describes, without memory for its weights."""
-    with without_memory():
-        return AutoModel.from_config(config, trust_remote_code=trust_remote_code)
+    where = getattr(config, "name_or_path", None) or type(config).__name__
+    problem = f"{where}: transformers cannot build the model that its configuration describes"
+    with without_memory(), foreign_errors(problem):
+        model = AutoModel.from_config(config, trust_remote_code=trust_remote_code)
+    check_is_for_text(where, model)
+    return model
 
 
 def _is_plain(empty: Any) -> bool:
@@ -118,17 +205,17 @@ def _is_plain(empty: Any) -> bool:
 def _weights(source: Source, empty: nn.Module, dtype: torch.dtype) -> dict[str, torch.Tensor]:
     """The tensors in ``source`` in ``dtype``; buffers and integers as they are stored."""
     buffers = tuple(name for name, _ in empty.named_buffers())
-    return {
-        tensor.name: _as_stored(tensor)
-        if tensor.kind not in _TYPES or tensor.name.endswith(buffers)
-        else _converted(tensor, dtype)
-        for tensor in stored_tensors(source.weight_files)
-    }
-
-
-def _as_stored(tensor: StoredTensor) -> torch.Tensor:
-    with safe_open(tensor.file, framework="pt") as file:
-        return file.get_tensor(tensor.name)
+    weights = {}
+    for path in source.weight_files:
+        with safe_open(path, framework="pt") as file:
+            for tensor in stored_tensors([path]):
+                change = _TYPES.get(tensor.kind, dtype) != dtype
+                weights[tensor.name] = (
+                    _converted(tensor, dtype)
+                    if change and not tensor.name.endswith(buffers)
+                    else file.get_tensor(tensor.name)
+                )
+    return weights
 
 
 def _converted(tensor: StoredTensor, dtype: torch.dtype) -> torch.Tensor:
@@ -156,7 +243,7 @@ def freeze(model: nn.Module) -> nn.Module:
 def stored_type(source: Source) -> torch.dtype:
     """The type that most of the stored tensors have."""
     kinds = [tensor.kind for tensor in stored_tensors(source.weight_files[:1])]
-    return _TYPES.get(max(set(kinds), key=kinds.count), torch.float32)
+    return _TYPES.get(max(set(kinds), key=kinds.count, default=""), torch.float32)
 
 
 @contextlib.contextmanager

@@ -22,19 +22,22 @@ import torch
 from torch import nn
 
 from sklearn_lntune.backbone.anatomy import Anatomy
+from sklearn_lntune.backbone.checking import n_embeddings
 from sklearn_lntune.backbone.digests import State, state_of
 from sklearn_lntune.backbone.dissect import anatomy_of
 from sklearn_lntune.backbone.format1 import TOKENIZER_FILES
 from sklearn_lntune.backbone.identity import fingerprints, identity_parts
 from sklearn_lntune.backbone.loading import (
+    check_weights,
+    errors_of,
     load_config,
     load_model,
+    load_skeleton,
     load_tokenizer,
-    skeleton,
     stored_type,
 )
 from sklearn_lntune.backbone.placement import padded_length
-from sklearn_lntune.backbone.resolve import Source, resolve
+from sklearn_lntune.backbone.resolve import Source, check_reference, resolve
 from sklearn_lntune.backbone.stored import stored_tensors
 from sklearn_lntune.backbone.tokenizer_parts import tokenizer_files
 from sklearn_lntune.backbone.trunk import Trunk
@@ -61,6 +64,7 @@ class Backbone:
         self.trust_remote_code = trust_remote_code
         self._state = _state_of(source)
         self.config = load_config(source, trust_remote_code)
+        check_weights(source)
         #: What estimators keep with this backbone, gone when either of them goes.
         self.kept: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
         self._models: dict[tuple[torch.dtype, torch.device], nn.Module] = {}
@@ -90,7 +94,13 @@ class Backbone:
     @cached_property
     def tokenizer(self) -> Any:
         """The transformers tokenizer."""
-        return load_tokenizer(self.source, self.trust_remote_code)
+        n_rows = n_embeddings(self.skeleton)
+        return load_tokenizer(self.source, self.trust_remote_code, n_rows)
+
+    @cached_property
+    def skeleton(self) -> nn.Module:
+        """The encoder, without memory for its weights."""
+        return load_skeleton(self.source, self.config, self.trust_remote_code)
 
     def identity(self, name: str | os.PathLike[str], folder: str | None) -> dict[str, Any]:
         """What a delta is tied to that was learnt on this backbone.
@@ -120,12 +130,14 @@ class Backbone:
 
     @cached_property
     def _tokens(self) -> Tokens:
-        return Tokens(self.tokenizer, self.pad_id)
+        return Tokens(self.tokenizer, self.pad_id, n_embeddings(self.skeleton))
 
     @cached_property
     def anatomy(self) -> Anatomy:
         """What it consists of; needs no weights."""
-        return anatomy_of(skeleton(self.config, self.trust_remote_code))
+        skeleton = self.skeleton
+        with errors_of(self.source):
+            return anatomy_of(skeleton)
 
     @cached_property
     def stored_names(self) -> frozenset[str]:
@@ -141,7 +153,7 @@ class Backbone:
     def pad_id(self) -> int:
         """The token that fills short rows; the mask hides it."""
         known = getattr(self.config.get_text_config(), "pad_token_id", None)
-        return 0 if known is None else int(known)
+        return 0 if known is None or known < 0 else int(known)  # -1 says that there is none
 
     def padded_length(self, dtype: torch.dtype, device: torch.device) -> Callable[[int], int]:
         """How far to fill up rows for products in ``dtype`` on ``device``."""
@@ -255,6 +267,7 @@ def get_backbone(
     ValueError
         If it cannot be found, or is not stored as safetensors.
     """
+    check_reference(name, revision)
     local = isinstance(name, str | os.PathLike) and os.path.isdir(name)
     key = (os.path.abspath(name) if local else str(name), revision, bool(trust_remote_code))
     with _pool_lock:

@@ -7,12 +7,14 @@ Face cache or hub.
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
 from dataclasses import dataclass
-from functools import cached_property
 from importlib.metadata import entry_points
 from pathlib import Path
+from typing import Any
+
+from sklearn_lntune.backbone.files import check_inside, read_json, shards_of, weights_file
+from sklearn_lntune.backbone.sentence_files import pooling_files, transformer_folder
 
 #: Packages register backbones in this entry-point group. The entry's name is the
 #: backbone's name on the hub; it loads to a mapping with "folder" and "revision".
@@ -31,11 +33,10 @@ _KNOWN_PACKAGES = {
 #: Endings of files that only tokenizers read.
 TOKENIZER_ENDINGS = (".bpe", ".codes", ".model", ".spm", ".tiktoken", ".tokenizer", ".vocab")
 
-_TEXT_FILES = ["*.json", "*.txt", "*.jinja", "*.py", *(f"*{end}" for end in TOKENIZER_ENDINGS)]
-_HUB_FILES = [*_TEXT_FILES, "*.safetensors"]
-
-#: What goes along with the weights when a backbone is copied.
-_COPIED = [*_TEXT_FILES, "1_Pooling/config.json"]
+#: What goes along with the weights, the vocabularies of tokenizers among it.
+_BESIDE = ["*.json", "*.txt", "*.jinja", "*.py", *(f"*{end}" for end in TOKENIZER_ENDINGS)]
+_HUB_FILES = [*_BESIDE, "*.safetensors"]
+_INDEX_END = ".safetensors.index.json"
 
 
 @dataclass(frozen=True)
@@ -57,43 +58,38 @@ class Source:
 
     @property
     def weight_files(self) -> list[Path]:
-        """The safetensors files that transformers would load; empty if there are none."""
-        named = self._named_weights
-        index = self.folder / (named or "model.safetensors.index.json")
-        whole = self.folder / (named or "model.safetensors")
-        if whole.suffix == ".safetensors" and whole.is_file():
-            return [whole]
-        if index.suffix == ".json" and index.is_file():
-            shards = set(json.loads(index.read_text("utf-8"))["weight_map"].values())
-            return [self.folder / shard for shard in sorted(shards)]
-        return []
+        """The safetensors files that transformers would load; empty if there are none.
 
-    @cached_property
-    def _named_weights(self) -> str | None:
-        """The file that config.json names in place of model.safetensors, if it does."""
-        file = self.folder / "config.json"
-        try:
-            said = json.loads(file.read_text("utf-8"))
-        except (OSError, ValueError):  # whoever reads the configuration tells
-            return None
-        named = said.get("transformers_weights") if isinstance(said, dict) else None
-        if named is None:
-            return None
-        endings = (".safetensors", ".safetensors.index.json")
-        plain = isinstance(named, str) and named.endswith(endings) and Path(named).name == named
-        if not plain or not (self.folder / named).is_file():
-            raise ValueError(
-                f"backbone {self.name!r}: {file} names the weights {named!r} "
-                "(transformers_weights); that must be a .safetensors file in the same folder, or "
-                "an index of such files."
-            )
-        return str(named)
+        Raises
+        ------
+        ValueError
+            If the index of shards or the configuration names something else.
+        """
+        config = self.folder / "config.json"
+        named = read_json(config, dict).get("transformers_weights") if config.is_file() else None
+        if isinstance(named, str):
+            if named.endswith(_INDEX_END) and "/" not in named and "\\" not in named:
+                return shards_of(self.folder / named)
+            return [weights_file(config, named)]
+        if (whole := self.folder / "model.safetensors").is_file():
+            return [whole]
+        index = self.folder / f"model{_INDEX_END}"
+        return shards_of(index) if index.is_file() else []
 
     def files(self) -> dict[str, Path]:
-        """Everything that makes up the backbone, by path in its folder."""
-        beside = {file for pattern in _COPIED for file in self.folder.glob(pattern)}
-        whole = sorted({*beside, *self.weight_files})
-        return {file.relative_to(self.folder).as_posix(): file for file in whole if file.is_file()}
+        """Everything that makes up the backbone, by path in its folder.
+
+        Raises
+        ------
+        ValueError
+            If one of them is a link to somewhere else.
+        """
+        beside = {file for pattern in _BESIDE for file in self.folder.glob(pattern)}
+        whole = sorted({*beside, *self.weight_files, *pooling_files(self.folder)})
+        found = {file.relative_to(self.folder).as_posix(): file for file in whole if file.is_file()}
+        for file in found.values():
+            check_inside(self.folder, file)
+        return found
 
 
 def resolve(
@@ -116,30 +112,59 @@ def resolve(
     ValueError
         If there is no such backbone here or on the hub, or it has no safetensors.
     """
+    check_reference(name, revision)
+    name = os.fspath(name)
+    source = _from_folder(name) or _from_package(name, revision)
+    source = source or _from_hub(name, revision, _HUB_FILES if weights else ["config.json"])
+    problem = f"backbone {name!r}: {source.folder}"
+    if (inner := transformer_folder(source.folder)) is not None:
+        raise ValueError(
+            f"{problem} holds its model in the folder {inner.name!r}, going by modules.json. Pass "
+            f"{str(inner)!r} as backbone, and the pooling and max_length that are said beside it."
+        )
+    if not (source.folder / "config.json").is_file():
+        raise ValueError(
+            f"{problem} has no config.json; it must be a folder written by transformers' "
+            "save_pretrained."
+        )
+    if (source.folder / "adapter_config.json").is_file():
+        raise ValueError(
+            f"{problem} holds an adapter of peft's, not a model. "
+            "LNTunedTransformerClassifier.from_peft reads adapters."
+        )
+    if weights and not _weight_files(source):
+        raise ValueError(
+            f"{problem} holds no model.safetensors. Other weight formats can run code when they "
+            "are opened and are not read; convert it, model and tokenizer: "
+            "AutoModel.from_pretrained(folder).save_pretrained(new_folder) and "
+            "AutoTokenizer.from_pretrained(folder).save_pretrained(new_folder); or "
+            "SentenceTransformer(folder).save(new_folder) for a model of sentence-transformers."
+        )
+    return source
+
+
+def check_reference(name: Any, revision: Any) -> None:
+    """Refuse what can be no ``backbone`` or ``revision``.
+
+    Raises
+    ------
+    TypeError
+    """
     if not isinstance(name, str | os.PathLike):
         raise TypeError(
             f"backbone must be a folder or a name on the hub; got {type(name).__name__}."
         )
-    name = os.fspath(name)
-    source = _from_folder(name) or _from_package(name, revision)
-    source = source or _from_hub(name, revision, _HUB_FILES if weights else ["config.json"])
-    if not (source.folder / "config.json").is_file():
-        raise ValueError(
-            f"backbone {name!r}: {source.folder} has no config.json; it must be a folder written "
-            "by transformers' save_pretrained."
+    if not isinstance(revision, str | None):
+        raise TypeError(
+            f"revision must be None or the name of a branch, tag or commit; got {revision!r:.80}."
         )
-    if (source.folder / "adapter_config.json").is_file():
-        raise ValueError(
-            f"backbone {name!r}: {source.folder} holds an adapter of peft's, not a model. "
-            "LNTunedTransformerClassifier.from_peft reads adapters."
-        )
-    if weights and not source.weight_files:
-        raise ValueError(
-            f"backbone {name!r}: {source.folder} holds no model.safetensors. Other weight "
-            "formats can run code when they are opened and are not read; save the model again "
-            "with model.save_pretrained(folder)."
-        )
-    return source
+
+
+def _weight_files(source: Source) -> list[Path]:
+    try:
+        return source.weight_files
+    except ValueError as error:
+        raise ValueError(f"backbone {source.name!r}: {error}") from error
 
 
 def _from_folder(name: str) -> Source | None:

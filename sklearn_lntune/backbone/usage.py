@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import math
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -12,21 +12,13 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_MASKED_LM_MAPPING,
 )
 
-from sklearn_lntune.backbone.loading import skeleton
 from sklearn_lntune.backbone.pool import Backbone
 from sklearn_lntune.backbone.poolings import POOLINGS
+from sklearn_lntune.backbone.sentence_files import named_length, named_pooling
 
 #: Longest input for ``max_length="auto"`` where sentence-transformers' files give none.
 DEFAULT_LENGTH = 512
-
-_SENTENCE_TRANSFORMERS_KEYS = {
-    "pooling_mode_cls_token": "cls",
-    "pooling_mode_mean_tokens": "mean",
-    "pooling_mode_max_tokens": "max",
-    "pooling_mode_lasttoken": "last",
-}
-# sentence-transformers writes one key "pooling_mode" since version 5.
-_SENTENCE_TRANSFORMERS_MODES = {"cls": "cls", "mean": "mean", "max": "max", "lasttoken": "last"}
+_MOST_TOKENS = 2**31 - 1
 
 
 def resolve_pooling(backbone: Backbone, pooling: Any) -> str:
@@ -34,20 +26,25 @@ def resolve_pooling(backbone: Backbone, pooling: Any) -> str:
 
     "auto" is what the backbone's sentence-transformers files say, else the last token
     for causal language models and the mean for all others.
+
+    Raises
+    ------
+    ValueError
+        If those files name a pooling that is not computed here.
     """
     if pooling in POOLINGS:
         return str(pooling)
     if not (isinstance(pooling, str) and pooling == "auto"):
         raise ValueError(f"pooling must be 'auto' or one of {POOLINGS}; got {pooling!r}.")
-    file = backbone.source.folder / "1_Pooling" / "config.json"
-    if file.is_file():
-        said = json.loads(file.read_text("utf-8"))
-        modes = [mode for key, mode in _SENTENCE_TRANSFORMERS_KEYS.items() if said.get(key)]
-        mode = said.get("pooling_mode")
-        if isinstance(mode, str) and mode in _SENTENCE_TRANSFORMERS_MODES:
-            modes.append(_SENTENCE_TRANSFORMERS_MODES[mode])
-        if len(modes) == 1:
-            return modes[0]
+    try:
+        named = named_pooling(backbone.source.folder)
+    except ValueError as error:
+        raise ValueError(
+            f"backbone {backbone.source.name!r}: {error} Choose a pooling yourself, with "
+            "pooling='mean' or another of 'cls', 'max' and 'last'."
+        ) from error
+    if named is not None:
+        return named
     kind = type(backbone.config)
     causal = kind in MODEL_FOR_CAUSAL_LM_MAPPING and kind not in MODEL_FOR_MASKED_LM_MAPPING
     return "last" if causal and not backbone.config.is_encoder_decoder else "mean"
@@ -64,15 +61,15 @@ def resolve_max_length(backbone: Backbone, max_length: Any) -> int:
     ValueError
         If ``max_length`` exceeds the model's positions or leaves no room for a token.
     """
-    limit = position_limit(backbone)
-    if isinstance(max_length, str) and max_length == "auto":
-        file = backbone.source.folder / "sentence_bert_config.json"
-        said = json.loads(file.read_text("utf-8")).get("max_seq_length") if file.is_file() else None
-        wanted = int(said or DEFAULT_LENGTH)
-        return wanted if limit is None else min(wanted, limit)
-    if not hasattr(max_length, "__index__") or isinstance(max_length, bool):
+    auto = isinstance(max_length, str) and max_length == "auto"
+    if not auto and (not hasattr(max_length, "__index__") or isinstance(max_length, bool)):
         raise ValueError(f"max_length must be 'auto' or an int; got {max_length!r}.")
+    if not auto and max_length > _MOST_TOKENS:
+        raise ValueError(f"max_length must be at most {_MOST_TOKENS}; got {max_length!r:.40}.")
+    limit = position_limit(backbone)
     special = backbone.tokenizer.num_special_tokens_to_add(pair=True)
+    if auto:
+        return _auto_length(backbone, limit, special)
     if max_length <= special:
         raise ValueError(
             f"max_length={max_length} leaves no room for text beside {special} special tokens."
@@ -83,6 +80,23 @@ def resolve_max_length(backbone: Backbone, max_length: Any) -> int:
             f"{backbone.source.name!r}; use at most {limit}."
         )
     return int(max_length)
+
+
+def _auto_length(backbone: Backbone, limit: int | None, special: int) -> int:
+    name = f"backbone {backbone.source.name!r}"
+    try:
+        named = named_length(backbone.source.folder, backbone.tokenizer)
+    except ValueError as error:
+        raise ValueError(
+            f"{name}: {error} Choose a length yourself, with max_length=256 for instance."
+        ) from error
+    length = min(named or DEFAULT_LENGTH, math.inf if limit is None else limit)
+    if length <= special:
+        raise ValueError(
+            f"{name}: its files name a longest input of {length} tokens, which leaves no room for "
+            f"text beside {special} special tokens; pass max_length."
+        )
+    return int(length)
 
 
 def position_limit(backbone: Backbone) -> int | None:
@@ -101,8 +115,7 @@ def _position_limit(backbone: Backbone) -> int | None:
     if limit is None:
         return None
     # RoBERTa's kind numbers positions from padding_idx + 1, so the table is longer.
-    encoder = skeleton(backbone.config, backbone.trust_remote_code)
-    for path, module in encoder.named_modules():
+    for path, module in backbone.skeleton.named_modules():
         if path.rsplit(".", 1)[-1] == "position_embeddings" and isinstance(module, nn.Embedding):
             padding = module.padding_idx
             return limit if padding is None else limit - padding - 1

@@ -43,11 +43,14 @@ class Tokens:
     tokenizer : transformers tokenizer
     pad_id : int
         The token that the model knows as padding.
+    n_rows : int, optional
+        Rows of the model's table of embeddings.
     """
 
-    def __init__(self, tokenizer: Any, pad_id: int = 0) -> None:
+    def __init__(self, tokenizer: Any, pad_id: int = 0, n_rows: int | None = None) -> None:
         self._tokenizer = tokenizer
         self._pad_id = pad_id
+        self._n_rows = n_rows
         # A fast tokenizer keeps its truncation as mutable state, so calls take turns.
         self._lock = ForkSafeLock()
 
@@ -88,9 +91,20 @@ class Tokens:
         # A tokenizer without special tokens makes nothing of an empty text.
         ends = (self._tokenizer.eos_token_id, self._tokenizer.pad_token_id, 0)
         empty = [next(token for token in ends if token is not None)]
-        return Encoded(
-            [row or empty for row in ids], segments and [row or [0] for row in segments], cut
-        )
+        ids = [row or empty for row in ids]
+        if self._n_rows is not None and max(map(max, ids)) >= self._n_rows:
+            self._refuse(texts, ids, self._n_rows)
+        return Encoded(ids, segments and [row or [0] for row in segments], cut)
+
+    def _refuse(self, texts: Sequence[Text], ids: list[list[int]], n_rows: int) -> None:
+        """Name the first text with a token that the model has no embedding for."""
+        for text, row in zip(texts, ids, strict=True):
+            if max(row) >= n_rows:
+                token = self._tokenizer.convert_ids_to_tokens(max(row))
+                raise ValueError(
+                    f"the text {text!r:.80} holds the token {token!r}, for which this backbone has "
+                    "no embedding; remove it from the text."
+                )
 
     @property
     def _tells_segments(self) -> bool:

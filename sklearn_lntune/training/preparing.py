@@ -95,6 +95,9 @@ def prepare(
     seed = ranks.broadcast(seed)
     where = Where.from_params(params)
     placement = place_fit(where, backbone.stored_type, own=ranks.device)
+    if not any(method.private for method in methods):
+        # Before tokenising, which may take long, so that damaged weights are found soon.
+        backbone.model(placement.train_type, placement.device)
 
     rows, held_out = np.flatnonzero(data.weights), None
     if settings.early_stopping and validation is None:

@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from huggingface_hub.errors import LocalEntryNotFoundError
+from safetensors import safe_open
 
 from sklearn_lntune.backbone import resolve as module
+from sklearn_lntune.backbone.pool import get_backbone
 from sklearn_lntune.backbone.resolve import ENTRY_POINTS, Source, resolve
 
 
@@ -157,8 +160,11 @@ def test_a_folder_without_config_is_an_error(folder: Path) -> None:
 
 def test_a_folder_without_safetensors_is_an_error_that_says_why(folder: Path) -> None:
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
-    with pytest.raises(ValueError, match=r"no model\.safetensors.*can run code.*save_pretrained"):
+    with pytest.raises(
+        ValueError, match=r"no model\.safetensors.*can run code.*save_pretrained"
+    ) as error:
         resolve(folder)
+    assert "AutoTokenizer.from_pretrained(folder).save_pretrained(new_folder)" in str(error.value)
 
 
 def test_shards_are_those_of_the_index_in_order(folder: Path) -> None:
@@ -170,6 +176,169 @@ def test_shards_are_those_of_the_index_in_order(folder: Path) -> None:
     index = folder / "model.safetensors.index.json"
     index.write_text(json.dumps({"weight_map": weights}), "utf-8")
     assert resolve(folder).weight_files == shards
+
+
+@pytest.fixture
+def sharded(folder: Path) -> Callable[..., Path]:
+    """``sharded(name)``: a folder whose index says that all weights are in file ``name``."""
+
+    def make(name: Any) -> Path:
+        file = folder / "model.safetensors"
+        (folder / "one.safetensors").write_bytes(file.read_bytes())
+        file.unlink()
+        with safe_open(folder / "one.safetensors", framework="np") as weights:
+            index = {"weight_map": dict.fromkeys(weights.keys(), name)}
+        (folder / "model.safetensors.index.json").write_text(json.dumps(index), "utf-8")
+        return folder
+
+    return make
+
+
+def test_a_shard_may_have_any_plain_name(sharded: Callable[..., Path]) -> None:
+    folder = sharded("one.safetensors")
+    assert resolve(folder).weight_files == [folder / "one.safetensors"]
+    assert get_backbone(folder).model(torch.float32, torch.device("cpu")) is not None
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../one.safetensors",
+        "../../.bashrc",
+        "sub/one.safetensors",
+        "./one.safetensors",
+        "sub\\one.safetensors",
+        "..\\one.safetensors",
+        "C:one.safetensors",
+        "/etc/passwd",
+        "{folder}/one.safetensors",
+        "..",
+        "",
+        "one.bin",
+        "pytorch_model.bin",
+        "one.safetensors.bin",
+        "one.safetensors/",
+        "one.safetensors\0",
+        "ONE.SAFETENSORS",
+        "missing.safetensors",
+        5,
+        None,
+        ["one.safetensors"],
+    ],
+)
+def test_a_shard_is_a_plain_name_in_the_folder(
+    sharded: Callable[..., Path], tmp_path: Path, name: Any
+) -> None:
+    """The index comes from strangers."""
+    (tmp_path / "one.safetensors").touch()
+    for file in ("one.bin", "pytorch_model.bin", "one.safetensors.bin", "ONE.SAFETENSORS"):
+        (tmp_path / "own" / file).touch()
+    folder = sharded(name.format(folder=tmp_path / "own") if isinstance(name, str) else name)
+    with pytest.raises(ValueError, match=f"backbone '{folder}': .*{folder}"):
+        resolve(folder)
+
+
+@pytest.mark.parametrize("target", ["..", "../elsewhere"])
+def test_a_shard_is_not_a_link_to_somewhere_else(
+    sharded: Callable[..., Path], tmp_path: Path, target: str
+) -> None:
+    folder = sharded("two.safetensors")
+    (folder / target).mkdir(exist_ok=True)
+    (folder / "one.safetensors").rename(folder / target / "two.safetensors")
+    (folder / "two.safetensors").symlink_to(folder / target / "two.safetensors")
+    with pytest.raises(ValueError, match=r"two\.safetensors is a link to .*, outside its folder"):
+        resolve(folder)
+
+
+def test_a_shard_may_be_a_link_within_the_folder(sharded: Callable[..., Path]) -> None:
+    folder = sharded("two.safetensors")
+    (folder / "two.safetensors").symlink_to("one.safetensors")
+    assert resolve(folder).weight_files == [folder / "two.safetensors"]
+
+
+def test_in_the_hubs_cache_all_files_are_links(
+    sharded: Callable[..., Path], tmp_path: Path
+) -> None:
+    blobs = sharded("one.safetensors").rename(tmp_path / "blobs")
+    commit = tmp_path / "snapshots" / "0123abc"
+    commit.mkdir(parents=True)
+    for file in blobs.iterdir():
+        (commit / file.name).symlink_to(f"../../blobs/{file.name}")
+    source = resolve(commit)
+    assert source.weight_files == [commit / "one.safetensors"]
+    assert {"config.json", "one.safetensors", "tokenizer.json"} <= source.files().keys()
+    assert get_backbone(commit).model(torch.float32, torch.device("cpu")) is not None
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b"{",
+        b'{"weight_map": {}}',
+        b'{"weight_map": []}',
+        b'{"weight_map": "one.safetensors"}',
+        b"version https://git-lfs.github.com/spec/v1\n",
+        b"\xff\xfe",
+        b'{"a":' * 100_000,
+    ],
+    ids=range(10),
+)
+def test_an_index_that_is_none_is_an_error(sharded: Callable[..., Path], content: bytes) -> None:
+    folder = sharded("one.safetensors")
+    (folder / "model.safetensors.index.json").write_bytes(content)
+    with pytest.raises(ValueError, match=r"backbone .*model\.safetensors\.index\.json"):
+        resolve(folder)
+
+
+@pytest.mark.parametrize("file", ["config.json", "vocab.txt", "1_Pooling/config.json"])
+def test_a_copy_takes_no_files_from_elsewhere(folder: Path, tmp_path: Path, file: str) -> None:
+    secret = tmp_path / "secret"
+    link = folder / file
+    secret.write_bytes(link.read_bytes() if link.exists() else b"{}")
+    link.parent.mkdir(exist_ok=True)
+    link.unlink(missing_ok=True)
+    link.symlink_to(secret)
+    with pytest.raises(ValueError, match=f"{file} is a link to {secret}, outside its folder"):
+        resolve(folder).files()
+
+
+def test_a_copy_takes_what_sentence_transformers_and_tokenizers_need(folder: Path) -> None:
+    modules = [{"type": "models.Transformer", "path": ""}, {"type": "Pooling", "path": "7_Pool"}]
+    (folder / "modules.json").write_text(json.dumps(modules), "utf-8")
+    for file in ("7_Pool/config.json", "8_Dense/config.json", "bpe.codes", "source.spm"):
+        (folder / file).parent.mkdir(exist_ok=True)
+        (folder / file).write_text("{}", "utf-8")
+    found = resolve(folder).files().keys()
+    assert {"modules.json", "7_Pool/config.json", "bpe.codes", "source.spm"} <= found
+    assert "8_Dense/config.json" not in found
+
+
+def test_the_weights_are_those_that_the_configuration_names(folder: Path) -> None:
+    (folder / "model.safetensors").rename(folder / "other.safetensors")
+    config = json.loads((folder / "config.json").read_text("utf-8"))
+    named = config | {"transformers_weights": "other.safetensors"}
+    (folder / "config.json").write_text(json.dumps(named), "utf-8")
+    assert resolve(folder).weight_files == [folder / "other.safetensors"]
+
+
+def test_a_model_in_a_folder_of_its_own_is_an_error_that_names_it(folder: Path) -> None:
+    inner = folder.rename(folder.parent / "0_Transformer")
+    folder.mkdir()
+    inner = inner.rename(folder / "0_Transformer")
+    modules = [{"type": "sentence_transformers.models.Transformer", "path": "0_Transformer"}]
+    (folder / "modules.json").write_text(json.dumps(modules), "utf-8")
+    with pytest.raises(ValueError, match=f"Pass '{inner}' as backbone"):
+        resolve(folder)
+
+
+@pytest.mark.parametrize("revision", [[1], 5, b"main"])
+def test_a_revision_that_is_no_name_is_an_error(folder: Path, revision: Any) -> None:
+    for find in (resolve, get_backbone):
+        with pytest.raises(TypeError, match="revision must be None or"):
+            find(folder, revision)
 
 
 @pytest.mark.parametrize(("name", "kind"), [(None, "NoneType"), (3, "int"), (["a"], "list")])

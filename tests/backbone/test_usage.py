@@ -52,6 +52,9 @@ def pooling_file(**content: Any) -> dict[str, Any]:
         ({"pooling_mode": "mean"}, "mean"),
         ({"pooling_mode": "max"}, "max"),
         ({"pooling_mode": "lasttoken"}, "last"),
+        ({"pooling_mode": ["cls"]}, "cls"),
+        ({"pooling_mode": "cls", "pooling_mode_max_tokens": True}, "cls"),
+        ({"pooling_mode_cls_token": False, "pooling_mode_mean_tokens": False}, "mean"),
     ],
 )
 def test_auto_pooling_is_what_sentence_transformers_say(
@@ -63,20 +66,103 @@ def test_auto_pooling_is_what_sentence_transformers_say(
 
 
 @pytest.mark.parametrize(
-    "said",
+    ("said", "named"),
     [
-        {"pooling_mode_mean_tokens": True, "pooling_mode_cls_token": True},
-        {"pooling_mode_weightedmean_tokens": True},
-        {"pooling_mode": "weightedmean"},
-        {"pooling_mode": ["mean", "max"]},
-        {},
+        ({"pooling_mode_mean_tokens": True, "pooling_mode_cls_token": True}, "cls and mean"),
+        ({"pooling_mode_weightedmean_tokens": True}, "weightedmean"),
+        ({"pooling_mode_mean_sqrt_len_tokens": True}, "mean_sqrt_len_tokens"),
+        ({"pooling_mode": "weightedmean"}, "weightedmean"),
+        ({"pooling_mode": "mean_sqrt_len_tokens"}, "mean_sqrt_len_tokens"),
+        ({"pooling_mode": ["mean", "max"]}, "mean and max"),
+        ({"pooling_mode": []}, ""),
+        ({"pooling_mode": "attention"}, "attention"),
+        ({"pooling_mode": 5}, "5"),
+        ({"pooling_mode": {"a": 1}}, "{'a': 1}"),
     ],
 )
-def test_a_pooling_that_is_not_ours_leaves_the_models_default(
-    load: Load, said: dict[str, Any]
+@pytest.mark.parametrize("family", ["bert", "gpt2"])
+def test_a_pooling_that_is_not_computed_is_an_error_that_names_the_parameter(
+    load: Load, said: dict[str, Any], named: str, family: str
 ) -> None:
-    assert resolve_pooling(load("bert", pooling_file(**said)), "auto") == "mean"
-    assert resolve_pooling(load("gpt2", pooling_file(**said)), "auto") == "last"
+    backbone = load(family, pooling_file(**said))
+    with pytest.raises(
+        ValueError, match=r"backbone .*config\.json names .*pooling='mean'"
+    ) as error:
+        resolve_pooling(backbone, "auto")
+    assert named in str(error.value)
+    assert resolve_pooling(backbone, "mean") == "mean"
+
+
+def test_a_file_that_names_no_pooling_leaves_the_models_default(load: Load) -> None:
+    assert resolve_pooling(load("bert", pooling_file()), "auto") == "mean"
+    assert resolve_pooling(load("gpt2", pooling_file()), "auto") == "last"
+
+
+@pytest.mark.parametrize("content", ["", "[1]", "{", "<!DOCTYPE html>"])
+def test_a_file_about_pooling_that_cannot_be_read_is_an_error(load: Load, content: str) -> None:
+    backbone = load("bert", pooling_file())
+    (backbone.source.folder / "1_Pooling" / "config.json").write_text(content, "utf-8")
+    with pytest.raises(ValueError, match=r"backbone .*1_Pooling/config\.json .*pooling="):
+        resolve_pooling(backbone, "auto")
+    assert resolve_pooling(backbone, "cls") == "cls"
+
+
+def module_files(*modules: tuple[str, str], **files: Any) -> dict[str, Any]:
+    """The list of ``modules``, by class and folder, and other files."""
+    listed = [
+        {"idx": rank, "name": str(rank), "path": path, "type": f"sentence_transformers.{kind}"}
+        for rank, (kind, path) in enumerate(modules)
+    ]
+    return {"modules.json": listed, **files}
+
+
+TRANSFORMER = ("base.modules.transformer.Transformer", "")
+POOLING = "sentence_transformer.modules.pooling.Pooling"
+CLS = {"pooling_mode": "cls"}
+
+
+@pytest.mark.parametrize(
+    "modules",
+    [
+        [("models.Transformer", ""), ("models.Pooling", "1_Pool"), ("models.Normalize", "2")],
+        [TRANSFORMER, ("modules.Dropout", "0"), (POOLING, "1_Pool"), ("modules.dense.Dense", "2")],
+    ],
+)
+def test_the_list_of_modules_says_where_the_pooling_is(load: Load, modules: list[Any]) -> None:
+    elsewhere = pooling_file(pooling_mode="max")
+    files = module_files(*modules, **{"1_Pool/config.json": CLS}, **elsewhere)
+    for family in ("bert", "gpt2"):
+        assert resolve_pooling(load(family, files), "auto") == "cls"
+
+
+def test_a_list_of_modules_without_pooling_leaves_the_models_default(load: Load) -> None:
+    files = module_files(TRANSFORMER, **pooling_file(pooling_mode="max"))
+    assert resolve_pooling(load("gpt2", files), "auto") == "last"
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        module_files(TRANSFORMER, ("modules.WeightedLayerPooling", "1"), (POOLING, "2")),
+        module_files(TRANSFORMER, ("modules.LSTM", "1"), (POOLING, "2"), **{"2/config.json": CLS}),
+        module_files(TRANSFORMER, ("sparse_encoder.modules.SpladePooling", "1")),
+        module_files(TRANSFORMER, (POOLING, "1_Pooling")),  # which is missing
+        module_files(TRANSFORMER, (POOLING, "../bert")),
+        module_files(TRANSFORMER, (POOLING, "/etc")),
+        module_files(TRANSFORMER, (POOLING, "C:\\pooling")),
+        {"modules.json": {}},
+        {"modules.json": [5]},
+        {"modules.json": [{"type": 5, "path": ""}]},
+        {"modules.json": [{"type": POOLING, "path": 5}]},
+    ],
+)
+def test_modules_that_are_not_computed_are_an_error_that_names_the_parameter(
+    load: Load, files: dict[str, Any]
+) -> None:
+    backbone = load("bert", files)
+    with pytest.raises(ValueError, match="backbone .*pooling='mean'"):
+        resolve_pooling(backbone, "auto")
+    assert resolve_pooling(backbone, "last") == "last"
 
 
 @pytest.mark.parametrize("family", ["gpt2", "opt", "gpt-neox", "llama", "qwen3", "gemma2"])
@@ -169,6 +255,80 @@ def test_auto_length_is_what_sentence_transformers_say(
     assert resolve_max_length(backbone, "auto") == length
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"max_seq_length": "20"},
+        {"max_seq_length": 20.5},
+        {"max_seq_length": -20},
+        {"max_seq_length": 0},
+        {"max_seq_length": True},
+        {"max_seq_length": [20]},
+        {"max_seq_length": 3},  # special tokens alone
+        {"processing_kwargs": {"text": {"max_length": "20"}}},
+        ["max_seq_length", 20],
+    ],
+    ids=str,
+)
+def test_an_auto_length_that_is_none_is_an_error(load: Load, said: Any) -> None:
+    backbone = load("bert", {"sentence_bert_config.json": said})
+    with pytest.raises(ValueError, match="backbone .* max_length"):
+        resolve_max_length(backbone, "auto")
+    assert resolve_max_length(backbone, 30) == 30
+
+
+@pytest.mark.parametrize("file", ["sentence_roberta_config.json", "sentence_xlnet_config.json"])
+def test_the_first_versions_named_the_file_after_the_model(load: Load, file: str) -> None:
+    assert resolve_max_length(load("bert", {file: {"max_seq_length": 20}}), "auto") == 20
+
+
+@pytest.mark.parametrize(
+    ("said", "length"),
+    [
+        ({}, 40),
+        ({"max_seq_length": None}, 40),
+        ({"max_seq_length": 20}, 20),
+        ({"max_seq_length": 20, "processor_kwargs": {"model_max_length": 30}}, 30),
+        ({"max_seq_length": 20, "tokenizer_args": {"model_max_length": 30}}, 30),
+        ({"processing_kwargs": {"common": {"max_length": 10}}}, 10),
+        ({"processing_kwargs": {"text": {"max_length": 9}, "common": {"max_length": 10}}}, 9),
+        ({"max_seq_length": 10**30}, 64),
+    ],
+    ids=str,
+)
+def test_the_length_stands_in_the_tokenizer_since_version_5_4(
+    load: Load, said: dict[str, Any], length: int
+) -> None:
+    backbone = load("bert", module_files(TRANSFORMER, **{"sentence_bert_config.json": said}))
+    backbone.tokenizer.model_max_length = 40
+    assert resolve_max_length(backbone, "auto") == length
+
+
+def test_a_tokenizer_without_limit_leaves_the_default(load: Load) -> None:
+    backbone = load("t5", module_files(TRANSFORMER))
+    backbone.tokenizer.model_max_length = int(1e30)
+    assert resolve_max_length(backbone, "auto") == DEFAULT_LENGTH
+
+
+def test_the_tokenizers_limit_counts_with_sentence_transformers_only(load: Load) -> None:
+    backbone = load("bert")
+    backbone.tokenizer.model_max_length = 40
+    assert resolve_max_length(backbone, "auto") == 64
+
+
+def test_what_the_installed_sentence_transformers_writes_is_read(tmp_path: Path) -> None:
+    library = pytest.importorskip("sentence_transformers")
+    kinds = pytest.importorskip("sentence_transformers.sentence_transformer.modules")
+    modules = [
+        kinds.Transformer(str(save_backbone(tmp_path / "plain")), max_seq_length=20),
+        kinds.Pooling(16, pooling_mode="lasttoken"),
+    ]
+    library.SentenceTransformer(modules=modules).save(str(tmp_path / "saved"))
+    backbone = Backbone(resolve(tmp_path / "saved"), trust_remote_code=False)
+    assert resolve_pooling(backbone, "auto") == "last"
+    assert resolve_max_length(backbone, "auto") == 20
+
+
 def test_auto_length_may_go_beyond_512_where_sentence_transformers_say_so(load: Load) -> None:
     backbone = load("t5", {"sentence_bert_config.json": {"max_seq_length": 1024}})
     assert resolve_max_length(backbone, "auto") == 1024
@@ -187,6 +347,12 @@ def test_a_length_beyond_the_positions_is_an_error(load: Load) -> None:
 
 def test_any_length_will_do_without_positions(load: Load) -> None:
     assert resolve_max_length(load("t5"), 100_000) == 100_000
+
+
+@pytest.mark.parametrize("max_length", [2**31, 10**400])
+def test_a_length_beyond_all_reason_is_an_error(load: Load, max_length: int) -> None:
+    with pytest.raises(ValueError, match="max_length must be at most"):
+        resolve_max_length(load("t5"), max_length)
 
 
 @pytest.mark.parametrize("max_length", [3, 1, 0, -5])

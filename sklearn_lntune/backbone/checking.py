@@ -1,0 +1,364 @@
+"""Check a backbone as a whole before anything is computed from it.
+
+Its parts often come from strangers, or lost something on the way: configuration, weights
+and tokenizer must be whole, belong together, and cost no more than their files weigh.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from sklearn_lntune.backbone.files import AGAIN, read_json, stand_in
+from sklearn_lntune.backbone.stored import StoredTensor
+
+#: Numbers in a configuration that repeat something, by the end of their names, and the
+#: largest that is believed: building a skeleton takes its time for each.
+_LARGEST = (
+    (re.compile(r"(layer|block|group|repeat|network|function|depth)s?(_num)?$"), 1_000),
+    (re.compile(r"(head|expert|lang|language)s$"), 1 << 16),
+    (re.compile(r"(label|classe)s$"), 1 << 16),
+)
+_EPSILON = re.compile(r"(^|_)eps(ilon)?$")
+#: Layers that need not have tensors of their own: beyond, a stored tensor is asked for each.
+_SHARED_LAYERS = 100
+#: A skeleton may be this much larger than what is stored, for parts that are not used.
+_SPARE_FACTOR, _SPARE_NUMBERS, _SPARE_BYTES = 4, 1 << 24, 1 << 28
+#: Files that tell a tokenizer its vocabulary, under the names that classes give them.
+_VOCABULARIES = ("tokenizer.json", "tekken.json", "*.model", "*.tiktoken")
+_SAVE = (
+    "Save the right one there: AutoTokenizer.from_pretrained(original) and then "
+    "tokenizer.save_pretrained(folder)"
+)
+_PROBE = "The cat sat on 12 mats. \N{SNOWMAN}"
+_PROBE_LENGTH, _LONG_PROBE_LENGTH = 2, 32
+#: Tokens for other inputs than text (Gemma 3's has no row in models for text alone).
+_OTHER_INPUTS = re.compile(r"^<.*(image|audio|video).*>$")
+_INTEGERS = ("I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL")
+
+
+@contextlib.contextmanager
+def foreign_errors(message: str) -> Iterator[None]:
+    """Errors of other libraries inside become a ValueError: ``message`` and the cause.
+
+    Running out of a GPU's memory and interrupts stay what they are.
+    """
+    try:
+        yield
+    except (torch.OutOfMemoryError, KeyboardInterrupt, SystemExit, GeneratorExit):
+        raise
+    # The tokenizers library panics with an exception that is not an Exception.
+    except BaseException as error:
+        why = " ".join(str(error).split())
+        raise ValueError(f"{message} ({type(error).__name__}: {why:.400}).") from error
+
+
+def check_config(file: Path) -> None:
+    """Refuse a configuration that is malformed or claims absurd sizes.
+
+    Raises
+    ------
+    ValueError
+    """
+    config = read_json(file, dict)
+    kind = config.get("model_type")
+    if not isinstance(kind, str) and not isinstance(config.get("auto_map"), dict):
+        raise ValueError(
+            f"{file} names no architecture: its 'model_type' is {kind!r:.80}. Is it the "
+            "configuration of a transformers model? If you know its kind, add it, for instance "
+            '"model_type": "bert".'
+        )
+    if "configuration_files" in config:
+        raise ValueError(
+            f"{file} refers to other configuration files, by version of transformers, which is not "
+            "supported; put the one that you need in its place."
+        )
+    _check_numbers(file, "", config)
+
+
+def _check_numbers(file: Path, key: str, value: Any) -> None:
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            _check_numbers(file, str(name), inner)
+    elif isinstance(value, list):
+        for inner in value:
+            _check_numbers(file, key, inner)
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        for words, largest in _LARGEST:
+            if words.search(key) and not value <= largest:
+                raise ValueError(
+                    f"{file} claims {key}={value!r:.40}, and no known model has more than "
+                    f"{largest}. Do not trust this folder, or correct the file."
+                )
+        if _EPSILON.search(key) and not 0 <= value < 1:
+            raise ValueError(
+                f"{file} claims {key}={value!r:.40}, which must be a small number above 0; correct "
+                "the file."
+            )
+
+
+def check_counts(file: Path, config: Any, n_stored: int) -> None:
+    """Refuse a claim of no layers or heads, or of more layers than there are stored tensors.
+
+    Raises
+    ------
+    ValueError
+    """
+    text = config.get_text_config()
+    for name in ("num_hidden_layers", "num_attention_heads", "num_key_value_heads"):
+        count = getattr(text, name, None)
+        if isinstance(count, int) and count < 1:
+            raise ValueError(f"{file} claims {name}={count}; correct it, or {AGAIN}.")
+    n_layers = getattr(text, "num_hidden_layers", None)
+    if isinstance(n_layers, int) and n_layers > max(n_stored, _SHARED_LAYERS):
+        raise ValueError(
+            f"{file} claims {n_layers} layers, but the weights beside it hold {n_stored} tensors. "
+            "Do both belong to one model?"
+        )
+
+
+def check_is_for_text(where: str, model: nn.Module) -> None:
+    """Refuse models of images, sound or time series.
+
+    Raises
+    ------
+    ValueError
+    """
+    takes = getattr(model, "main_input_name", "input_ids")
+    if takes != "input_ids":
+        raise ValueError(
+            f"{where} holds a {type(model).__name__}, which takes {takes!r}, not text; choose a "
+            "text model."
+        )
+
+
+def check_size(file: Path, model: nn.Module, stored: list[StoredTensor]) -> None:
+    """Refuse a configuration whose ``model`` is far larger than what is stored.
+
+    What is not in the files would be made up, in memory that the files do not weigh.
+
+    Raises
+    ------
+    ValueError
+    """
+    if getattr(model.config, "quantization_config", None) is not None:
+        return  # several numbers are packed into one
+    n_stored = sum(math.prod(tensor.shape) for tensor in stored)
+    n_claimed = sum(weight.numel() for weight in model.parameters())
+    n_bytes = sum(buffer.numel() * buffer.element_size() for buffer in model.buffers())
+    if (
+        n_claimed > _SPARE_FACTOR * n_stored + _SPARE_NUMBERS
+        or n_bytes > 4 * _SPARE_FACTOR * n_stored + _SPARE_BYTES
+    ):
+        raise ValueError(
+            f"{file} describes a {type(model).__name__} of {max(n_claimed, n_bytes):,} numbers, "
+            f"but the weights beside it hold {n_stored:,}. Do both belong to one model?"
+        )
+
+
+def check_kinds(model: nn.Module, stored: list[StoredTensor]) -> None:
+    """Refuse integers where the model computes with fractions.
+
+    Raises
+    ------
+    ValueError
+    """
+    if getattr(model.config, "quantization_config", None) is not None:
+        return
+    odd = {tensor.name: tensor for tensor in stored if tensor.kind in _INTEGERS}
+    if not odd:
+        return
+    for name, weight in model.named_parameters():
+        for full, tensor in odd.items():
+            if weight.is_floating_point() and (full == name or full.endswith("." + name)):
+                raise ValueError(
+                    f"{tensor.file}: {full!r} holds integers ({tensor.kind}), and the model takes "
+                    "floating-point numbers. Quantised weights need their 'quantization_config' in "
+                    "config.json; else save the model again in float32 or bfloat16."
+                )
+
+
+def check_loaded(folder: Path, model: nn.Module, used: nn.Module, report: Any) -> None:
+    """Refuse weights of other shapes than the configuration's, missing or not finite ones.
+
+    Parameters
+    ----------
+    folder : Path
+    model : torch.nn.Module
+        As loaded.
+    used : torch.nn.Module
+        The part of it that is used.
+    report : mapping
+        transformers' report on loading.
+
+    Raises
+    ------
+    ValueError
+    """
+    inside = {id(weight) for weight in used.parameters()}
+    names = {
+        name
+        for name, weight in model.named_parameters(remove_duplicate=False)
+        if id(weight) in inside
+    }
+    for name, found, expected in sorted(report["mismatched_keys"]):
+        if name in names:
+            raise ValueError(
+                f"{folder}: tensor {name!r} has the shape {tuple(found)}, and {tuple(expected)} in "
+                "config.json. Do config.json and the weights belong to one model?"
+            )
+    missing = sorted(name for name in report["missing_keys"] & names if "pooler" not in name)
+    if missing:
+        raise ValueError(
+            f"{folder}: its weights lack {len(missing)} tensors that config.json describes "
+            f"({', '.join(missing[:3])}{', ...' if len(missing) > 3 else ''}), which would stay at "
+            "random values. Do config.json and the weights belong to one model?"
+        )
+    for name, weight in used.named_parameters():
+        if weight.is_floating_point() and weight.numel():
+            # Of minimum and maximum, since they take no memory; NaN passes through both.
+            ends = torch.stack(torch.aminmax(weight.detach()))
+            if not torch.isfinite(ends).all():
+                raise ValueError(
+                    f"{folder}: tensor {name!r} holds values that are NaN or infinite in "
+                    f"{weight.dtype}. The weights are damaged, or were when they were saved; take "
+                    "another copy or an earlier checkpoint."
+                )
+
+
+def check_computes(folder: Path, model: nn.Module) -> None:
+    """Run two short rows, so that what cannot compute is found before training.
+
+    Raises
+    ------
+    ValueError
+    """
+    problem = (
+        f"{folder}: {type(model).__name__} cannot compute from tokens as its config.json describes "
+        "it; is it a text model, and was the file changed?"
+    )
+    states = None
+    with contextlib.suppress(ValueError), foreign_errors(problem):
+        states = _states(model, _PROBE_LENGTH)
+    if states is None:  # some take no rows as short as that (CANINE)
+        with foreign_errors(problem):
+            states = _states(model, _LONG_PROBE_LENGTH)
+    if not torch.isfinite(states).all():
+        raise ValueError(
+            f"{folder}: {type(model).__name__} computes values that are not finite in "
+            f"{states.dtype}. Is config.json unchanged? If it is, choose another precision."
+        )
+
+
+def _states(model: nn.Module, n_tokens: int) -> torch.Tensor:
+    """What ``model`` makes of two rows of ``n_tokens``, the second one shorter."""
+    ids = torch.arange(2 * n_tokens, device=next(model.parameters()).device).view(2, -1)
+    mask = torch.ones_like(ids)
+    mask[1, -1] = 0
+    with torch.no_grad():
+        output = model(input_ids=ids % (n_embeddings(model) or 2), attention_mask=mask)
+    states: torch.Tensor = output.last_hidden_state
+    return states
+
+
+def n_embeddings(model: nn.Module) -> int | None:
+    """Rows of the model's table of tokens; None if it has none (CANINE hashes characters)."""
+    with contextlib.suppress(AttributeError, NotImplementedError):
+        table = model.get_input_embeddings()  # type: ignore[operator]
+        return int(table.num_embeddings)
+    return None
+
+
+def no_tokenizer(folder: Path) -> str:
+    """How errors about a tokenizer that is not there begin."""
+    return f"no tokenizer could be read from {folder}"
+
+
+def check_tokenizer_files(folder: Path) -> None:
+    """Refuse files of a tokenizer that merely stand in for them.
+
+    Raises
+    ------
+    ValueError
+    """
+    config = folder / "tokenizer_config.json"
+    for file in filter(Path.is_file, (folder / "tokenizer.json", config)):
+        if (what := stand_in(file)) is not None:
+            raise ValueError(f"{no_tokenizer(folder)}: {file.name} is {what}.")
+    if config.is_file():
+        read_json(config, dict)
+
+
+def check_tokenizer(folder: Path, tokenizer: Any, n_rows: int | None) -> None:
+    """Refuse a tokenizer without a vocabulary, or with tokens beyond the model's table.
+
+    transformers makes up a tokenizer from special tokens alone if the files are missing:
+    every word is then unknown.
+
+    Parameters
+    ----------
+    folder : Path
+    tokenizer : transformers tokenizer
+    n_rows : int or None
+        Rows of the model's table of tokens.
+
+    Raises
+    ------
+    ValueError
+    """
+    names = tokenizer.vocab_files_names
+    if names or tokenizer.is_fast:  # else bytes or characters, which need no files
+        _check_vocabulary(folder, tokenizer)
+    with foreign_errors(f"{folder}: its tokenizer fails on the text {_PROBE!r}. {_SAVE}"):
+        ids = tokenizer(_PROBE)["input_ids"]
+    if not all(isinstance(token, int) and token >= 0 for token in ids):
+        raise ValueError(f"{folder}: its tokenizer makes {ids!r:.100} of {_PROBE!r}. {_SAVE}.")
+    if n_rows is None:
+        return
+    beyond = {
+        token: rank
+        for token, rank in tokenizer.get_vocab().items()
+        if rank >= n_rows and not _OTHER_INPUTS.search(token)
+    }
+    if beyond:
+        first = min(beyond, key=beyond.__getitem__)
+        raise ValueError(
+            f"{folder}: its tokenizer has {len(beyond)} tokens too many, for instance {first!r} "
+            f"with the number {beyond[first]}, since the model's table of embeddings has {n_rows} "
+            "rows. Were tokens added? Then call model.resize_token_embeddings(len(tokenizer)) and "
+            "save both; else save the tokenizer that belongs to the model."
+        )
+
+
+def _check_vocabulary(folder: Path, tokenizer: Any) -> None:
+    names = tokenizer.vocab_files_names
+    problem = no_tokenizer(folder)
+    if not (tokenizer.is_fast and (folder / "tokenizer.json").is_file()):
+        files = [folder / name for name in names.values()]
+        for file in filter(Path.is_file, files):
+            if (what := stand_in(file)) is not None:
+                raise ValueError(f"{problem}: {file.name} is {what}.")
+        there = any(any(folder.glob(name)) for name in (*names.values(), *_VOCABULARIES))
+        trusted = type(tokenizer).__module__.startswith("transformers.")
+        if trusted and not there:
+            raise ValueError(
+                f"{problem}: it holds no vocabulary ({', '.join(sorted({*names.values()}))}), and "
+                f"every word would be unknown. {_SAVE}."
+            )
+        merges = names.get("merges_file")
+        if merges is not None and not (folder / merges).is_file():
+            raise ValueError(f"{problem}: {merges} is missing beside its vocabulary. {_SAVE}.")
+    special = {*tokenizer.all_special_tokens, *tokenizer.added_tokens_encoder}
+    # Those that are made up hold one or the other ordinary token (T5's has a blank).
+    if sum(token not in special for token in tokenizer.get_vocab()) < 2:
+        raise ValueError(
+            f"{problem}: its vocabulary has special tokens only, and every word would be unknown. "
+            f"{_SAVE}."
+        )
