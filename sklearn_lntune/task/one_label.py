@@ -166,8 +166,9 @@ class OneLabel:
             options["sample_weight"] = weights
         if _reads_columns(scorer) and len(np.unique(codes)) < self.n_outputs:
             options["labels"] = self.classes  # of every column, also of classes without a row
-        # scikit-learn's scorers take options other than weights with routing switched on only.
-        with config_context(enable_metadata_routing=True) if options else nullcontext():
+        # Options other than weights are taken with routing switched on only.
+        routed = "labels" in options
+        with config_context(enable_metadata_routing=True) if routed else nullcontext():
             found = scorer(_KnownAnswers(self, logits), rows, self.classes[codes], **options)
         return _as_number(found, scoring)
 
