@@ -67,7 +67,8 @@ class Source:
         """
         config = self.folder / "config.json"
         named = read_json(config, dict).get("transformers_weights") if config.is_file() else None
-        if isinstance(named, str):
+        if named is not None:
+            named = str(named)  # whatever else it is, it is refused by name
             if named.endswith(_INDEX_END) and "/" not in named and "\\" not in named:
                 return shards_of(self.folder / named)
             return [weights_file(config, named)]

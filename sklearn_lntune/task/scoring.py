@@ -26,8 +26,9 @@ def score_known_outputs(
         options["sample_weight"] = weights
     if _reads_columns(scorer) and len(np.unique(targets)) < task.n_outputs:
         options["labels"] = task.classes  # of every column, also of classes without a row
-    # scikit-learn's scorers take options other than weights with routing switched on only.
-    with config_context(enable_metadata_routing=True) if options else nullcontext():
+    # Options other than weights are taken with routing switched on only.
+    routed = "labels" in options
+    with config_context(enable_metadata_routing=True) if routed else nullcontext():
         found = scorer(_KnownAnswers(task, logits), rows, task.classes[targets], **options)
     return _as_number(found, scoring)
 

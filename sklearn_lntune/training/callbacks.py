@@ -66,8 +66,7 @@ def check_callbacks(callbacks: Any, *, validated: bool) -> list[Any]:
     instances = [callback for _, callback in named]
     for callback in instances:
         _check_start(callback)
-    # What a callback of the user's records, nobody can tell.
-    if all(type(callback).__module__.startswith("skorch.") for callback in instances):
+    if all(map(_is_of_skorch, instances)):
         _check_monitors(instances, validated)
     return [callback if name is None else (name, callback) for name, callback in named]
 
@@ -87,6 +86,12 @@ def not_recorded(callback: Any, recorded: Collection[str]) -> ValueError | None:
 
 def _is_callback(value: Any) -> bool:
     return all(callable(getattr(value, method, None)) for method in _METHODS)
+
+
+def _is_of_skorch(callback: Any) -> bool:
+    """Whether skorch wrote all that it calls; what another callback records, nobody can tell."""
+    methods = [getattr(type(callback), method, None) for method in _METHODS]
+    return all(getattr(method, "__module__", "").startswith("skorch.") for method in methods)
 
 
 def _named(entry: Any) -> tuple[str | None, Any]:

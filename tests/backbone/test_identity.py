@@ -299,7 +299,7 @@ def test_weights_that_the_configuration_must_not_name(named: Any, copies: Any) -
     shutil.copy(folder / "model.safetensors", folder / "model.bin")
     shutil.copy(folder / "model.safetensors", folder.parent)
     edit(folder / "config.json", transformers_weights=named)
-    with pytest.raises(ValueError, match=r"transformers_weights\); that must be a \.safetensors"):
+    with pytest.raises(ValueError, match="config.json names"):
         resolve(folder)
 
 
@@ -352,16 +352,6 @@ def test_a_tokenizer_from_a_vocabulary_alone_is_that_of_its_core(copies: Any) ->
     assert told(one, other) == []
     edit(other / "tokenizer_config.json", do_lower_case=False)
     assert told(one, other) == [TEXTS]
-
-
-def test_texts_that_a_tokenizer_cannot_take_are_no_obstacle(copies: Any) -> None:
-    one, other = copies()
-    for folder in (one, other):
-        without = replace_in("tokenizer.json", '"unk_token": "[UNK]"', '"unk_token": "absent"')
-        without(folder)
-    with pytest.raises(Exception, match="UNK"):
-        backbone_in(one).tokenizer("unheard-of")
-    assert told(one, other) == []
 
 
 def test_a_tokenizer_that_draws_lots_is_known_again(copies: Any, monkeypatch: Any) -> None:

@@ -27,6 +27,16 @@ TRAIN = EarlyStopping(monitor="train_loss")
 class Watch(Callback):
     """Of the user's own: nobody knows what it records."""
 
+    def on_batch_end(self, net: Any, **kwargs: Any) -> None:
+        pass
+
+
+class Patient(EarlyStopping):  # type: ignore[misc]
+    """Of the user's own, but in its arguments only."""
+
+    def __init__(self, monitor: str = "valid_loss") -> None:
+        super().__init__(monitor, patience=20)
+
 
 @pytest.mark.parametrize(
     ("callbacks", "error", "message"),
@@ -92,6 +102,7 @@ ACCURACY = EpochScoring("accuracy", name="acc", lower_is_better=False)
         ([BatchScoring("accuracy", lower_is_better=None), EarlyStopping("accuracy_best")], True,
          "accuracy_best"),
         ([("stop", EarlyStopping("event_cp"))], True, "event_cp"),
+        ([Patient()], False, "valid_loss"),
     ],
 )  # fmt: skip
 def test_what_is_never_recorded_cannot_be_monitored(
@@ -115,6 +126,7 @@ def test_what_is_never_recorded_cannot_be_monitored(
         ([EpochScoring("accuracy", on_train=True), EarlyStopping("accuracy")], False),
         ([BatchScoring(make_scorer(max, greater_is_better=False)), EarlyStopping("max")], True),
         ([EarlyStopping("mine"), Watch()], False),
+        ([Patient("train_loss")], False),
     ],
 )
 def test_what_is_recorded_can_be_monitored(callbacks: list[Any], validated: bool) -> None:
