@@ -26,7 +26,7 @@ from sklearn.model_selection import cross_val_score
 from tokenizers.pre_tokenizers import PreTokenizer
 
 from sklearn_lntune import DeltaBank, LNTunedTransformerClassifier, fused_fits
-from sklearn_lntune.backbone import pool, trunk
+from sklearn_lntune.backbone import activation_cache, pool
 from sklearn_lntune.forking import ForkSafeLock
 from sklearn_lntune.text.sources import open_source
 
@@ -80,7 +80,7 @@ probabilities, vectors = clf.predict_proba(TEXTS), clf.embed(TEXTS)
 rounded = narrow.predict_proba(TEXTS)
 banked = bank.predict_proba(TEXTS)
 scores = cross_val_score(clf, TEXTS, LABELS, cv=2)
-trunk.MEMORY_BYTES = 0  # activations go to a file
+activation_cache.MEMORY_BYTES = 0  # activations go to a file
 top = classifier(tuning="head").fit(TEXTS, LABELS)
 
 
@@ -232,7 +232,7 @@ def files_stay() -> str | None:
     """The parent's files are there when a child has ended, whichever way."""
     import datasets
 
-    kept = pool.get_backbone(BACKBONE)._trunk
+    kept = pool.get_backbone(BACKBONE)._activations
     assert kept is not None
     rows = datasets.Dataset.from_dict({"text": TEXTS}).to_iterable_dataset()
     copy: Any = open_source(rows).kept(["text"])  # type: ignore[union-attr]

@@ -250,7 +250,7 @@ def test_a_fit_that_fails_early_loses_nothing(
 
 
 def test_a_backbone_without_norms(tmp_path: Path, texts: list[str], labels: list[str]) -> None:
-    from sklearn_lntune.backbone.dissect import anatomy_of
+    from sklearn_lntune.backbone.inspect_model import anatomy_of
 
     with pytest.raises(ValueError, match="no normalisation layer"):
         anatomy_of(torch.nn.Sequential(torch.nn.Linear(2, 2)))

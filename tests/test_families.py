@@ -16,7 +16,7 @@ from families import HIDDEN, LAYERS, known_families
 from networks import batch
 
 from sklearn_lntune import LNTunedTransformerClassifier
-from sklearn_lntune.backbone.dissect import anatomy_of
+from sklearn_lntune.backbone.inspect_model import anatomy_of
 from sklearn_lntune.backbone.loading import skeleton
 from sklearn_lntune.backbone.pool import get_backbone
 from sklearn_lntune.network import Batch, Network

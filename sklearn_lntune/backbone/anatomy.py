@@ -1,6 +1,6 @@
 """Where a backbone keeps its norms, its linear layers and its attention.
 
-The records that tuning methods choose from. `backbone.dissect` reads them off a model.
+The records that tuning methods choose from. `backbone.inspect_model` reads them off a model.
 """
 
 from __future__ import annotations

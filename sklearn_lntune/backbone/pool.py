@@ -21,12 +21,13 @@ from typing import Any
 import torch
 from torch import nn
 
+from sklearn_lntune.backbone.activation_cache import ActivationCache
 from sklearn_lntune.backbone.anatomy import Anatomy
 from sklearn_lntune.backbone.checking import n_embeddings
 from sklearn_lntune.backbone.digests import State, state_of
-from sklearn_lntune.backbone.dissect import anatomy_of
 from sklearn_lntune.backbone.format1 import TOKENIZER_FILES
 from sklearn_lntune.backbone.identity import fingerprints, identity_parts
+from sklearn_lntune.backbone.inspect_model import anatomy_of
 from sklearn_lntune.backbone.loading import (
     check_weights,
     errors_of,
@@ -40,7 +41,6 @@ from sklearn_lntune.backbone.placement import padded_length
 from sklearn_lntune.backbone.resolve import Source, check_reference, resolve
 from sklearn_lntune.backbone.stored import stored_tensors
 from sklearn_lntune.backbone.tokenizer_parts import tokenizer_files
-from sklearn_lntune.backbone.trunk import Trunk
 from sklearn_lntune.forking import ForkSafeLock, is_forked_with_torch, on_fork
 from sklearn_lntune.text.tokens import Tokens
 
@@ -68,7 +68,7 @@ class Backbone:
         #: What estimators keep with this backbone, gone when either of them goes.
         self.kept: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
         self._models: dict[tuple[torch.dtype, torch.device], nn.Module] = {}
-        self._trunk: tuple[Any, Trunk] | None = None
+        self._activations: tuple[Any, ActivationCache] | None = None
         self._lock = ForkSafeLock(threading.RLock)
         on_fork(self._forget_in_child)
 
@@ -187,7 +187,7 @@ class Backbone:
         """A private module tree over the shared weights."""
         return set_attention(shell_of(self.model(dtype, device)), attention)
 
-    def trunk(
+    def activation_cache(
         self,
         dtype: torch.dtype,
         device: torch.device,
@@ -195,27 +195,29 @@ class Backbone:
         block: int,
         *,
         fresh: bool = False,
-    ) -> Trunk:
-        """What enters ``block``, kept until another trunk is asked for.
+    ) -> ActivationCache:
+        """What enters ``block``, kept until another cache is asked for.
 
         A ``fresh`` one knows nothing yet, and nobody else sees it.
         """
         key = (dtype, device, block)
         with self._lock:
-            if not fresh and self._trunk is not None and self._trunk[0] == key:
-                return self._trunk[1]
+            if not fresh and self._activations is not None and self._activations[0] == key:
+                return self._activations[1]
             shell = self.shell(dtype, device, attention)
-            trunk = Trunk(shell, self.anatomy.blocks, block, self.padded_length(dtype, device))
+            cache = ActivationCache(
+                shell, self.anatomy.blocks, block, self.padded_length(dtype, device)
+            )
             if not fresh:
-                self._trunk = key, trunk
-            return trunk
+                self._activations = key, cache
+            return cache
 
     def _forget_in_child(self) -> None:
-        # A tokenizer at work in another thread stays borrowed, and a trunk's file is shared
+        # A tokenizer at work in another thread stays borrowed, and a cache's file is shared
         # with the parent, which goes on writing to it.
         for name in ("tokenizer", "_tokens"):
             self.__dict__.pop(name, None)
-        self._trunk = None
+        self._activations = None
 
     def private(self, dtype: torch.dtype, device: torch.device, attention: str) -> nn.Module:
         """A copy that shares nothing, for training all weights."""

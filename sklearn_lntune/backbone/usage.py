@@ -18,7 +18,7 @@ from sklearn_lntune.backbone.sentence_files import named_length, named_pooling
 
 #: Longest input for ``max_length="auto"`` where sentence-transformers' files give none.
 DEFAULT_LENGTH = 512
-_MOST_TOKENS = 2**31 - 1
+_MAX_TOKENS = 2**31 - 1
 
 
 def resolve_pooling(backbone: Backbone, pooling: Any) -> str:
@@ -64,8 +64,8 @@ def resolve_max_length(backbone: Backbone, max_length: Any) -> int:
     auto = isinstance(max_length, str) and max_length == "auto"
     if not auto and (not hasattr(max_length, "__index__") or isinstance(max_length, bool)):
         raise ValueError(f"max_length must be 'auto' or an int; got {max_length!r}.")
-    if not auto and max_length > _MOST_TOKENS:
-        raise ValueError(f"max_length must be at most {_MOST_TOKENS}; got {max_length!r:.40}.")
+    if not auto and max_length > _MAX_TOKENS:
+        raise ValueError(f"max_length must be at most {_MAX_TOKENS}; got {max_length!r:.40}.")
     limit = position_limit(backbone)
     special = backbone.tokenizer.num_special_tokens_to_add(pair=True)
     if auto:

@@ -14,7 +14,7 @@ from sklearn_lntune.forking import ForkSafeLock
 from sklearn_lntune.fusion.coordinator import Coordinator, Task, current_task
 
 #: What is said to be the number of workers; joblib sends out twice as many tasks.
-MOST_TASKS = 256
+MAX_TASKS = 256
 
 
 class FusedBackend(ParallelBackendBase):
@@ -48,7 +48,7 @@ class FusedBackend(ParallelBackendBase):
         """One where the user says so; else as many as there may be tasks."""
         if n_jobs == 0:
             raise ValueError("n_jobs == 0 in Parallel has no meaning")
-        return 1 if n_jobs == 1 else MOST_TASKS
+        return 1 if n_jobs == 1 else MAX_TASKS
 
     def get_nested_backend(self) -> tuple[ParallelBackendBase, None]:
         """Searches inside a task fuse with those of other tasks."""

@@ -24,7 +24,7 @@ import numpy as np
 from joblib.parallel import ParallelBackendBase
 
 from sklearn_lntune.forking import ForkSafeLock
-from sklearn_lntune.fusion.backend import MOST_TASKS
+from sklearn_lntune.fusion.backend import MAX_TASKS
 
 #: Backends of joblib that leave this machine; in their tasks nothing of a context here is known.
 _ELSEWHERE = {"DaskDistributedBackend", "RayBackend"}
@@ -153,7 +153,7 @@ class FusedDaskBackend(ParallelBackendBase):
         """One where the user says so; else as many as there may be tasks."""
         if n_jobs == 0:
             raise ValueError("n_jobs == 0 in Parallel has no meaning")
-        return 1 if n_jobs == 1 else MOST_TASKS * self._n_workers
+        return 1 if n_jobs == 1 else MAX_TASKS * self._n_workers
 
     @property
     def _n_workers(self) -> int:

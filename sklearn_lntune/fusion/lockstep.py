@@ -19,7 +19,7 @@ from sklearn_lntune.network import Batch, Network, compute
 from sklearn_lntune.text.batches import moved, ordered_batches
 from sklearn_lntune.text.table import joined
 from sklearn_lntune.training.datasets import EncodedDataset
-from sklearn_lntune.training.fitting import network_of, trunk_of, with_states
+from sklearn_lntune.training.fitting import activation_cache_of, network_of, with_states
 from sklearn_lntune.training.job import Job, Outcome
 from sklearn_lntune.training.rules import row_losses
 from sklearn_lntune.training.steps import BAD_OUTPUT, Steps
@@ -98,13 +98,13 @@ class StackedTrainer:
                 for number, fit in enumerate(self.fits):
                     weight[number] = fit.network.learnt[name][0]
         network.try_stacked(first.train.table)
-        trunks = [trunk_of(fit.job, network) for fit in self.fits]
-        trunk = trunks[0]
-        if trunk is not None and None not in trunks:
+        caches = [activation_cache_of(fit.job, network) for fit in self.fits]
+        cache = caches[0]
+        if cache is not None and None not in caches:
             table = first.train.table
-            if network.enter_at(trunk, table):
+            if network.enter_at(cache, table):
                 for fit in self.fits:
-                    fit.train, fit.valid = with_states(fit.job, trunk)
+                    fit.train, fit.valid = with_states(fit.job, cache)
         return network
 
     # -- a step ----------------------------------------------------------------------

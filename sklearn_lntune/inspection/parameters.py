@@ -115,7 +115,7 @@ def parameter_report(clf: LNTunedTransformerClassifier, *, config: Any = None) -
 
 def _anatomy(clf: LNTunedTransformerClassifier, config: Any) -> Anatomy:
     """The anatomy of ``config`` or of the classifier's backbone, without weights."""
-    from sklearn_lntune.backbone.dissect import anatomy_of
+    from sklearn_lntune.backbone.inspect_model import anatomy_of
     from sklearn_lntune.backbone.loading import load_config, skeleton
     from sklearn_lntune.backbone.resolve import resolve
 

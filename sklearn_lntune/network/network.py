@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import nn
 
+from sklearn_lntune.backbone.activation_cache import ActivationCache, CacheInjector
 from sklearn_lntune.backbone.compiled import CompiledBody
 from sklearn_lntune.backbone.placement import delta_type
 from sklearn_lntune.backbone.pool import Backbone
-from sklearn_lntune.backbone.trunk import Inlet, Trunk
 from sklearn_lntune.network.batch import Batch
 from sklearn_lntune.network.deltas import check_names, check_shape
 from sklearn_lntune.network.heads import RowHead
@@ -94,7 +94,7 @@ class Network(nn.Module):
             self._learn(method.name, attached, stacked=not method.private)
         # Hidden from the module tree, where it stands as `body` or inside it.
         self._shell = (body, backbone.anatomy)
-        self._inlet: Inlet | None = None
+        self._injector: CacheInjector | None = None
         self._add_head(body, backbone, n_outputs, n_fits)
         self._compiled: CompiledBody | None = None
 
@@ -139,7 +139,7 @@ class Network(nn.Module):
         chosen = None if fits is None else moved(torch.from_numpy(fits[rows]), device)
         return Batch(to_device(arrays, device), fits=chosen, entering=entering)
 
-    def enter_at(self, trunk: Trunk, table: TokenTable) -> bool:
+    def enter_at(self, cache: ActivationCache, table: TokenTable) -> bool:
         """Skip the blocks below the lowest that learns, if the model allows it.
 
         It is tried out on the first rows of ``table``: some models (T5) make something
@@ -147,22 +147,22 @@ class Network(nn.Module):
         """
         body, anatomy = self._shell
         rows = np.arange(min(3, len(table)))
-        self._inlet = inlet = Inlet(body, anatomy.blocks, self.lowest_block)
+        self._injector = injector = CacheInjector(body, anatomy.blocks, self.lowest_block)
         self.eval()  # no dropout is drawn; each step of a fit sets its own mode
         batch = self.batch(table, rows, np.zeros(len(table), np.int64))
         with torch.no_grad():
-            with inlet.watching():
+            with injector.watching():
                 expected = self.pool(batch)
-            inlet.open()
+            injector.open()
             try:
-                entering = trunk.entering(table, rows)
+                entering = cache.entering(table, rows)
                 found = self.pool(dataclasses.replace(batch, entering=entering))
                 if torch.allclose(found, expected, rtol=1e-5, atol=1e-6):
                     return True
             except (TypeError, ValueError, IndexError, RuntimeError, AttributeError):
                 pass  # what passes on is not what this model's blocks hand over
-        inlet.remove()
-        self._inlet = None
+        injector.remove()
+        self._injector = None
         return False
 
     def try_stacked(self, table: TokenTable) -> None:
@@ -182,10 +182,10 @@ class Network(nn.Module):
     def compile_body(self) -> None:
         """Run the backbone through torch.compile; to be called when all is attached.
 
-        With a trunk it stays as it is: what enters the block comes from outside the graph.
+        With a cache it stays as it is: what enters the block comes from outside the graph.
         So it does for several fits, for which the same holds of whose row is whose.
         """
-        if self._inlet is None and self.n_fits == 1:
+        if self._injector is None and self.n_fits == 1:
             self._compiled = CompiledBody(self.body)
 
     def _add_head(self, body: nn.Module, backbone: Backbone, n_outputs: int, n_fits: int) -> None:
@@ -254,8 +254,8 @@ class Network(nn.Module):
 
     def _run(self, batch: Batch) -> Any:
         """The output of the body."""
-        if batch.entering is not None and self._inlet is not None:
-            self._inlet.put(batch.entering)
+        if batch.entering is not None and self._injector is not None:
+            self._injector.put(batch.entering)
         with self._computing():
             return (self._compiled or self.body)(**batch.inputs)
 

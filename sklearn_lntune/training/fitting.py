@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from sklearn_lntune.backbone.trunk import Trunk
+from sklearn_lntune.backbone.activation_cache import ActivationCache
 from sklearn_lntune.exceptions import TrainingDivergedError
 from sklearn_lntune.network import Network, build_network
 from sklearn_lntune.training.datasets import EncodedDataset
@@ -29,9 +29,9 @@ def run(job: Job) -> Outcome:
         checkpoint.claim(fit_signature(job), job.seed)
     network = network_of(job)
     train, valid = job.train, job.valid
-    trunk = trunk_of(job, network)
-    if trunk is not None and network.enter_at(trunk, job.train.table):
-        train, valid = with_states(job, trunk)
+    cache = activation_cache_of(job, network)
+    if cache is not None and network.enter_at(cache, job.train.table):
+        train, valid = with_states(job, cache)
     if job.placement.compiled:
         network.compile_body()
     # After the user's callbacks, so that what they record of an epoch is kept.
@@ -106,7 +106,7 @@ def network_of(job: Job, n_fits: int = 1) -> Network:
     )
 
 
-def trunk_of(job: Job, network: Network) -> Trunk | None:
+def activation_cache_of(job: Job, network: Network) -> ActivationCache | None:
     """What keeps activations below the lowest block that learns, where that pays."""
     # Each process computes what enters for all rows, and gains by its own.
     if not network.lowest_block or job.n_epochs <= job.ranks.size:
@@ -114,7 +114,7 @@ def trunk_of(job: Job, network: Network) -> Trunk | None:
     if job.checkpoint is not None and job.checkpoint.finished:
         return None
     place = job.placement
-    trunk = job.backbone.trunk(
+    cache = job.backbone.activation_cache(
         place.train_type,
         place.device,
         place.attention(training=True),
@@ -123,14 +123,14 @@ def trunk_of(job: Job, network: Network) -> Trunk | None:
         fresh=job.checkpoint is not None,
     )
     tables = [rows.table for rows in (job.train, job.valid) if rows is not None]
-    return trunk if all(trunk.states(table) is not None for table in tables) else None
+    return cache if all(cache.states(table) is not None for table in tables) else None
 
 
-def with_states(job: Job, trunk: Trunk) -> tuple[EncodedDataset, EncodedDataset | None]:
-    """Training and validation rows of ``job`` with what ``trunk`` keeps of them."""
+def with_states(job: Job, cache: ActivationCache) -> tuple[EncodedDataset, EncodedDataset | None]:
+    """Training and validation rows of ``job`` with what ``cache`` keeps of them."""
 
     def kept(rows: EncodedDataset) -> EncodedDataset:
-        return dataclasses.replace(rows, states=trunk.states(rows.table))
+        return dataclasses.replace(rows, states=cache.states(rows.table))
 
     return kept(job.train), job.valid and kept(job.valid)
 

@@ -114,7 +114,7 @@ default="all"
 
     def merge(self, model: nn.Module, values: Mapping[str, np.ndarray]) -> None:
         """Set the model's own biases."""
-        from sklearn_lntune.backbone.dissect import anatomy_of
+        from sklearn_lntune.backbone.inspect_model import anatomy_of
         from sklearn_lntune.tuning.layers.merging import set_weight
 
         anatomy = anatomy_of(model)

@@ -132,7 +132,7 @@ def test_a_gpu_is_missing_in_the_child_of_a_process_that_used_it(
     with pytest.raises(MissingDeviceError, match="forked from one that had used the GPU"):
         place_fit(Where(device, "float32"), F32)
     with pytest.warns(UserWarning, match="was forked .* Predicting on the CPU"):
-        assert place_prediction(device, "float32", F32).device == CPU
+        assert place_prediction(Where(device, "float32"), F32).device == CPU
     assert place_fit(Where("cpu", "float32"), F32).device == CPU
 
 

@@ -95,7 +95,7 @@ def test_one_job_means_one_by_one() -> None:
 
 
 def test_more_tasks_than_may_be_in_flight(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backend, "MOST_TASKS", 3)
+    monkeypatch.setattr(backend, "MAX_TASKS", 3)
     with meeting() as serve:
         assert many(fit, 20) == list(range(0, 40, 2))
     assert max(serve.sizes) <= 6  # twice the number of workers
@@ -184,7 +184,7 @@ def test_an_error_while_tasks_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None
         raise LookupError
 
     for most, n in ((256, 5), (2, 9)):
-        monkeypatch.setattr(backend, "MOST_TASKS", most)
+        monkeypatch.setattr(backend, "MAX_TASKS", most)
         with meeting():
             with pytest.raises(LookupError):
                 Parallel()(draw(n))
@@ -338,7 +338,7 @@ class Schedule:
 @pytest.mark.parametrize("with_errors", [False, True])
 def test_random_programs(with_errors: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     for seed in range(25):
-        monkeypatch.setattr(backend, "MOST_TASKS", 1 + seed % 5 + (seed % 2) * 100)
+        monkeypatch.setattr(backend, "MAX_TASKS", 1 + seed % 5 + (seed % 2) * 100)
         program = Schedule(seed, with_errors)
 
         def run(program: Schedule = program) -> Any:

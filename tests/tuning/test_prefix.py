@@ -22,7 +22,7 @@ from torch import nn
 from torch.nn import functional
 from transformers import AttentionInterface, AttentionMaskInterface
 
-from sklearn_lntune.backbone.dissect import anatomy_of
+from sklearn_lntune.backbone.inspect_model import anatomy_of
 from sklearn_lntune.backbone.loading import skeleton
 from sklearn_lntune.backbone.pool import get_backbone
 from sklearn_lntune.network import Batch, Network

@@ -1,7 +1,7 @@
 """Activations below the lowest trained block: computed once, used in every epoch and fit.
 
 Where only upper blocks learn, what enters the lowest of them is the same for a text
-whenever it comes. A trunk keeps that; in a shell, the blocks below pass their input on,
+whenever it comes. A cache keeps that; in a shell, the blocks below pass their input on,
 and what is kept is put in their place. Masks and positions still come from the model's
 own forward.
 """
@@ -27,11 +27,11 @@ from sklearn_lntune.text.table import TokenTable
 #: Bytes of activations held in memory; more stand in a temporary file.
 MEMORY_BYTES = 1 << 30
 #: Bytes of activations at all; beyond, the lower blocks are computed as ever.
-MOST_BYTES = 16 << 30
+MAX_BYTES = 16 << 30
 _TOKENS_A_BATCH = 4096
 
 
-class Trunk:
+class ActivationCache:
     """What enters block ``block`` of ``shell``, by text.
 
     Parameters
@@ -102,7 +102,7 @@ class Trunk:
         shape = (n_tokens, like.shape[-1])
         size = n_tokens * like.shape[-1]
         held = self._held + size * like.element_size()
-        if held > MOST_BYTES:
+        if held > MAX_BYTES:
             return None
         if held > MEMORY_BYTES and shutil.disk_usage(tempfile.gettempdir()).free < 2 * held:
             return None
@@ -116,7 +116,7 @@ class Trunk:
         return torch.from_file(file, shared=True, size=size, dtype=like.dtype).view(shape)
 
 
-class Inlet:
+class CacheInjector:
     """In a shell: the blocks below pass their input on, and kept states enter the block.
 
     Parameters

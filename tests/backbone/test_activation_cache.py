@@ -12,7 +12,7 @@ from families import known_families
 from sklearn.model_selection import GridSearchCV
 
 from sklearn_lntune import clear_backbones
-from sklearn_lntune.backbone import trunk
+from sklearn_lntune.backbone import activation_cache
 from sklearn_lntune.backbone.pool import get_backbone
 from sklearn_lntune.network import Network
 from sklearn_lntune.tuning import AdapterTuning, LayerNormTuning, PrefixTuning
@@ -41,7 +41,7 @@ def used(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
 def without(fit: Callable[[], Any], monkeypatch: pytest.MonkeyPatch) -> Any:
     """The result of ``fit`` when nothing may be kept."""
     with monkeypatch.context() as patch:
-        patch.setattr(trunk, "MOST_BYTES", 0)
+        patch.setattr(activation_cache, "MAX_BYTES", 0)
         clear_backbones()  # and with them what earlier fits kept
         return fit()
 
@@ -110,13 +110,13 @@ def test_a_grid_search_computes_each_text_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     rows: list[int] = []
-    compute = trunk.Trunk._compute
+    compute = activation_cache.ActivationCache._compute
 
     def counted(self: Any, table: Any, missing: Any, keys: Any) -> bool:
         rows.append(len(missing))
         return compute(self, table, missing, keys)
 
-    monkeypatch.setattr(trunk.Trunk, "_compute", counted)
+    monkeypatch.setattr(activation_cache.ActivationCache, "_compute", counted)
     clear_backbones()
     clf = tiny_clf(tuning=TOP)
     GridSearchCV(clf, {"lr": [1e-3, 3e-3, 1e-2]}, cv=2).fit(texts, labels)
@@ -135,11 +135,11 @@ def test_what_is_too_large_for_memory_stands_on_disk(
         return tiny_clf(tuning=TOP).fit(texts, labels)
 
     in_memory = fit()
-    monkeypatch.setattr(trunk, "MEMORY_BYTES", 0)
+    monkeypatch.setattr(activation_cache, "MEMORY_BYTES", 0)
     on_disk = fit()
     for name, values in in_memory.delta_.items():
         np.testing.assert_array_equal(on_disk.delta_[name], values)
-    kept = get_backbone(tiny_backbone())._trunk
+    kept = get_backbone(tiny_backbone())._activations
     assert kept is not None
     folder = kept[1]._folder
     assert folder is not None
@@ -158,5 +158,5 @@ def test_another_block_takes_the_place_of_the_first(
     backbone = get_backbone(tiny_backbone())
     for precision in ("float64", "float32"):
         tiny_clf(tuning="head", precision=precision).fit(texts, labels)
-        assert backbone._trunk is not None
-        assert str(backbone._trunk[0][0]) == f"torch.{precision}"
+        assert backbone._activations is not None
+        assert str(backbone._activations[0][0]) == f"torch.{precision}"
