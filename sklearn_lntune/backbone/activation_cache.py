@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from sklearn_lntune.backbone.placement import CACHE_TOKENS
 from sklearn_lntune.forking import ForkSafeLock, remove_with
 from sklearn_lntune.text.batches import ordered_batches, to_device
 from sklearn_lntune.text.table import TokenTable
@@ -28,7 +29,6 @@ from sklearn_lntune.text.table import TokenTable
 MEMORY_BYTES = 1 << 30
 #: Bytes of activations at all; beyond, the lower blocks are computed as ever.
 MAX_BYTES = 16 << 30
-_TOKENS_A_BATCH = 4096
 
 
 class ActivationCache:
@@ -71,7 +71,7 @@ class ActivationCache:
         """Add ``rows`` to what is known, unless there is no room."""
         lengths = table.lengths[rows]
         store, start = None, 0
-        for batch in ordered_batches(lengths, _TOKENS_A_BATCH):
+        for batch in ordered_batches(lengths, CACHE_TOKENS):
             entering = self.entering(table, rows[batch])
             if store is None:
                 store = self._room(int(lengths.sum()), entering)

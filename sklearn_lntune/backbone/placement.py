@@ -20,6 +20,13 @@ _PRECISIONS = {
     "float64": torch.float64,
 }
 
+#: Tokens, padding included, in one batch of a prediction. On a CPU more do not fit its caches.
+PREDICT_TOKENS = {"cpu": 1024, "cuda": 65536, "mps": 16384}
+#: Tokens, padding included, of fused fits that run forward and backward at once.
+STEP_TOKENS = {"cpu": 1024, "cuda": 32768, "mps": 8192}
+#: Tokens, padding included, whose activations are computed at once to be cached.
+CACHE_TOKENS = 4096
+
 
 @dataclass(frozen=True)
 class Placement:

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 
+from sklearn_lntune.backbone.placement import STEP_TOKENS
 from sklearn_lntune.fusion.fit_state import FitState
 from sklearn_lntune.network import Batch, Network, compute
 from sklearn_lntune.text.batches import moved, ordered_batches
@@ -26,9 +27,6 @@ from sklearn_lntune.training.steps import BAD_OUTPUT, Steps
 
 #: Of each fit, the rows of a step and the factors of dropout for them.
 Drawn: TypeAlias = dict[int, tuple[np.ndarray, torch.Tensor | None]]
-
-#: Tokens, padding included, that run forward and backward at once.
-STEP_TOKENS = {"cpu": 1024, "cuda": 32768, "mps": 8192}
 
 
 def train(

@@ -11,7 +11,7 @@ import numpy as np
 import psutil
 import torch
 
-from sklearn_lntune.fusion.lockstep import STEP_TOKENS
+from sklearn_lntune.backbone.placement import STEP_TOKENS
 from sklearn_lntune.network import Network
 from sklearn_lntune.training.fitting import network_of
 from sklearn_lntune.training.job import Job

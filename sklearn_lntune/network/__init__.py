@@ -2,13 +2,12 @@
 
 from sklearn_lntune.network.batch import Batch
 from sklearn_lntune.network.building import build_network
-from sklearn_lntune.network.computing import PREDICT_TOKENS, compute
+from sklearn_lntune.network.computing import compute
 from sklearn_lntune.network.deltas import check_deltas
 from sklearn_lntune.network.native import NativeNetwork
 from sklearn_lntune.network.network import Network
 
 __all__ = [
-    "PREDICT_TOKENS",
     "Batch",
     "NativeNetwork",
     "Network",

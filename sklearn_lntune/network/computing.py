@@ -5,13 +5,10 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from sklearn_lntune.backbone.placement import check_after_fork
+from sklearn_lntune.backbone.placement import PREDICT_TOKENS, check_after_fork
 from sklearn_lntune.network.network import Network
 from sklearn_lntune.text.batches import ordered_batches
 from sklearn_lntune.text.table import TokenTable
-
-#: Tokens, padding included, in one batch of a prediction. On a CPU more do not fit its caches.
-PREDICT_TOKENS = {"cpu": 1024, "cuda": 65536, "mps": 16384}
 
 
 def compute(
