@@ -39,7 +39,9 @@ class DeltaBank:
     fingerprint, wherever its files are), tuning methods, pooling, device and precision run
     in one pass, whatever their classes and ``max_length``. Full tuning, ``pooling="native"``
     and models whose layers read more than the rows of a batch (DeBERTa's relative positions)
-    do not stack: such classifiers take turns, one after the other.
+    do not stack: such classifiers take turns, one after the other, each compiled if its
+    ``compile`` says so. Deltas side by side run as they are: whose row is whose comes from
+    outside a compiled graph.
 
     Threads may predict while others add, remove or reload: a prediction goes by what the
     bank held when it began.

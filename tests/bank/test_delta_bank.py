@@ -14,6 +14,7 @@ import pytest
 
 from sklearn_lntune import DamagedFileError, DeltaBank, LNTunedTransformerClassifier
 from sklearn_lntune.bank.homes import Stack
+from sklearn_lntune.network import Network
 from sklearn_lntune.tuning import AdapterTuning, LayerNormTuning, LoraTuning, PrefixTuning
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*longer than max_length:UserWarning")
@@ -389,3 +390,18 @@ def test_reload(saved: Path, topics: dict[str, Clf], texts: list[str]) -> None:
     topics["five"].save(saved / "even")
     with pytest.raises(ValueError, match="both be called 'even'"):
         DeltaBank.from_folder(saved)
+
+
+def test_who_takes_turns_is_compiled_if_it_asks(
+    tiny_backbone: Make, texts: list[str], labels: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled: list[int] = []
+    monkeypatch.setattr(Network, "compile_body", lambda self: compiled.append(self.n_fits))
+    monkeypatch.setattr("sklearn_lntune.backbone.placement.has_compiler", lambda: True)
+    plain = fitted(tiny_backbone(), texts, labels, pooling="native")
+    asks = fitted(tiny_backbone(), texts, labels, pooling="native").set_params(compile=True)
+    bank = DeltaBank({"plain": plain})
+    assert compiled == []
+    bank.add("asks", asks)
+    assert compiled == [1]
+    np.testing.assert_array_equal(bank.predict_proba(texts)["asks"], plain.predict_proba(texts))
