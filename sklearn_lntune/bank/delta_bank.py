@@ -184,7 +184,7 @@ class DeltaBank:
 
     def classes(self, name: str) -> np.ndarray:
         """The labels of the classifier ``name``, in the order of probabilities."""
-        return self._register.ready([name])[name].classes
+        return self._register.ready([name])[name].task.classes
 
     # -- members -------------------------------------------------------------------
 
@@ -265,7 +265,7 @@ class DeltaBank:
         }
         found = _logits(texts, {member: numbers for member, (numbers, _) in own_texts.items()})
         for member, own in rows.items():
-            yield own, OneLabel(member.classes), found[member][own_texts[member][1]]
+            yield own, member.task, found[member][own_texts[member][1]]
 
 
 def _answers(
@@ -275,7 +275,7 @@ def _answers(
     _check_columns(members, texts)
     found = _logits(texts, {member: np.arange(len(texts)) for member in members.values()})
     for name, member in members.items():
-        yield name, OneLabel(member.classes), found[member][row_text]
+        yield name, member.task, found[member][row_text]
 
 
 def _check_columns(members: Mapping[str, Member], texts: Sequence[Text]) -> None:

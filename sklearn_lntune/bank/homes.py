@@ -21,6 +21,7 @@ from sklearn_lntune.network import Network, compute
 from sklearn_lntune.persistence.state import FittedState
 from sklearn_lntune.prediction.predictor import ready_network
 from sklearn_lntune.prediction.together import kind_of, may_stack
+from sklearn_lntune.task import OneLabel
 from sklearn_lntune.tensors import tensor_of
 from sklearn_lntune.text.check import Text
 from sklearn_lntune.text.table import joined
@@ -49,7 +50,7 @@ class Member:
 
     Attributes
     ----------
-    classes : ndarray of shape (n_classes,)
+    task : OneLabel
     max_length : int
     n_columns : int
         1 for texts, 2 for pairs.
@@ -63,7 +64,7 @@ class Member:
         Where in a stack the rest stands.
     """
 
-    classes: np.ndarray
+    task: OneLabel
     max_length: int
     n_columns: int
     nbytes: int
@@ -231,7 +232,7 @@ def find_home(
     identity = (backbone.fingerprint, backbone.tokenizer_fingerprint)
     # Several deltas side by side are never compiled, so that their stack is the same.
     kind = (*identity, replace(placement, compiled=False), *kind_of(state)[:2])
-    alone = (*identity, placement, *kind_of(state)[:2], len(state.classes))
+    alone = (*identity, placement, *kind_of(state)[:2], state.task.n_outputs)
     home = homes.get(kind) or homes.get(alone)
     if home is None:
         stacks = _stacks(state, backbone, placement)
@@ -274,7 +275,7 @@ def _member(
     slot: Slot | None = None,
 ) -> Member:
     nbytes = sum(value.nbytes for value in state.delta.values())
-    return Member(state.classes, state.max_length, n_columns, nbytes, home, arrays, slot)
+    return Member(state.task, state.max_length, n_columns, nbytes, home, arrays, slot)
 
 
 def _parts(wanted: Mapping[Member, np.ndarray]) -> Iterator[list[Member]]:

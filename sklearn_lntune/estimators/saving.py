@@ -351,8 +351,8 @@ class SavingMixin(BaseEstimator):
 
         state = self._state()
         backbone = backbone_of(state, self._ref)
-        methods, n_classes = from_plain(state.tuning), len(state.classes)
-        check_deltas(backbone, methods, state.pooling, n_classes, [state.delta])
+        methods, n_outputs = from_plain(state.tuning), state.task.n_outputs
+        check_deltas(backbone, methods, state.pooling, n_outputs, [state.delta])
         return backbone
 
     @property

@@ -62,7 +62,7 @@ def model_with_head(body: nn.Module, backbone: Backbone, state: FittedState) -> 
     model, head = with_native_head(
         body,
         body.config,
-        len(state.classes),
+        state.task.n_outputs,
         torch.Generator().manual_seed(0),
         backbone.trust_remote_code,
     )

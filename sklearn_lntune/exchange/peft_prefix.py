@@ -113,7 +113,7 @@ def _own_logits(
         backbone,
         from_plain(state.tuning),
         state.pooling,
-        len(state.classes),
+        state.task.n_outputs,
         [state.delta],
         dtype=torch.float32,
         device=_CPU,

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from sklearn_lntune.task import OneLabel
+
 #: Rises when fitted attributes change their meaning; older ones keep loading.
 FORMAT = 1
 _KEY = "_sklearn_lntune_format"
@@ -49,6 +51,11 @@ class FittedState:
     log: list[dict[str, Any]]
     n_steps: int
     n_epochs: int
+
+    @property
+    def task(self) -> OneLabel:
+        """What the outputs mean."""
+        return OneLabel(self.classes)
 
     def attributes(self) -> dict[str, Any]:
         """Names and values of the fitted attributes."""

@@ -96,7 +96,7 @@ def ready_network(
         backbone,
         from_plain(states[0].tuning),
         states[0].pooling,
-        max(len(state.classes) for state in states),
+        max(state.task.n_outputs for state in states),
         [state.delta for state in states],
         dtype=placement.predict_type,
         device=placement.device,

@@ -72,4 +72,6 @@ def answer(requests: Sequence[PredictRequest]) -> list[np.ndarray]:
     answers = [rows[index] for rows, index in zip(found, indexes, strict=True)]
     if first.output == "pooled":
         return answers
-    return [logits[:, : len(state.classes)] for logits, state in zip(answers, states, strict=True)]
+    return [
+        logits[:, : state.task.n_outputs] for logits, state in zip(answers, states, strict=True)
+    ]
