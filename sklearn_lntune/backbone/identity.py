@@ -16,6 +16,7 @@ from sklearn_lntune.backbone.resolve import Source
 from sklearn_lntune.backbone.tokenizer_parts import tokenizer_parts
 from sklearn_lntune.backbone.trusted_code import code_digest
 from sklearn_lntune.backbone.weights import weight_digests
+from sklearn_lntune.text.tokens import Tokens
 
 #: Keys of a configuration that change nothing about the vectors of a text.
 _SAVING = {
@@ -49,7 +50,7 @@ _OF_TOKENIZER = ("tokenizer_class", "vocabulary", "rules", "tokens")
 
 
 def identity_parts(
-    source: Source, config: Any, tokenizer: Any, trust_remote_code: bool
+    source: Source, config: Any, tokenizer: Any, tokens: Tokens, trust_remote_code: bool
 ) -> dict[str, Any]:
     """The parts by name: digests, the tokenizer's class, and the configuration as a dict."""
     code = None
@@ -62,7 +63,7 @@ def identity_parts(
         "config": config_part(config.to_dict()),
         "config_file": digest_of(file.read_bytes()),
         "code": code,
-        **tokenizer_parts(tokenizer, source.folder),
+        **tokenizer_parts(tokenizer, tokens, source.folder),
     }
 
 

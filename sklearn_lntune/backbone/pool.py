@@ -79,7 +79,9 @@ class Backbone:
     @cached_property
     def parts(self) -> dict[str, Any]:
         """The parts of its identity; see `identity.identity_parts`."""
-        return identity_parts(self.source, self.config, self.tokenizer, self.trust_remote_code)
+        return identity_parts(
+            self.source, self.config, self.tokenizer, self.tokens, self.trust_remote_code
+        )
 
     @property
     def fingerprint(self) -> str:
@@ -119,7 +121,7 @@ class Backbone:
             "fingerprint": self.fingerprint,
             "tokenizer": self.tokenizer_fingerprint,
             "parameters": self.anatomy.n_parameters,
-            "parts": self.parts,
+            "parts": copy.deepcopy(self.parts),
         }
 
     @property

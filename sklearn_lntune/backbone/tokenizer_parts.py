@@ -20,8 +20,16 @@ _LENGTHS = (64, 8)
 _ADDED = ("content", "lstrip", "rstrip", "single_word", "normalized", "special")
 
 
-def tokenizer_parts(tokenizer: Any, folder: Path) -> dict[str, str]:
-    """Class, files and digests of the loaded ``tokenizer`` that lies in ``folder``.
+def tokenizer_parts(tokenizer: Any, tokens: Tokens, folder: Path) -> dict[str, str]:
+    """Class, files and digests of a tokenizer.
+
+    Parameters
+    ----------
+    tokenizer : transformers tokenizer
+    tokens : Tokens
+        The same tokenizer, as all threads use it.
+    folder : Path
+        Where its files are.
 
     Returns
     -------
@@ -41,7 +49,6 @@ def tokenizer_parts(tokenizer: Any, folder: Path) -> dict[str, str]:
         read = [file for file in files if file.name in named - {"tokenizer.json"}]
         vocabulary = [tokenizer.get_vocab(), *([file.name, _content(file)] for file in read)]
         rules = []
-    tokens = Tokens(tokenizer)
     made = [digest_of(_made(tokens)) for _ in range(2)]
     return {
         "tokenizer_class": type(tokenizer).__name__,
