@@ -21,15 +21,18 @@ from sklearn_lntune.tuning import (
     LoraTuning,
     PrefixTuning,
     TuningMethod,
+    adapter,
 )
 from sklearn_lntune.tuning.names import METHODS
+from sklearn_lntune.tuning.stacked_linear import ACTIVATIONS
 
 Clf = Callable[..., Any]
 Make = Callable[..., Path]
 
-COUNTS: list[Any] = [0, -1, 1.5, 2.0, "8", None, True, math.nan]
+COUNTS: list[Any] = [0, -1, 1.5, 2.0, "8", None, True, math.nan, 10**9]
 POSITIVE: list[Any] = [0, -1.0, math.nan, math.inf, "1", None, True]
 LAYERS: list[Any] = [0, 3, -1, "top", [], [2], [-3], [0.5], [True], 1.5, True, None]
+LAYERS += [range(10**9), range(-(10**9), 0), range(10**30), range(0)]
 SITES: list[Any] = ["mlp", "", (), ("ffn", "mlp"), "qk", ("final",)]
 WORDS: list[Any] = ["other", "", None, 3, ("gelu",)]
 WRONG: dict[type[TuningMethod], dict[str, list[Any]]] = {
@@ -149,3 +152,7 @@ def test_terms_of_adapters_tell_where_and_how() -> None:
     assert parallel.reference() == ("feed-forward output", "parallel", "scaled addition")
     both = AdapterTuning(sites="both").reference()
     assert both.workspace == "attention, feed-forward output"
+
+
+def test_activations_are_named_without_torch_as_they_are_with_it() -> None:
+    assert tuple(ACTIVATIONS) == adapter._ACTIVATIONS
