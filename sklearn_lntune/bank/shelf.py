@@ -6,7 +6,8 @@ import os
 from pathlib import Path
 
 from sklearn_lntune.persistence.replacing import standing, standing_in
-from sklearn_lntune.persistence.sealed import SUMS, is_zip
+from sklearn_lntune.persistence.sealed import is_zip
+from sklearn_lntune.persistence.sums import SUMS
 
 
 def saved_in(folder: str | os.PathLike[str]) -> dict[str, Path]:

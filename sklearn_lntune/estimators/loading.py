@@ -17,8 +17,10 @@ def load(
 ) -> LNTunedTransformerClassifier:
     """Read a classifier written by `LNTunedTransformerClassifier.save` or `push_to_hub`.
 
-    Every byte is compared with the digests written with it. No code can run: the files
-    hold numbers and text. The backbone is read at the first prediction.
+    Every byte is compared with the digests written with it, and what the files say is
+    checked before memory is taken for it. No code can run: the files hold numbers and
+    text. Others may save to ``path`` meanwhile. The backbone is read at the first
+    prediction.
 
     Parameters
     ----------
@@ -42,7 +44,8 @@ def load(
     Raises
     ------
     DamagedFileError
-        If a byte is not as it was written, or a file is missing or too many.
+        If a byte is not as it was written, a file is missing or too many, or what the
+        files say cannot be.
     ValueError
         If there is no such thing, or a newer version wrote it.
 

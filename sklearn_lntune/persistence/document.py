@@ -18,8 +18,9 @@ from sklearn_lntune.exceptions import DamagedFileError, UnknownMethodError
 from sklearn_lntune.persistence.names import BACKBONE_FOLDER, is_hub_name
 from sklearn_lntune.persistence.replacing import standing
 from sklearn_lntune.persistence.schema import check_columns, check_notes, check_params, check_state
-from sklearn_lntune.persistence.sealed import SUMS, check_name, is_there, read_sealed
+from sklearn_lntune.persistence.sealed import is_there, read_sealed
 from sklearn_lntune.persistence.state import FittedState, portable
+from sklearn_lntune.persistence.sums import SUMS, check_name
 from sklearn_lntune.persistence.untrusted import parse_json_object
 from sklearn_lntune.persistence.values import decode, decode_array, encode, encode_array
 

@@ -13,7 +13,8 @@ from typing import Any
 
 from sklearn_lntune.persistence.document import Document
 from sklearn_lntune.persistence.names import BACKBONE_FOLDER, is_local, last_part
-from sklearn_lntune.persistence.sealed import (
+from sklearn_lntune.persistence.sealed import write_sealed
+from sklearn_lntune.persistence.sums import (
     CARD,
     SUMS,
     Content,
@@ -21,7 +22,6 @@ from sklearn_lntune.persistence.sealed import (
     is_checked,
     names_listed,
     ours_among,
-    write_sealed,
 )
 from sklearn_lntune.persistence.untrusted import parse_json_object, read_regular
 

@@ -586,7 +586,7 @@ def test_sizes_claimed_in_a_zip_are_not_believed(members: dict[str, bytes], tmp_
 
 
 @pytest.mark.parametrize(
-    "name", ["../up", "/etc/up", "a/../../up", "config.json/", "con\nfig", "C:\\up"]
+    "name", ["../up", "/etc/up", "a/../../up", "config.json/", "con\nfig", "C:\\up", ".", "./"]
 )
 def test_names_that_lead_elsewhere_are_refused(
     members: dict[str, bytes], name: str, tmp_path: Path

@@ -345,6 +345,51 @@ def test_a_crash_between_two_renames_is_no_loss(aside: str, way: str, tmp_path: 
     only(path)
 
 
+@pytest.mark.parametrize("aside", [f".saved.{'1' * 32}.old", ".saved.previous"])
+def test_what_was_moved_aside_outlives_a_save_that_fails(aside: str, tmp_path: Path) -> None:
+    path = tmp_path / "saved"
+    write_sealed(path, version(1))
+    path.rename(tmp_path / aside)
+    with pytest.raises(FileNotFoundError):
+        write_sealed(path, {**version(2), "README.md": tmp_path / "nothing"})
+    assert number_at(path) == 1
+
+
+def test_a_writer_that_was_taken_for_dead_begins_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, tokens = replacing.FileLock.acquire, []
+
+    def acquire(lock: Any, **options: Any) -> Any:
+        held = real(lock, **options)
+        tokens.append(lock.lock_file)
+        if len(tokens) == 1:
+            os.unlink(lock.lock_file)  # as somebody who cleans up does
+        return held
+
+    monkeypatch.setattr(replacing.FileLock, "acquire", acquire)
+    with replacing.replacement(tmp_path / "saved.zip") as fresh:
+        assert len(set(tokens)) == 2
+        assert fresh.with_suffix(".lock").exists()
+        fresh.write_text("whole")
+    only(tmp_path / "saved.zip")
+
+
+def test_reading_again_where_it_was_replaced_by_the_end(tmp_path: Path) -> None:
+    path = tmp_path / "saved"
+    write_sealed(path, version(1))
+    numbers = iter((2, 3))
+
+    def read_and_replace(where: Path) -> bytes:
+        content = (where / "README.md").read_bytes()
+        for number in numbers:
+            write_sealed(path, version(number))
+            break
+        return content
+
+    assert replacing.read_steadily(path, read_and_replace, until_the_end=True) == b"3"
+
+
 def test_of_several_moved_aside_the_last_is_read(tmp_path: Path) -> None:
     path = tmp_path / "saved"
     for token in "21":

@@ -22,14 +22,17 @@ from sklearn_lntune.tuning import (
     PrefixTuning,
     ScaleTuning,
     TuningMethod,
+    adapter,
 )
+from sklearn_lntune.tuning.layers.stacked_linear import ACTIVATIONS
 
 Clf = Callable[..., Any]
 METHODS = built_in_methods()
 
-COUNTS: list[Any] = [0, -1, 1.5, 2.0, "8", None, True, math.nan]
+COUNTS: list[Any] = [0, -1, 1.5, 2.0, "8", None, True, math.nan, 10**9]
 POSITIVE: list[Any] = [0, -1.0, math.nan, math.inf, "1", None, True]
 LAYERS: list[Any] = [0, 3, -1, "top", [], [2], [-3], [0.5], [True], 1.5, True, None]
+LAYERS += [range(10**9), range(-(10**9), 0), range(10**30), range(0)]
 SITES: list[Any] = ["mlp", "", (), ("ffn", "mlp"), "qk", ("final",)]
 WORDS: list[Any] = ["other", "", None, 3, ("gelu",)]
 WRONG: dict[type[TuningMethod], dict[str, list[Any]]] = {
@@ -153,3 +156,7 @@ def test_terms_of_adapters_tell_where_and_how() -> None:
     assert parallel.taxonomy() == ("feed-forward output", "parallel", "scaled addition")
     both = AdapterTuning(sites="both").taxonomy()
     assert both.workspace == "attention, feed-forward output"
+
+
+def test_activations_are_named_without_torch_as_they_are_with_it() -> None:
+    assert tuple(ACTIVATIONS) == adapter._ACTIVATIONS
