@@ -40,8 +40,8 @@ def load_config(source: Source, trust_remote_code: bool) -> Any:
         check_config(file := source.folder / "config.json")
         with quiet(), foreign_errors(f"{file} does not describe a model that transformers knows"):
             config = AutoConfig.from_pretrained(source.folder, trust_remote_code=trust_remote_code)
-    # A file must not choose code: the name of an attention kernel may be one on the hub.
-    config._attn_implementation = "eager"  # noqa: SLF001
+            # A file must not choose code: the name of an attention kernel may be one on the hub.
+            config._attn_implementation = "eager"  # noqa: SLF001
     return config
 
 
