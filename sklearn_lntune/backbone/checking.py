@@ -57,7 +57,7 @@ def foreign_errors(message: str) -> Iterator[None]:
     # The tokenizers library panics with an exception that is not an Exception.
     except BaseException as error:
         why = " ".join(str(error).split())
-        raise ValueError(f"{message} ({type(error).__name__}: {why:.400}).") from error
+        raise ValueError(f"{message} ({type(error).__name__}: {why:.1000}).") from error
 
 
 def check_config(file: Path) -> None:

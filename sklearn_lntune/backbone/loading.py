@@ -42,8 +42,8 @@ def load_config(source: Source, trust_remote_code: bool) -> Any:
         check_config(file := source.folder / "config.json")
         with quiet(), foreign_errors(f"{file} does not describe a model that transformers knows"):
             config = AutoConfig.from_pretrained(source.folder, trust_remote_code=trust_remote_code)
-    # A file must not choose code: the name of an attention kernel may be one on the hub.
-    config._attn_implementation = "eager"  # noqa: SLF001
+            # A file must not choose code: the name of an attention kernel may be one on the hub.
+            config._attn_implementation = "eager"  # noqa: SLF001
     # T5EncoderModel, and so sentence-transformers, writes that there is no decoder; of either
     # only the encoder is used.
     if config.model_type in _ENCODER_DECODERS and not getattr(config, "is_decoder", False):
