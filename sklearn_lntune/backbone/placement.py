@@ -101,8 +101,9 @@ def place_fit(
     where : Where
         The device ``"auto"`` is CUDA, then Apple's GPU, then the CPU.
     stored_type : torch.dtype
-        Of the backbone's files. Sixteen-bit weights also predict in it under "auto",
-        since a wider type adds nothing to them.
+        Of the backbone's files. Weights in bfloat16 also predict in it under "auto" where
+        the hardware computes it: a wider type adds nothing to them. Those in float16 do
+        not, since activations beyond 65,504 would be infinite.
     own : torch.device, optional
         What the device ``"auto"`` is in this process, if several fit together.
 
@@ -128,8 +129,8 @@ def place_fit(
             raise ValueError("precision='float64' is not possible on device 'mps'; use 'cpu'.")
         return Placement(device, _PRECISIONS[precision], _PRECISIONS[precision], compiled)
     train_type = torch.bfloat16 if _has_native_bfloat16(device) else torch.float32
-    narrow = stored_type in (torch.bfloat16, torch.float16)
-    return Placement(device, train_type, stored_type if narrow else torch.float32, compiled)
+    predict_type = train_type if stored_type == torch.bfloat16 else torch.float32
+    return Placement(device, train_type, predict_type, compiled)
 
 
 def place_prediction(where: Where, stored_type: torch.dtype) -> Placement:
@@ -162,11 +163,13 @@ def _device(device: Any, own: torch.device | None) -> torch.device:
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         chosen = torch.device(device)
-    except (RuntimeError, TypeError) as error:
+    except (RuntimeError, TypeError, OverflowError) as error:
         raise ValueError(
             "device must be 'auto', 'cpu', 'cuda', 'cuda:1', 'mps' or a torch.device; got "
-            f"{device!r}."
+            f"{device!r:.80}."
         ) from error
+    if chosen.type not in ("cpu", "cuda", "mps"):
+        _try_device(chosen)
     if chosen.type == "cuda":
         if not torch.cuda.is_available() or (chosen.index or 0) >= torch.cuda.device_count():
             raise MissingDeviceError(f"device={str(device)!r}, but there is no such GPU here.")
@@ -176,6 +179,17 @@ def _device(device: Any, own: torch.device | None) -> torch.device:
     if chosen.type == "mps" and not torch.backends.mps.is_available():
         raise MissingDeviceError("device='mps', but there is no Apple GPU here.")
     return chosen
+
+
+def _try_device(device: torch.device) -> None:
+    """Raise a `MissingDeviceError` if ``device`` does not compute, as "meta" never does."""
+    try:
+        torch.zeros((), device=device).add(1).item()
+    except Exception as error:  # each kind of device has errors of its own
+        raise MissingDeviceError(
+            f"device={str(device)!r} cannot be used here ({type(error).__name__}); choose 'cpu', "
+            "'cuda' or 'mps', or install what PyTorch needs for it."
+        ) from error
 
 
 def check_after_fork(device_type: str) -> None:

@@ -60,13 +60,21 @@ def test_auto_trains_in_bfloat16_where_it_is_native(
     assert place_fit(Where("cpu", "auto"), F32) == Placement(CPU, train_type, F32)
 
 
-@pytest.mark.parametrize(("stored", "predict"), [(BF16, BF16), (F16, F16), (F32, F32), (F64, F32)])
-def test_auto_predicts_in_the_stored_type_where_it_is_narrow(
-    monkeypatch: pytest.MonkeyPatch, stored: torch.dtype, predict: torch.dtype
+@pytest.mark.parametrize("stored", [BF16, F16, F32, F64])
+@pytest.mark.parametrize(("native", "train_type"), [(True, BF16), (False, F32)])
+def test_auto_predicts_in_bfloat16_what_is_stored_so_where_it_is_native(
+    monkeypatch: pytest.MonkeyPatch, stored: torch.dtype, native: bool, train_type: torch.dtype
 ) -> None:
-    with_native_bfloat16(monkeypatch, True)
-    assert place_fit(Where("cpu", "auto"), stored) == Placement(CPU, BF16, predict)
-    assert place_prediction(Where("cpu", "auto"), stored) == Placement(CPU, BF16, predict)
+    with_native_bfloat16(monkeypatch, native)
+    predict = train_type if stored == BF16 else F32  # float16 ends at 65,504
+    assert place_fit(Where("cpu", "auto"), stored) == Placement(CPU, train_type, predict)
+    assert place_prediction(Where("cpu", "auto"), stored) == Placement(CPU, train_type, predict)
+
+
+@pytest.mark.parametrize("device", ["meta", "hpu", "xla"])
+def test_a_device_that_does_not_compute_here_is_missing(device: str) -> None:
+    with pytest.raises(MissingDeviceError, match=f"device='{device}' cannot be used here"):
+        place_fit(Where(device, "float32"), F32)
 
 
 @pytest.mark.parametrize(
