@@ -6,9 +6,9 @@ import numpy as np
 import torch
 
 from sklearn_lntune.backbone.placement import check_after_fork
+from sklearn_lntune.inputs.batches import ordered_batches
+from sklearn_lntune.inputs.text.table import TokenTable
 from sklearn_lntune.network.network import Network
-from sklearn_lntune.text.batches import ordered_batches
-from sklearn_lntune.text.table import TokenTable
 
 #: Tokens, padding included, in one batch of a prediction. On a CPU more do not fit its caches.
 PREDICT_TOKENS = {"cpu": 1024, "cuda": 65536, "mps": 16384}

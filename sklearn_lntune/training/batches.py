@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from sklearn_lntune.inputs.batches import moved, ordered_batches, shuffled_batches
 from sklearn_lntune.network import PREDICT_TOKENS, Batch, Network
-from sklearn_lntune.text.batches import moved, ordered_batches, shuffled_batches
 from sklearn_lntune.training.datasets import EncodedDataset
 from sklearn_lntune.training.ranks import ALONE, Ranks
 
