@@ -28,7 +28,7 @@ from tokenizers.pre_tokenizers import PreTokenizer
 from sklearn_lntune import DeltaBank, LNTunedTransformerClassifier, fused_fits
 from sklearn_lntune.backbone import activation_cache, pool
 from sklearn_lntune.forking import ForkSafeLock
-from sklearn_lntune.text.sources import open_source
+from sklearn_lntune.inputs.tables import open_source
 
 #: A child that hangs is ended by then: a net below the tests, which none of them waits for.
 SECONDS = 300
@@ -252,7 +252,7 @@ def files_stay() -> str | None:
 def _table() -> Any:
     import datasets
 
-    from sklearn_lntune.text.stream import open_texts
+    from sklearn_lntune.inputs.stream import open_texts
 
     return open_texts(datasets.Dataset.from_dict({"text": TEXTS}), "auto", "label")
 

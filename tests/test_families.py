@@ -19,8 +19,8 @@ from sklearn_lntune import LNTunedTransformerClassifier
 from sklearn_lntune.backbone.inspect_model import anatomy_of
 from sklearn_lntune.backbone.loading import skeleton
 from sklearn_lntune.backbone.pool import get_backbone
+from sklearn_lntune.inputs.text.table import TokenTable
 from sklearn_lntune.network import Batch, Network
-from sklearn_lntune.text.table import TokenTable
 from sklearn_lntune.tuning import (
     AdapterTuning,
     BiasTuning,

@@ -22,7 +22,7 @@ FLOORS = [
     "tensors",
     "forking",
     "datasets",
-    "text",
+    "inputs",
     "task",
     "backbone",
     "tuning",

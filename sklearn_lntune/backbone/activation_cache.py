@@ -22,8 +22,8 @@ from torch import nn
 
 from sklearn_lntune.backbone.placement import CACHE_TOKENS
 from sklearn_lntune.forking import ForkSafeLock, remove_with
-from sklearn_lntune.text.batches import ordered_batches, to_device
-from sklearn_lntune.text.table import TokenTable
+from sklearn_lntune.inputs.batches import ordered_batches, to_device
+from sklearn_lntune.inputs.text.table import TokenTable
 
 #: Bytes of activations held in memory; more stand in a temporary file.
 MEMORY_BYTES = 1 << 30

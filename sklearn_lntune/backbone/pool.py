@@ -42,7 +42,7 @@ from sklearn_lntune.backbone.resolve import Source, check_reference, resolve
 from sklearn_lntune.backbone.stored import stored_tensors
 from sklearn_lntune.backbone.tokenizer_parts import tokenizer_files
 from sklearn_lntune.forking import ForkSafeLock, is_forked_with_torch, on_fork
-from sklearn_lntune.text.tokens import Tokens
+from sklearn_lntune.inputs.text.tokens import Tokens
 
 #: Backbones kept at a time; the one not used for longest goes first.
 MAX_BACKBONES = 3

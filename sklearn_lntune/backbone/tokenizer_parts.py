@@ -12,8 +12,8 @@ from sklearn_lntune.backbone.digests import digest_of
 from sklearn_lntune.backbone.format1 import TOKENIZER_FILES
 from sklearn_lntune.backbone.probes import PAIRS, TEXTS
 from sklearn_lntune.backbone.resolve import TOKENIZER_ENDINGS
-from sklearn_lntune.text.check import Text
-from sklearn_lntune.text.tokens import Tokens
+from sklearn_lntune.inputs.text.check import Text
+from sklearn_lntune.inputs.text.tokens import Tokens
 
 #: Lengths to which texts are cut, one that cuts few and one that cuts most.
 _LENGTHS = (64, 8)

@@ -11,8 +11,8 @@ import numpy as np
 from sklearn_lntune.bank.register import Register, View, without
 from sklearn_lntune.checks import check_number, check_path
 from sklearn_lntune.estimators.classifier import LNTunedTransformerClassifier
+from sklearn_lntune.inputs.text.check import Text, check_texts, distinct
 from sklearn_lntune.task import OneLabel
-from sklearn_lntune.text.check import Text, check_texts, distinct
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -17,14 +17,14 @@ import torch
 from sklearn_lntune.backbone.placement import Placement
 from sklearn_lntune.backbone.pool import Backbone
 from sklearn_lntune.forking import ForkSafeLock
+from sklearn_lntune.inputs.text.check import Text
+from sklearn_lntune.inputs.text.table import joined
 from sklearn_lntune.network import Network, compute
 from sklearn_lntune.persistence.state import FittedState
 from sklearn_lntune.prediction.predictor import ready_network
 from sklearn_lntune.prediction.together import kind_of, may_stack
 from sklearn_lntune.task import OneLabel
 from sklearn_lntune.tensors import tensor_of
-from sklearn_lntune.text.check import Text
-from sklearn_lntune.text.table import joined
 from sklearn_lntune.tuning.layers.grouped import NotStackableError
 from sklearn_lntune.tuning.registry import from_plain
 

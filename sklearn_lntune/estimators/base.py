@@ -20,10 +20,10 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sklearn_lntune.backbone.where import Where
 from sklearn_lntune.estimators.saving import SavingMixin
+from sklearn_lntune.inputs.stream import Texts, TextTable, open_texts, with_labels
 from sklearn_lntune.persistence import FittedState, check_format, with_format
 from sklearn_lntune.task import Task
 from sklearn_lntune.task.weights import check_sample_weight
-from sklearn_lntune.text.stream import Texts, TextTable, open_texts, with_labels
 from sklearn_lntune.tuning.base import TuningMethod, TuningSum
 from sklearn_lntune.tuning.registry import as_plain, methods_of, nested_params, with_params
 

@@ -9,11 +9,11 @@ import numpy as np
 import torch
 
 from sklearn_lntune.backbone.pool import Backbone
+from sklearn_lntune.inputs.stream import Texts
 from sklearn_lntune.network import Network
 from sklearn_lntune.persistence.state import FittedState
 from sklearn_lntune.prediction.predictor import Predictor
 from sklearn_lntune.task import OneLabel
-from sklearn_lntune.text.stream import Texts
 from sklearn_lntune.training.net import DeltaNet
 from sklearn_lntune.training.settings import Settings
 from sklearn_lntune.tuning.registry import from_plain

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from sklearn_lntune.inputs.batches import shuffled_batches
 from sklearn_lntune.tensors import tensor_of
-from sklearn_lntune.text.batches import shuffled_batches
 from sklearn_lntune.training.datasets import EncodedDataset
 from sklearn_lntune.training.fitting import network_of
 from sklearn_lntune.training.job import Job, Outcome

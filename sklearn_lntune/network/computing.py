@@ -6,9 +6,9 @@ import numpy as np
 import torch
 
 from sklearn_lntune.backbone.placement import PREDICT_TOKENS, check_after_fork
+from sklearn_lntune.inputs.batches import ordered_batches
+from sklearn_lntune.inputs.text.table import TokenTable
 from sklearn_lntune.network.network import Network
-from sklearn_lntune.text.batches import ordered_batches
-from sklearn_lntune.text.table import TokenTable
 
 
 def compute(

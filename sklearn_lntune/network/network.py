@@ -15,13 +15,13 @@ from sklearn_lntune.backbone.activation_cache import ActivationCache, CacheInjec
 from sklearn_lntune.backbone.compiled import CompiledBody
 from sklearn_lntune.backbone.placement import delta_type
 from sklearn_lntune.backbone.pool import Backbone
+from sklearn_lntune.inputs.batches import moved, placed, to_device
+from sklearn_lntune.inputs.text.table import TokenTable
 from sklearn_lntune.network.batch import Batch
 from sklearn_lntune.network.deltas import check_names, check_shape
 from sklearn_lntune.network.heads import RowHead
 from sklearn_lntune.network.pooling import pool
 from sklearn_lntune.tensors import tensor_of
-from sklearn_lntune.text.batches import moved, placed, to_device
-from sklearn_lntune.text.table import TokenTable
 from sklearn_lntune.tuning.base import AttachContext, TuningMethod
 from sklearn_lntune.tuning.layers.grouped import fit_assignment
 from sklearn_lntune.tuning.plan import attach, plan

@@ -11,8 +11,8 @@ import numpy as np
 
 from sklearn_lntune.backbone.where import BackboneRef, Where
 from sklearn_lntune.forking import on_fork
+from sklearn_lntune.inputs.stream import Texts, TextTable
 from sklearn_lntune.persistence.state import FittedState
-from sklearn_lntune.text.stream import Texts, TextTable
 
 if TYPE_CHECKING:
     from sklearn_lntune.prediction.together import PredictRequest

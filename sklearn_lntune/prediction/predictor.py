@@ -16,12 +16,12 @@ from sklearn_lntune.backbone.usage import position_limit, resolve_max_length
 from sklearn_lntune.backbone.where import BackboneRef, Where
 from sklearn_lntune.checks import check_verbose
 from sklearn_lntune.console import progress_bar
+from sklearn_lntune.inputs.growing import Growing
+from sklearn_lntune.inputs.stream import Texts, TextTable
+from sklearn_lntune.inputs.text.check import Text, distinct
+from sklearn_lntune.inputs.text.tokens import Tokens
 from sklearn_lntune.network import Batch, Network, build_network, compute
 from sklearn_lntune.persistence.state import FittedState
-from sklearn_lntune.text.check import Text, distinct
-from sklearn_lntune.text.growing import Growing
-from sklearn_lntune.text.stream import Texts, TextTable
-from sklearn_lntune.text.tokens import Tokens
 from sklearn_lntune.tuning.registry import from_plain
 
 #: Texts of a table that are predicted at a time.

@@ -9,11 +9,11 @@ import numpy as np
 
 from sklearn_lntune.backbone.placement import Placement
 from sklearn_lntune.backbone.pool import Backbone
+from sklearn_lntune.inputs.text.check import Text, distinct
+from sklearn_lntune.inputs.text.table import joined
 from sklearn_lntune.network import compute
 from sklearn_lntune.persistence.state import FittedState
 from sklearn_lntune.prediction.predictor import ready_network
-from sklearn_lntune.text.check import Text, distinct
-from sklearn_lntune.text.table import joined
 from sklearn_lntune.tuning.layers.grouped import NotStackableError
 from sklearn_lntune.tuning.registry import from_plain
 

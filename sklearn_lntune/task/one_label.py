@@ -9,11 +9,11 @@ from scipy.special import log_softmax, softmax
 from sklearn.utils.multiclass import check_classification_targets
 
 from sklearn_lntune.checks import check_number
+from sklearn_lntune.inputs.stream import LabelColumn
 from sklearn_lntune.task.base import Task
 from sklearn_lntune.task.labels import check_labels
 from sklearn_lntune.task.scoring import check_scores, score_known_outputs
 from sklearn_lntune.task.weights import row_weights
-from sklearn_lntune.text.stream import LabelColumn
 
 if TYPE_CHECKING:
     import torch

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from sklearn_lntune.backbone.placement import PREDICT_TOKENS
+from sklearn_lntune.inputs.batches import moved, ordered_batches, shuffled_batches
 from sklearn_lntune.network import Batch, Network
-from sklearn_lntune.text.batches import moved, ordered_batches, shuffled_batches
 from sklearn_lntune.training.datasets import EncodedDataset
 from sklearn_lntune.training.ranks import ALONE, Ranks
 

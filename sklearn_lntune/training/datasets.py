@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sklearn_lntune.text.stream import Texts
-from sklearn_lntune.text.table import TokenTable
+from sklearn_lntune.inputs.stream import Texts
+from sklearn_lntune.inputs.text.table import TokenTable
 
 if TYPE_CHECKING:
     import torch

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 from sklearn_lntune.exceptions import TrainingDivergedError
+from sklearn_lntune.inputs.batches import moved
 from sklearn_lntune.network import Network
-from sklearn_lntune.text.batches import moved
 from sklearn_lntune.training.optimizer import Moments, build_optimizer, load_moments, moments_of
 from sklearn_lntune.training.rules import (
     Progress,

@@ -379,7 +379,7 @@ def test_damaged_weights_are_found_before_texts_are_tokenised(
     refused: Callable[..., str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from sklearn_lntune.text.tokens import Tokens
+    from sklearn_lntune.inputs.text.tokens import Tokens
 
     name = "encoder.layer.1.output.dense.weight"
     folder = change_weights(copy(), lambda weights: weights[name].fill_(math.nan))

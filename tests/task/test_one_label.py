@@ -11,9 +11,9 @@ from hypothesis.extra.numpy import arrays
 from hypothesis.strategies import floats
 from sklearn.metrics import accuracy_score, f1_score, log_loss, make_scorer, roc_auc_score
 
+from sklearn_lntune.inputs.stream import LabelColumn
 from sklearn_lntune.task import OneLabel
 from sklearn_lntune.task.scoring import check_scoring
-from sklearn_lntune.text.stream import LabelColumn
 
 RANDOM = np.random.default_rng(0)
 THREE = OneLabel.from_targets(["a", "b", "c"])

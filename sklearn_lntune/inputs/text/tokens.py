@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sklearn_lntune.forking import ForkSafeLock
-from sklearn_lntune.text.check import Text
-from sklearn_lntune.text.growing import Growing
-from sklearn_lntune.text.stream import Texts, TextTable
-from sklearn_lntune.text.table import ID_BITS, ArrowRows, MemoryRows, TokenTable
+from sklearn_lntune.inputs.growing import Growing
+from sklearn_lntune.inputs.stream import Texts, TextTable
+from sklearn_lntune.inputs.text.check import Text
+from sklearn_lntune.inputs.text.table import ID_BITS, ArrowRows, MemoryRows, TokenTable
 
 _CHUNK = 512  # texts handed to the tokenizer at once: its own output is bulky
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from sklearn_lntune.forking import remove_with
-from sklearn_lntune.text.growing import Growing
+from sklearn_lntune.inputs.growing import Growing
 
 #: A token is one int32: its id in the lower bits, above them the sentence of a pair that
 #: it belongs to. No vocabulary comes near 16 million.

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis.strategies import data, integers, lists
 
-from sklearn_lntune.text import table as table_module
-from sklearn_lntune.text.growing import Growing
-from sklearn_lntune.text.table import ID_BITS, ArrowRows, MemoryRows, TokenTable
+from sklearn_lntune.inputs.growing import Growing
+from sklearn_lntune.inputs.text import table as table_module
+from sklearn_lntune.inputs.text.table import ID_BITS, ArrowRows, MemoryRows, TokenTable
 
 ROWS = lists(lists(integers(0, 2**ID_BITS - 1), min_size=1, max_size=6), min_size=1, max_size=30)
 

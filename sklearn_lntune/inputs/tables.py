@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from sklearn_lntune.forking import remove_with
-from sklearn_lntune.text.utf8 import surrogate_error, undecodable_error, undecodable_row
+from sklearn_lntune.inputs.text.utf8 import surrogate_error, undecodable_error, undecodable_row
 
 #: Cells by column.
 Batch: TypeAlias = dict[str, list[Any]]

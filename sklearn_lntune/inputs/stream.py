@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from sklearn_lntune.checks import column_names
-from sklearn_lntune.text.check import Text, check_texts, is_missing, plain_texts
-from sklearn_lntune.text.growing import Growing
-from sklearn_lntune.text.sources import Source, open_source
-from sklearn_lntune.text.utf8 import surrogate_error, surrogate_row
+from sklearn_lntune.inputs.growing import Growing
+from sklearn_lntune.inputs.tables import Source, open_source
+from sklearn_lntune.inputs.text.check import Text, check_texts, is_missing, plain_texts
+from sklearn_lntune.inputs.text.utf8 import surrogate_error, surrogate_row
 
 if TYPE_CHECKING:
     import pandas as pd

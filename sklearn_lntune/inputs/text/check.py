@@ -13,7 +13,7 @@ import numpy as np
 from sklearn.utils.validation import check_array
 
 from sklearn_lntune.checks import column_names, read_column
-from sklearn_lntune.text.utf8 import surrogate_error, surrogate_row, undecodable_error
+from sklearn_lntune.inputs.text.utf8 import surrogate_error, surrogate_row, undecodable_error
 
 Text: TypeAlias = str | tuple[str, str]
 

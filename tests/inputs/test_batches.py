@@ -7,8 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis.strategies import integers, lists
 
-from sklearn_lntune.text.batches import ordered_batches, shuffled_batches, to_device
-from sklearn_lntune.text.table import TokenTable
+from sklearn_lntune.inputs.batches import ordered_batches, shuffled_batches, to_device
+from sklearn_lntune.inputs.text.table import TokenTable
 
 LENGTHS = lists(integers(1, 50), min_size=1, max_size=300)
 

@@ -13,9 +13,9 @@ from conftest import WORDS
 from hypothesis import given
 from hypothesis.strategies import integers, lists, sampled_from, tuples
 
-from sklearn_lntune.text import tokens as tokens_module
-from sklearn_lntune.text.table import ID_BITS, TokenTable
-from sklearn_lntune.text.tokens import Tokens
+from sklearn_lntune.inputs.text import tokens as tokens_module
+from sklearn_lntune.inputs.text.table import ID_BITS, TokenTable
+from sklearn_lntune.inputs.text.tokens import Tokens
 
 SENTENCES = lists(sampled_from([*WORDS, "unheard"]), max_size=12).map(" ".join)
 

@@ -18,10 +18,11 @@ from pyarrow import parquet
 from sklearn.base import clone
 
 from sklearn_lntune import LNTunedTransformerClassifier
+from sklearn_lntune.inputs import tables
+from sklearn_lntune.inputs.stream import TextTable, open_texts, with_labels
+from sklearn_lntune.inputs.text import tokens
+from sklearn_lntune.inputs.text.check import check_texts
 from sklearn_lntune.task import OneLabel
-from sklearn_lntune.text import sources, tokens
-from sklearn_lntune.text.check import check_texts
-from sklearn_lntune.text.stream import TextTable, open_texts, with_labels
 
 Clf = Callable[..., LNTunedTransformerClassifier]
 FORMS = ["dataset", "indexed", "torch", "stream", "generator", "file", "folder", "path as str"]
@@ -30,7 +31,7 @@ FORMS = ["dataset", "indexed", "torch", "stream", "generator", "file", "folder",
 @pytest.fixture
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Several chunks for forty rows."""
-    monkeypatch.setattr(sources, "READ_ROWS", 16)
+    monkeypatch.setattr(tables, "READ_ROWS", 16)
     monkeypatch.setattr(tokens, "_CHUNK", 7)
 
 
@@ -152,7 +153,7 @@ def test_nothing_stays_on_disk(
 ) -> None:
     own = tmp_path / "temporary"
     own.mkdir()
-    monkeypatch.setattr(sources.tempfile, "tempdir", str(own))
+    monkeypatch.setattr(tables.tempfile, "tempdir", str(own))
     X = form("generator", text=texts, label=labels)
     clf = tiny_clf().fit(X)
     clf.predict(X)
@@ -270,7 +271,7 @@ def test_cells_that_are_no_text_are_named(tiny_clf: Clf) -> None:
 def test_half_a_utf16_pair_in_a_table_names_row_and_column(
     kind: str, tiny_clf: Clf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sources, "READ_ROWS", 4)
+    monkeypatch.setattr(tables, "READ_ROWS", 4)
     content = [b"good"] * 10 + [b"a\xed\xa0\x80"]
     ends = pa.array(np.cumsum([0, *map(len, content)]), pa.int32()).buffers()[1]
     cells = pa.Array.from_buffers(pa.string(), 11, [None, ends, pa.py_buffer(b"".join(content))])

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis.strategies import lists, text, tuples
 from scipy import sparse
 
-from sklearn_lntune.text.check import check_texts, distinct
+from sklearn_lntune.inputs.text.check import check_texts, distinct
 
 TEXTS = ["first text", "second, longer text", ""]
 PAIRS = [("is it raining?", "it pours"), ("a", ""), ("left", "right")]

@@ -1,0 +1,1 @@
+"""Texts and sentence pairs: check them, tokenise them, pad them."""
