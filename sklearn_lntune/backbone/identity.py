@@ -16,7 +16,7 @@ from sklearn_lntune.backbone.resolve import Source
 from sklearn_lntune.backbone.tokenizer_parts import tokenizer_parts
 from sklearn_lntune.backbone.trusted_code import code_digest
 from sklearn_lntune.backbone.weights import weight_digests
-from sklearn_lntune.text.tokens import Tokens
+from sklearn_lntune.inputs.text.tokens import Tokens
 
 #: Keys of a configuration that change nothing about the vectors of a text.
 _SAVING = {
