@@ -147,7 +147,13 @@ def while_another_thread(does: Callable[[Callable[[], None]], None], case: Any) 
         there.set()
         go_on.wait()
 
-    thread = threading.Thread(target=does, args=(wait,))
+    def run() -> None:
+        try:
+            does(wait)
+        finally:
+            there.set()  # whatever goes wrong, nobody waits for it
+
+    thread = threading.Thread(target=run)
     thread.start()
     there.wait()
     try:
@@ -167,19 +173,19 @@ def holds_all_locks(wait: Callable[[], None]) -> None:
 
 def computes_a_fingerprint(wait: Callable[[], None]) -> None:
     """Until Python 3.12 a cached property locks for all objects of its class."""
-    fingerprint, parent = pool.backbone_fingerprint, os.getpid()
+    parts, parent = pool.identity_parts, os.getpid()
 
     def slow(*args: Any) -> str:
         if os.getpid() == parent:
             wait()
-        return fingerprint(*args)
+        return parts(*args)
 
     fresh = pool.Backbone(pool.resolve(BACKBONE), False)
-    pool.backbone_fingerprint = slow
+    pool.identity_parts = slow
     try:
         assert fresh.fingerprint
     finally:
-        pool.backbone_fingerprint = fingerprint
+        pool.identity_parts = parts
 
 
 def tokenises(wait: Callable[[], None]) -> None:
