@@ -40,6 +40,9 @@ WORDS = (
     "north south up down left right open closed first last long short one two three"
 ).split()
 
+#: Programs of their own, which compute when they are imported.
+collect_ignore = ["forking_program.py"]
+
 
 def save_tokenizer(folder: Path) -> None:
     """A word-level tokenizer with BERT's special tokens; numbers are split into digits."""

@@ -70,11 +70,11 @@ def test_a_fit_equals_a_plain_loop(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from sklearn_lntune.network import Network
-    from sklearn_lntune.training import rows as training_rows
+    from sklearn_lntune.training import batches as training_batches
 
     plan: list[np.ndarray] = []
     start: dict[str, np.ndarray] = {}
-    shuffled = training_rows.shuffled_batches
+    shuffled = training_batches.shuffled_batches
 
     def recorded(*args: Any) -> list[np.ndarray]:
         batches = shuffled(*args)
@@ -87,7 +87,7 @@ def test_a_fit_equals_a_plain_loop(
         made(self, *args, **kwargs)
         start.update(self.delta())
 
-    monkeypatch.setattr(training_rows, "shuffled_batches", recorded)
+    monkeypatch.setattr(training_batches, "shuffled_batches", recorded)
     monkeypatch.setattr(Network, "__init__", noted)
     clf = LNTunedTransformerClassifier(
         tiny_backbone(),

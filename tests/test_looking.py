@@ -53,7 +53,7 @@ def gone(tmp_path_factory: pytest.TempPathFactory, texts: list[str], labels: lis
     return {"fitted": fitted, "loaded": loaded, "bank": bank, "bank of a folder": later}
 
 
-_SKLEARN = Path(sklearn.__file__).parent
+_PACKAGES = Path(sklearn.__file__).parents[1]
 _opened: list[Any] | None = None
 
 
@@ -62,7 +62,7 @@ def _note(event: str, arguments: tuple[Any, ...]) -> None:
         return
     path = str(arguments[0])
     # What does not count: late imports, and the style sheets of scikit-learn's displays.
-    if not path.endswith((".py", ".pyc")) and not path.startswith(str(_SKLEARN)):
+    if not path.endswith((".py", ".pyc")) and not path.startswith(str(_PACKAGES)):
         _opened.append((event, *arguments))
 
 

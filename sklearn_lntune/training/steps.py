@@ -68,6 +68,7 @@ class Steps:
         self.best = Snapshot(self.parameters, n_fits)
         self.active = np.ones(n_fits, dtype=bool)
         self.n_epochs = np.zeros(n_fits, dtype=int)
+        self._in_epoch = np.zeros(n_fits, dtype=bool)
         self._settings = settings
         self._n_steps = n_steps
 
@@ -102,6 +103,7 @@ class Steps:
         ndarray of shape (n_fits,)
             Mean losses, on the host.
         """
+        self._in_epoch |= self.active
         factors = [
             self.factor(fit, self.progress.step) if going else 0.0
             for fit, going in enumerate(self.active)
@@ -134,6 +136,7 @@ class Steps:
     def end_epoch(self, fit: int, score: float | None) -> bool:
         """Take in the score of an epoch of ``fit``; return whether its patience is spent."""
         self.n_epochs[fit] += 1
+        self._in_epoch[fit] = False
         settings = self._settings[fit]
         if score is None or not settings.early_stopping:
             return False
@@ -176,7 +179,7 @@ class Steps:
         rate = max(self._settings[fit].rates.values())
         # While a step is under way, the rates are still those of the step before.
         lr = rate * (self.factor(fit, taken - 1) if taken else 1.0)
-        epoch = int(self.n_epochs[fit]) + (what != BAD_VALUES)
+        epoch = int(self.n_epochs[fit]) + int(self._in_epoch[fit])
         return divergence(what, epoch, taken + (not after_step), lr)
 
     def has_best(self, fit: int) -> bool:

@@ -26,6 +26,7 @@ from sklearn_lntune import (
 )
 from sklearn_lntune.exceptions import UnknownMethodError
 from sklearn_lntune.inspection import parameter_report
+from sklearn_lntune.network import Batch
 from sklearn_lntune.tuning import (
     Array,
     AttachContext,
@@ -408,7 +409,7 @@ def test_a_class_whose_attributes_come_later_is_known(lively: Make) -> None:
     late = types.new_class("Late", (QueryOffset,))
     late.name = "late"  # type: ignore[attr-defined]
     assert isinstance(methods_of("late")[0], late)
-    build(lively(), "late+layernorm")(**batch())
+    build(lively(), "late+layernorm")(Batch(batch()))
 
 
 # -- what attach returns -------------------------------------------------------------------
