@@ -301,7 +301,7 @@ def test_weights_too_large_for_the_precision(
         weights[name] = torch.full_like(weights[name], 1e300, dtype=torch.float64)
 
     folder = change_weights(copy(), enlarge)
-    assert "NaN or infinite in torch.float32" in refused(folder, precision="float32")
+    assert f"{name!r} holds values that are NaN" in refused(folder, precision="float32")
 
 
 @pytest.mark.parametrize("kind", [torch.int32, torch.int64, torch.uint8, torch.bool])
