@@ -260,7 +260,7 @@ def check_computes(folder: Path, model: nn.Module) -> None:
     if states is None:  # some take no rows as short as that (CANINE)
         with foreign_errors(problem):
             states = _states(model, _LONG_PROBE_LENGTH)
-    if not is_finite(states):
+    if not is_finite(states.cpu()):
         raise ValueError(
             f"{folder}: {type(model).__name__} computes values that are not finite in "
             f"{states.dtype}. Is config.json unchanged? If it is, choose another precision."

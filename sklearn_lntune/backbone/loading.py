@@ -46,8 +46,8 @@ def load_config(source: Source, trust_remote_code: bool) -> Any:
     return config
 
 
-def check_weights(source: Source) -> None:
-    """Refuse files of weights that are not whole.
+def check_files(source: Source) -> None:
+    """Refuse files of weights or of the tokenizer that are not whole.
 
     Raises
     ------
@@ -55,6 +55,7 @@ def check_weights(source: Source) -> None:
     """
     with errors_of(source):
         stored_tensors(source.weight_files)
+        check_tokenizer_files(source.folder)
 
 
 def load_tokenizer(source: Source, trust_remote_code: bool, n_rows: int | None = None) -> Any:
@@ -76,7 +77,6 @@ def load_tokenizer(source: Source, trust_remote_code: bool, n_rows: int | None =
         f"{no_tokenizer(source.folder)}; save one there with tokenizer.save_pretrained(folder)"
     )
     with errors_of(source), quiet():
-        check_tokenizer_files(source.folder)
         with foreign_errors(problem):
             tokenizer = AutoTokenizer.from_pretrained(
                 source.folder, trust_remote_code=trust_remote_code

@@ -29,7 +29,7 @@ from sklearn_lntune.backbone.fingerprint import (
     tokenizer_files,
 )
 from sklearn_lntune.backbone.loading import (
-    check_weights,
+    check_files,
     errors_of,
     load_config,
     load_model,
@@ -61,7 +61,7 @@ class Backbone:
         self.source = source
         self.trust_remote_code = trust_remote_code
         self.config = load_config(source, trust_remote_code)
-        check_weights(source)
+        check_files(source)
         #: What estimators keep with this backbone, gone when either of them goes.
         self.kept: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
         self._models: dict[tuple[torch.dtype, torch.device], nn.Module] = {}
@@ -80,7 +80,7 @@ class Backbone:
             return bool(weights) and self.fingerprint == backbone_fingerprint(
                 self.source.folder / "config.json", weights
             )
-        except ValueError:  # they are damaged now; loading them says how
+        except (ValueError, OSError):  # they are damaged now; loading them says how
             return False
 
     @cached_property

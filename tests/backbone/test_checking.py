@@ -397,6 +397,17 @@ def test_weights_that_are_damaged_after_they_were_loaded(
         clf.predict(texts)
 
 
+@pytest.mark.parametrize("file", ["config.json", "model.safetensors"])
+def test_files_that_are_gone_after_they_were_loaded(
+    copy: Callable[..., Path], tiny_clf: Clf, texts: list[str], labels: list[str], file: str
+) -> None:
+    folder = copy()
+    clf = tiny_clf().set_params(backbone=folder).fit(texts, labels)
+    (folder / file).unlink()
+    with pytest.raises(ValueError, match=f"backbone .* no {file}"):
+        clf.predict(texts)
+
+
 # -- the tokenizer -------------------------------------------------------------------
 
 
