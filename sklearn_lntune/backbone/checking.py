@@ -41,6 +41,7 @@ _PROBE = "The cat sat on 12 mats. \N{SNOWMAN}"
 _PROBE_LENGTH, _LONG_PROBE_LENGTH = 2, 32
 #: Tokens for other inputs than text (Gemma 3's has no row in models for text alone).
 _OTHER_INPUTS = re.compile(r"^<.*(image|audio|video).*>$")
+_FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 _INTEGERS = ("I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL")
 
 
@@ -185,7 +186,9 @@ def check_kinds(model: nn.Module, stored: list[StoredTensor]) -> None:
                 )
 
 
-def check_loaded(folder: Path, model: nn.Module, used: nn.Module, report: Any) -> None:
+def check_loaded(
+    folder: Path, model: nn.Module, used: nn.Module, report: Any, damaged: list[str]
+) -> None:
     """Refuse weights of other shapes than the configuration's, missing or not finite ones.
 
     Parameters
@@ -197,6 +200,8 @@ def check_loaded(folder: Path, model: nn.Module, used: nn.Module, report: Any) -
         The part of it that is used.
     report : mapping
         transformers' report on loading.
+    damaged : list of str
+        Names of stored tensors that are not finite.
 
     Raises
     ------
@@ -221,16 +226,21 @@ def check_loaded(folder: Path, model: nn.Module, used: nn.Module, report: Any) -
             f"({', '.join(missing[:3])}{', ...' if len(missing) > 3 else ''}), which would stay at "
             "random values. Do config.json and the weights belong to one model?"
         )
-    for name, weight in used.named_parameters():
-        if weight.is_floating_point() and weight.numel():
-            # Of minimum and maximum, since they take no memory; NaN passes through both.
-            ends = torch.stack(torch.aminmax(weight.detach()))
-            if not torch.isfinite(ends).all():
-                raise ValueError(
-                    f"{folder}: tensor {name!r} holds values that are NaN or infinite in "
-                    f"{weight.dtype}. The weights are damaged, or were when they were saved; take "
-                    "another copy or an earlier checkpoint."
-                )
+    unused = report["unexpected_keys"]
+    for name in damaged:
+        if not any(name == other or name.endswith(f".{other}") for other in unused):
+            raise ValueError(
+                f"{folder}: tensor {name!r} holds values that are NaN or infinite. The weights are "
+                "damaged, or were when they were saved; take another copy or an earlier checkpoint."
+            )
+
+
+def is_finite(weight: torch.Tensor) -> bool:
+    """Whether no number in ``weight`` is NaN or infinite; integers and 8-bit floats never are."""
+    if weight.dtype not in _FLOATS or not weight.numel():
+        return True
+    # NaN passes through minimum and maximum, which need no memory for each number.
+    return bool(torch.isfinite(torch.stack(torch.aminmax(weight.detach()))).all())
 
 
 def check_computes(folder: Path, model: nn.Module) -> None:
@@ -250,7 +260,7 @@ def check_computes(folder: Path, model: nn.Module) -> None:
     if states is None:  # some take no rows as short as that (CANINE)
         with foreign_errors(problem):
             states = _states(model, _LONG_PROBE_LENGTH)
-    if not torch.isfinite(states).all():
+    if not is_finite(states.cpu()):
         raise ValueError(
             f"{folder}: {type(model).__name__} computes values that are not finite in "
             f"{states.dtype}. Is config.json unchanged? If it is, choose another precision."

@@ -32,8 +32,11 @@ _STAND_INS = (
 
 def stand_in(file: Path) -> str | None:
     """What ``file`` is if it merely stands in for the real one, with the remedy; else None."""
-    with open(file, "rb") as stream:
-        head = stream.read(64)
+    try:
+        with open(file, "rb") as stream:
+            head = stream.read(64)
+    except OSError as error:
+        raise unreadable(file, error) from error
     if not head:
         return f"empty: {AGAIN}"
     head = head.lower()

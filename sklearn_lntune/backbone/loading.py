@@ -23,6 +23,7 @@ from sklearn_lntune.backbone.checking import (
     check_tokenizer,
     check_tokenizer_files,
     foreign_errors,
+    is_finite,
     no_tokenizer,
 )
 from sklearn_lntune.backbone.resolve import Source
@@ -51,8 +52,8 @@ def load_config(source: Source, trust_remote_code: bool) -> Any:
     return config
 
 
-def check_weights(source: Source) -> None:
-    """Refuse files of weights that are not whole.
+def check_files(source: Source) -> None:
+    """Refuse files of weights or of the tokenizer that are not whole.
 
     Raises
     ------
@@ -60,6 +61,7 @@ def check_weights(source: Source) -> None:
     """
     with errors_of(source):
         stored_tensors(source.weight_files)
+        check_tokenizer_files(source.folder)
 
 
 def load_tokenizer(source: Source, trust_remote_code: bool, n_rows: int | None = None) -> Any:
@@ -81,7 +83,6 @@ def load_tokenizer(source: Source, trust_remote_code: bool, n_rows: int | None =
         f"{no_tokenizer(source.folder)}; save one there with tokenizer.save_pretrained(folder)"
     )
     with errors_of(source), quiet():
-        check_tokenizer_files(source.folder)
         with foreign_errors(problem):
             tokenizer = AutoTokenizer.from_pretrained(
                 source.folder, trust_remote_code=trust_remote_code
@@ -98,7 +99,9 @@ def load_skeleton(source: Source, config: Any, trust_remote_code: bool) -> nn.Mo
     ValueError
         If ``config`` describes no model, or one that the weights cannot be those of.
     """
-    return encoder_of(_checked_empty(source, config, trust_remote_code))
+    empty = _checked_empty(source, config, trust_remote_code)
+    with errors_of(source), foreign_errors(f"{source.folder / 'config.json'} describes no encoder"):
+        return encoder_of(empty)
 
 
 def _checked_empty(source: Source, config: Any, trust_remote_code: bool) -> Any:
@@ -138,7 +141,7 @@ def load_model(
         problem = f"{source.folder}: transformers could not load the weights"
         with quiet(), _seeded(), foreign_errors(problem):
             if _is_plain(empty):
-                weights = _weights(source, empty, dtype)
+                weights, damaged = _weights(source, empty, dtype)
                 model, report = type(empty).from_pretrained(None, state_dict=weights, **options)
             else:
                 model, report = AutoModel.from_pretrained(
@@ -147,8 +150,9 @@ def load_model(
                     trust_remote_code=trust_remote_code,
                     **options,
                 )
+                damaged = [name for name, w in model.named_parameters() if not is_finite(w)]
             encoder = freeze(encoder_of(model))
-        check_loaded(source.folder, model, encoder, report)
+        check_loaded(source.folder, model, encoder, report, damaged)
         encoder = encoder.to(device)
         check_computes(source.folder, encoder)
     return encoder
@@ -202,30 +206,49 @@ def _is_plain(empty: Any) -> bool:
     return not quantised and not any(getattr(empty, name, None) for name in mixed)
 
 
-def _weights(source: Source, empty: nn.Module, dtype: torch.dtype) -> dict[str, torch.Tensor]:
-    """The tensors in ``source`` in ``dtype``; buffers and integers as they are stored."""
+def _weights(
+    source: Source, empty: nn.Module, dtype: torch.dtype
+) -> tuple[dict[str, torch.Tensor], list[str]]:
+    """The tensors in ``source`` in ``dtype``, and the names of those that are not finite.
+
+    Buffers and integers stay as they are stored.
+    """
     buffers = tuple(name for name, _ in empty.named_buffers())
-    weights = {}
+    weights, damaged = {}, []
     for path in source.weight_files:
         with safe_open(path, framework="pt") as file:
             for tensor in stored_tensors([path]):
-                change = _TYPES.get(tensor.kind, dtype) != dtype
-                weights[tensor.name] = (
-                    _converted(tensor, dtype)
-                    if change and not tensor.name.endswith(buffers)
-                    else file.get_tensor(tensor.name)
-                )
-    return weights
+                if tensor.kind not in _TYPES or tensor.name.endswith(buffers):
+                    weights[tensor.name] = file.get_tensor(tensor.name)
+                    continue
+                if _TYPES[tensor.kind] == dtype:
+                    weights[tensor.name] = file.get_tensor(tensor.name)
+                    # The file is read once more, since a page of the mapping counts as memory
+                    # as soon as it is touched, and most rows of the embeddings never are.
+                    finite = all(map(is_finite, _parts(tensor)))
+                else:
+                    weights[tensor.name], finite = _converted(tensor, dtype)
+                if not finite:
+                    damaged.append(tensor.name)
+    return weights, damaged
 
 
-def _converted(tensor: StoredTensor, dtype: torch.dtype) -> torch.Tensor:
+def _converted(tensor: StoredTensor, dtype: torch.dtype) -> tuple[torch.Tensor, bool]:
+    """``tensor`` in ``dtype``, and whether it is finite there."""
     whole = torch.empty(tensor.shape, dtype=dtype)
-    flat, start = whole.view(-1), 0
-    for chunk in tensor.chunks():
-        part = torch.frombuffer(chunk, dtype=_TYPES[tensor.kind])
-        flat[start : start + len(part)] = part
+    flat, start, finite = whole.view(-1), 0, True
+    for part in _parts(tensor):
+        piece = flat[start : start + len(part)]
+        piece.copy_(part)
+        finite = finite and is_finite(piece)
         start += len(part)
-    return whole
+    return whole, finite
+
+
+def _parts(tensor: StoredTensor) -> Iterator[torch.Tensor]:
+    """The numbers in order; the next overwrite the last."""
+    for chunk in tensor.chunks():
+        yield torch.frombuffer(chunk, dtype=_TYPES[tensor.kind])
 
 
 @contextlib.contextmanager

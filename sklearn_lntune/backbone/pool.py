@@ -29,7 +29,7 @@ from sklearn_lntune.backbone.format1 import TOKENIZER_FILES
 from sklearn_lntune.backbone.identity import fingerprints, identity_parts
 from sklearn_lntune.backbone.inspect_model import anatomy_of
 from sklearn_lntune.backbone.loading import (
-    check_weights,
+    check_files,
     errors_of,
     load_config,
     load_model,
@@ -64,7 +64,7 @@ class Backbone:
         self.trust_remote_code = trust_remote_code
         self._state = _state_of(source)
         self.config = load_config(source, trust_remote_code)
-        check_weights(source)
+        check_files(source)
         #: What estimators keep with this backbone, gone when either of them goes.
         self.kept: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
         self._models: dict[tuple[torch.dtype, torch.device], nn.Module] = {}

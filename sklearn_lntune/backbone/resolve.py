@@ -115,6 +115,15 @@ def resolve(
     """
     check_reference(name, revision)
     name = os.fspath(name)
+    try:
+        return _resolve(name, revision, weights)
+    except OSError as error:
+        raise ValueError(
+            f"backbone {name!r} cannot be read ({error}); check the permissions of its files."
+        ) from error
+
+
+def _resolve(name: str, revision: str | None, weights: bool) -> Source:
     source = _from_folder(name) or _from_package(name, revision)
     source = source or _from_hub(name, revision, _HUB_FILES if weights else ["config.json"])
     problem = f"backbone {name!r}: {source.folder}"

@@ -301,7 +301,7 @@ def test_weights_too_large_for_the_precision(
         weights[name] = torch.full_like(weights[name], 1e300, dtype=torch.float64)
 
     folder = change_weights(copy(), enlarge)
-    assert "NaN or infinite in torch.float32" in refused(folder, precision="float32")
+    assert f"{name!r} holds values that are NaN" in refused(folder, precision="float32")
 
 
 @pytest.mark.parametrize("kind", [torch.int32, torch.int64, torch.uint8, torch.bool])
@@ -394,6 +394,17 @@ def test_weights_that_are_damaged_after_they_were_loaded(
     clf = tiny_clf().set_params(backbone=folder).fit(texts, labels)
     (folder / "model.safetensors").write_bytes(POINTER)
     with pytest.raises(ValueError, match=r"backbone .*model\.safetensors .*'git lfs pull'"):
+        clf.predict(texts)
+
+
+@pytest.mark.parametrize("file", ["config.json", "model.safetensors"])
+def test_files_that_are_gone_after_they_were_loaded(
+    copy: Callable[..., Path], tiny_clf: Clf, texts: list[str], labels: list[str], file: str
+) -> None:
+    folder = copy()
+    clf = tiny_clf().set_params(backbone=folder).fit(texts, labels)
+    (folder / file).unlink()
+    with pytest.raises(ValueError, match=f"backbone .* no {file}"):
         clf.predict(texts)
 
 

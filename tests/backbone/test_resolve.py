@@ -332,6 +332,17 @@ def test_a_model_in_a_folder_of_its_own_is_an_error_that_names_it(folder: Path) 
         resolve(folder)
 
 
+def test_a_folder_that_may_not_be_read_is_an_error(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(file: Path) -> bool:
+        raise PermissionError(13, "Permission denied", str(file))
+
+    monkeypatch.setattr(Path, "is_file", refuse)
+    with pytest.raises(ValueError, match=f"backbone '{folder}' cannot be read .*permissions"):
+        resolve(folder)
+
+
 @pytest.mark.parametrize("revision", [[1], 5, b"main"])
 def test_a_revision_that_is_no_name_is_an_error(folder: Path, revision: Any) -> None:
     for find in (resolve, get_backbone):
