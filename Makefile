@@ -7,11 +7,12 @@ DATA := $(or $(SKLEARN_LNTUNE_DATA),$(wildcard ../shared/data))
 export SKLEARN_LNTUNE_DATA := $(and $(DATA),$(abspath $(DATA)))
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help demo test bench docs wheel clean
+.PHONY: help demo test fuzz bench docs wheel clean
 
 help:
 	@echo "make demo   install and run examples/quickstart.py"
 	@echo "make test   ruff, mypy, pytest with doctests and examples"
+	@echo "make fuzz   20,000 random inputs, parameters, files and folders; FUZZ_EXAMPLES=..."
 	@echo "make bench  speed and memory beside peers, under 15 minutes; BENCH_ARGS=--full for all"
 	@echo "make docs   the documentation, in docs/_build/html"
 	@echo "make wheel  build the wheel and list what is in it"
@@ -38,6 +39,9 @@ test: $(VENV)/.test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	HF_HUB_OFFLINE=1 $(BIN)/pytest --numprocesses 2 --dist worksteal --durations 15 $(PYTEST_ARGS)
+
+fuzz: $(VENV)/.test
+	HF_HUB_OFFLINE=1 $(BIN)/python -m tests.fuzz
 
 bench: $(VENV)/.bench
 	HF_HUB_OFFLINE=1 $(BIN)/python -m benchmarks.speed $(BENCH_ARGS)
