@@ -24,6 +24,19 @@ def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> str:
     return value
 
 
+def check_flag(name: str, value: Any) -> bool:
+    """``value`` if it is True or False, of Python's or NumPy's kind.
+
+    Examples
+    --------
+    >>> check_flag("warm_start", True)
+    True
+    """
+    if not isinstance(value, bool | np.bool_):
+        raise ValueError(f"{name} must be True or False; got {value!r:.80}.")
+    return bool(value)
+
+
 def check_path(name: str, value: Any) -> Path:
     """``value`` as a path, if it is one.
 
@@ -34,6 +47,12 @@ def check_path(name: str, value: Any) -> Path:
     """
     if not isinstance(value, str | os.PathLike) or isinstance(os.fspath(value), bytes):
         raise TypeError(f"{name} must be a string or a path; got {value!r}.")
+    try:
+        usable = "\0" not in os.fspath(value) and os.fsencode(value) is not None
+    except UnicodeEncodeError:
+        usable = False
+    if not usable:
+        raise ValueError(f"{name}={os.fspath(value)!r} has characters that no path can have.")
     return Path(value)
 
 

@@ -271,7 +271,7 @@ def get_backbone(
     ValueError
         If it cannot be found, or is not stored as safetensors.
     """
-    check_reference(name, revision)
+    check_reference(name, revision, trust_remote_code)
     local = isinstance(name, str | os.PathLike) and os.path.isdir(name)
     key = (os.path.abspath(name) if local else str(name), revision, bool(trust_remote_code))
     with _pool_lock:

@@ -15,6 +15,7 @@ from typing import Any
 
 from sklearn_lntune.backbone.files import check_inside, read_json, shards_of, weights_file
 from sklearn_lntune.backbone.sentence_files import pooling_files, transformer_folder
+from sklearn_lntune.checks import check_flag
 
 #: Packages register backbones in this entry-point group. The entry's name is the
 #: backbone's name on the hub; it loads to a mapping with "folder" and "revision".
@@ -153,8 +154,8 @@ def _resolve(name: str, revision: str | None, weights: bool) -> Source:
     return source
 
 
-def check_reference(name: Any, revision: Any) -> None:
-    """Refuse what can be no ``backbone`` or ``revision``.
+def check_reference(name: Any, revision: Any, trust_remote_code: Any = False) -> None:
+    """Refuse what can be no ``backbone``, ``revision`` or ``trust_remote_code``.
 
     Raises
     ------
@@ -168,6 +169,7 @@ def check_reference(name: Any, revision: Any) -> None:
         raise TypeError(
             f"revision must be None or the name of a branch, tag or commit; got {revision!r:.80}."
         )
+    check_flag("trust_remote_code", trust_remote_code)
 
 
 def _weight_files(source: Source) -> list[Path]:

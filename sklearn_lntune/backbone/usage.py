@@ -32,7 +32,7 @@ def resolve_pooling(backbone: Backbone, pooling: Any) -> str:
     ValueError
         If those files name a pooling that is not computed here.
     """
-    if pooling in POOLINGS:
+    if isinstance(pooling, str) and pooling in POOLINGS:
         return str(pooling)
     if not (isinstance(pooling, str) and pooling == "auto"):
         raise ValueError(f"pooling must be 'auto' or one of {POOLINGS}; got {pooling!r}.")

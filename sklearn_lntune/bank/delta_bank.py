@@ -249,13 +249,8 @@ class DeltaBank:
     ) -> Iterator[tuple[np.ndarray, OneLabel, np.ndarray]]:
         """Row numbers, classes and logits of each task that ``tasks`` names."""
         texts, row_text = distinct(check_texts(X))
-        if isinstance(tasks, str) or len(tasks) != len(row_text):
-            raise ValueError(
-                f"tasks must hold one name a row of X ({len(row_text)}); got "
-                f"{repr(tasks) if isinstance(tasks, str) else len(tasks)}."
-            )
         rows_of: dict[str, list[int]] = {}
-        for row, name in enumerate(tasks):
+        for row, name in enumerate(_names(tasks, len(row_text))):
             rows_of.setdefault(name, []).append(row)
         members = self._register.ready(rows_of)
         _check_columns(members, texts)
@@ -266,6 +261,19 @@ class DeltaBank:
         found = _logits(texts, {member: numbers for member, (numbers, _) in own_texts.items()})
         for member, own in rows.items():
             yield own, member.task, found[member][own_texts[member][1]]
+
+
+def _names(tasks: Any, n_rows: int) -> list[str]:
+    """``tasks``, if it holds one name for each of ``n_rows``."""
+    if isinstance(tasks, str) or not (hasattr(tasks, "__len__") and hasattr(tasks, "__iter__")):
+        found = f"got {tasks!r:.60}"
+    elif len(tasks) != n_rows:
+        found = f"got {len(tasks)}"
+    elif odd := [name for name in tasks if not isinstance(name, str)]:
+        found = f"one of them is {odd[0]!r:.60}"
+    else:
+        return list(tasks)
+    raise ValueError(f"tasks must hold one name for each row of X ({n_rows}); {found}.")
 
 
 def _answers(

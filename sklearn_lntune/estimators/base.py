@@ -19,6 +19,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sklearn_lntune.backbone.where import Where
+from sklearn_lntune.checks import check_flag
 from sklearn_lntune.estimators.saving import SavingMixin
 from sklearn_lntune.inputs.stream import Texts, TextTable, open_texts, with_labels
 from sklearn_lntune.persistence import FittedState, check_format, with_format
@@ -165,7 +166,8 @@ class BaseTuned(
             task = self._make_task(y)
             data = self._check_targets(texts, y, sample_weight, task)
             validation = self._check_validation(X_val, y_val, sample_weight_val, task)
-            previous = self._previous_fit(task) if self.warm_start else None
+            goes_on = check_flag("warm_start", self.warm_start)
+            previous = self._previous_fit(task) if goes_on else None
             outcome = self._train(
                 self.get_params(deep=False), task, data, validation, previous=previous
             )

@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 from skorch.callbacks import Callback
 
-from sklearn_lntune.checks import check_number
+from sklearn_lntune.checks import check_number, check_path
 from sklearn_lntune.exceptions import DamagedFileError
 from sklearn_lntune.persistence.sealed import is_there, read_sealed, write_sealed
 from sklearn_lntune.persistence.untrusted import parse_json_object
@@ -62,9 +62,7 @@ def opened(
     if folder is None:
         yield None
         return
-    if not isinstance(folder, str | os.PathLike):
-        raise TypeError(f"checkpoint must be the path of a folder, or None; got {folder!r}.")
-    path = Path(folder)
+    path = check_path("checkpoint", folder)
     _check_folder(path)
     if not writes:
         yield Checkpoint(path, every, writes=False)
@@ -154,11 +152,26 @@ class Checkpoint(Callback):
         self._kept = {"format_version": FORMAT_VERSION, "seed": seed, "identity": dict(signature)}
 
     def resume(self, net: Any) -> None:
-        """Set ``net``, ready to train, to the state that was found, if any was."""
+        """Set ``net``, ready to train, to the state that was found, if any was.
+
+        Raises
+        ------
+        DamagedFileError
+            If the state is not one of this fit.
+        """
         self._epoch_began = net.module_.generator.get_state()
-        fit, arrays = self._fit, self._arrays
-        if not fit:
+        if not self._fit:
             return
+        try:
+            self._restore(net)
+        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            raise DamagedFileError(
+                f"checkpoint={str(self.folder)!r} does not hold the state of a fit like this one "
+                f"({type(error).__name__}: {error}); delete it to start the fit anew."
+            ) from error
+
+    def _restore(self, net: Any) -> None:
+        fit, arrays = self._fit, self._arrays
         self._arrays = {}  # may be large
         network, progress = net.module_, net.progress_
         _copy(arrays, "learnt", network.learnt)
@@ -268,11 +281,12 @@ def _read(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     try:
         files = read_sealed(folder / STATE)
         fit, arrays = parse_json_object(files[FIT]), load(files[ARRAYS])
-    except (DamagedFileError, KeyError, ValueError, SafetensorError) as error:
+        version, _ = fit["format_version"], (dict(fit["identity"]), int(fit["seed"]))
+    except (DamagedFileError, KeyError, TypeError, ValueError, SafetensorError) as error:
         raise DamagedFileError(
             f"checkpoint={str(folder)!r} is damaged; delete it to start the fit anew. {error}"
         ) from error
-    if fit["format_version"] != FORMAT_VERSION:
+    if version != FORMAT_VERSION:
         raise ValueError(
             f"checkpoint={str(folder)!r} was written by another version of sklearn-lntune; end the "
             "fit with that one, or delete it to start anew."

@@ -7,9 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-import numpy as np
-
-from sklearn_lntune.checks import check_number
+from sklearn_lntune.checks import check_choice, check_flag, check_number
 from sklearn_lntune.task.scoring import check_scoring
 from sklearn_lntune.tuning.base import TuningMethod
 
@@ -59,12 +57,8 @@ class Settings:
             check_number(name, params[name], **bounds)
         if params["max_grad_norm"] is not None:
             check_number("max_grad_norm", params["max_grad_norm"], open_low=True)
-        if params["schedule"] not in SCHEDULES:
-            raise ValueError(f"schedule must be one of {SCHEDULES}; got {params['schedule']!r}.")
-        if not isinstance(params["early_stopping"], bool | np.bool_):
-            raise ValueError(
-                f"early_stopping must be True or False; got {params['early_stopping']!r}."
-            )
+        check_choice("schedule", params["schedule"], SCHEDULES)
+        check_flag("early_stopping", params["early_stopping"])
         check_scoring(params["scoring"])
         rates = _rates(methods, params["lr"])
         rates["head"] = _rate("head_lr", params["head_lr"], HEAD_LR)

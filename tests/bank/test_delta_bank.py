@@ -255,7 +255,7 @@ def test_what_is_refused(
     clf = fitted(lively_backbone(), texts, labels)
     bank = DeltaBank({"topic": clf})
     for tasks in ("topic", ["topic"] * 3):
-        with pytest.raises(ValueError, match="one name a row of X \\(2\\)"):
+        with pytest.raises(ValueError, match="one name for each row of X \\(2\\)"):
             bank.predict(texts[:2], tasks=tasks)
     with pytest.raises(
         ValueError, match="no classifier called \\['other'\\]; it has \\['topic'\\]"

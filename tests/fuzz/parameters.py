@@ -20,13 +20,14 @@ from fuzz.harness import Example, check, describe
 from fuzz.inputs import Odd, check_learnt, kept_whole
 from fuzz.subject import LABELS, TEXTS, Subject
 from hypothesis import strategies as st
+from networks import built_in_methods
 from sklearn.base import clone
 
 from sklearn_lntune import LNTunedTransformerClassifier
 from sklearn_lntune.backbone import placement
 from sklearn_lntune.training.settings import Settings
 from sklearn_lntune.tuning import TuningMethod, TuningSum
-from sklearn_lntune.tuning.names import METHODS, PRESETS
+from sklearn_lntune.tuning.registry import PRESETS
 
 #: What no parameter expects, or only some.
 JUNK: list[Any] = [
@@ -57,6 +58,7 @@ _SITES = st.one_of(
     st.lists(st.sampled_from(["attention", "ffn", 3, None]), max_size=3),
 )
 #: Values of each argument of each tuning method.
+METHODS = built_in_methods()
 METHOD_ARGUMENTS: dict[str, dict[str, st.SearchStrategy[Any]]] = {
     "layernorm": {
         "terms": _or_junk("both", "gain", "bias"),
@@ -87,6 +89,11 @@ METHOD_ARGUMENTS: dict[str, dict[str, st.SearchStrategy[Any]]] = {
         "insertion": _or_junk("sequential", "parallel"),
         "scale": st.one_of(_NUMBER, _junk),
         "activation": _or_junk("gelu", "relu", "tanh"),
+        "layers": _LAYERS,
+    },
+    "scale": {
+        "sites": _SITES,
+        "terms": _or_junk("both", "scale", "shift"),
         "layers": _LAYERS,
     },
     "full": {},

@@ -326,7 +326,7 @@ def test_what_is_no_folder_of_a_fit_is_refused(
         tiny_clf(checkpoint=tmp_path).fit(texts, labels)
     with pytest.raises(ValueError, match="is a file"):
         tiny_clf(checkpoint=tmp_path / "notes.txt").fit(texts, labels)
-    with pytest.raises(TypeError, match="checkpoint must be the path of a folder"):
+    with pytest.raises(TypeError, match="checkpoint must be a string or a path"):
         tiny_clf(checkpoint=3).fit(texts, labels)
     with pytest.raises(ValueError, match="checkpoint_every must be an int"):
         tiny_clf(checkpoint_every=0).fit(texts, labels)
