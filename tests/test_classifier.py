@@ -20,7 +20,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 from skorch.callbacks import Callback, EarlyStopping, EpochScoring
 
-from sklearn_lntune import LNTunedTransformerClassifier, TrainingDivergedError
+from sklearn_lntune import DeltaBank, LNTunedTransformerClassifier, TrainingDivergedError
 from sklearn_lntune.tuning import FullTuning, LayerNormTuning
 
 Clf = Callable[..., LNTunedTransformerClassifier]
@@ -829,3 +829,17 @@ def test_parameters_after_the_backbone_go_by_name() -> None:
     assert (first.name, first.kind) == ("backbone", first.POSITIONAL_OR_KEYWORD)
     assert {each.kind for each in others} == {first.KEYWORD_ONLY}
     assert set(parameters) == set(LNTunedTransformerClassifier().get_params(deep=False))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_values_that_are_not_finite_are_no_answer(
+    value: float, tiny_clf: Clf, texts: list[str], labels: list[str]
+) -> None:
+    clf = tiny_clf().fit(texts, labels)
+    clf.delta_ = {name: array.copy() for name, array in clf.delta_.items()}
+    clf.delta_["layernorm/encoder.layer.1.output.LayerNorm/gain"][0] = value
+    for predict in (clf.predict, clf.predict_proba, clf.embed):
+        with pytest.raises(ValueError, match="values that are NaN or infinite"):
+            predict(texts)
+    with pytest.raises(ValueError, match="values that are NaN or infinite"):
+        DeltaBank({"one": clf}).predict(texts)

@@ -21,7 +21,7 @@ from sklearn_lntune.inputs.text.check import Text
 from sklearn_lntune.inputs.text.table import joined
 from sklearn_lntune.network import Network, compute
 from sklearn_lntune.persistence.state import FittedState
-from sklearn_lntune.prediction.predictor import ready_network
+from sklearn_lntune.prediction.predictor import checked_finite, ready_network
 from sklearn_lntune.prediction.together import kind_of, may_stack
 from sklearn_lntune.task import OneLabel
 from sklearn_lntune.tensors import tensor_of
@@ -157,7 +157,7 @@ class Stack:
             )
             for member, vectors in zip(rows, np.split(pooled, np.cumsum(sizes)[:-1]), strict=True):
                 weight, bias = (member.arrays[name] for name in _HEAD)
-                yield member, vectors @ weight.T + bias
+                yield member, checked_finite(vectors @ weight.T + bias)
 
     def _built(self, capacity: int) -> Network:
         # No outputs: heads stay with the members.
@@ -210,7 +210,7 @@ class Turns:
             with self._lock:
                 self._load(member.arrays)
                 found = compute(self._network, table)
-            yield member, found
+            yield member, checked_finite(found)
 
     def _load(self, delta: dict[str, np.ndarray]) -> None:
         if self._loaded is not delta:

@@ -64,12 +64,29 @@ class Predictor:
     def _run(self, texts: Sequence[Text], output: str) -> np.ndarray:
         unique, numbers = distinct(texts)
         table = self.tokens.table(unique, self.state.max_length)
-        return compute(self.network, table, output)[numbers]
+        return checked_finite(compute(self.network, table, output))[numbers]
 
     def batch(self, texts: Sequence[Text]) -> Batch:
         """What the network takes, for ``texts`` as one batch."""
         table = self.tokens.table(list(texts), self.state.max_length)
         return self.network.batch(table, np.arange(len(texts)))
+
+
+def checked_finite(values: np.ndarray) -> np.ndarray:
+    """``values``, logits or pooled vectors, if all of them are finite.
+
+    Raises
+    ------
+    ValueError
+        If not: an answer drawn from NaN would look like any other.
+    """
+    if not np.isfinite(values).all():
+        raise ValueError(
+            "the model computes values that are NaN or infinite. If precision is 'bfloat16', try "
+            "'float32'; if not, the learnt values or the backbone's weights are damaged: fit "
+            "again, or take another copy of the files."
+        )
+    return values
 
 
 def predictor_for(

@@ -13,7 +13,7 @@ from sklearn_lntune.inputs.text.check import Text, distinct
 from sklearn_lntune.inputs.text.table import joined
 from sklearn_lntune.network import compute
 from sklearn_lntune.persistence.state import FittedState
-from sklearn_lntune.prediction.predictor import ready_network
+from sklearn_lntune.prediction.predictor import checked_finite, ready_network
 from sklearn_lntune.tuning.layers.grouped import NotStackableError
 from sklearn_lntune.tuning.registry import from_plain
 
@@ -70,8 +70,7 @@ def answer(requests: Sequence[PredictRequest]) -> list[np.ndarray]:
         return [answer([request])[0] for request in requests]
     found = np.split(compute(network, table, first.output, fits), np.cumsum(sizes)[:-1])
     answers = [rows[index] for rows, index in zip(found, indexes, strict=True)]
-    if first.output == "pooled":
-        return answers
-    return [
-        logits[:, : state.task.n_outputs] for logits, state in zip(answers, states, strict=True)
-    ]
+    if first.output != "pooled":
+        sizes = [state.task.n_outputs for state in states]
+        answers = [logits[:, :size] for logits, size in zip(answers, sizes, strict=True)]
+    return [checked_finite(values) for values in answers]

@@ -67,7 +67,12 @@ def opened(
     if not writes:
         yield Checkpoint(path, every, writes=False)
         return
-    path.mkdir(parents=True, exist_ok=True)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(
+            f"checkpoint={str(folder)!r} cannot be made ({error}); choose another folder."
+        ) from error
     lock = FileLock(path / LOCK)
     try:
         lock.acquire(timeout=0)
@@ -192,7 +197,9 @@ class Checkpoint(Callback):
         for row in fit["history"]:
             net.history.new_epoch()
             for key, value in row.items():
-                net.history.record(key, decode(value))
+                if not isinstance(number := decode(value), int | float):
+                    raise TypeError(f"{key} of an epoch is {number!r:.40}")
+                net.history.record(key, number)
         self._epoch_began = torch.tensor(arrays["random/epoch"])
         network.generator.set_state(self._epoch_began)
         net.begun = Begun(
