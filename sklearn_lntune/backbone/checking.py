@@ -1,7 +1,7 @@
-"""Check a backbone as a whole before anything is computed from it.
+"""Check that configuration and weights belong together before anything trains on them.
 
-Its parts often come from strangers, or lost something on the way: configuration, weights
-and tokenizer must be whole, belong together, and cost no more than their files weigh.
+They often come from strangers, or lost something on the way. Nothing may take more memory
+or time than its files weigh.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from sklearn_lntune.backbone.files import AGAIN, read_json, stand_in
+from sklearn_lntune.backbone.files import AGAIN, read_json
 from sklearn_lntune.backbone.stored import StoredTensor
 
 #: Numbers in a configuration that repeat something, by the end of their names, and the
@@ -31,16 +31,7 @@ _EPSILON = re.compile(r"(^|_)eps(ilon)?$")
 _SHARED_LAYERS = 100
 #: A skeleton may be this much larger than what is stored, for parts that are not used.
 _SPARE_FACTOR, _SPARE_NUMBERS, _SPARE_BYTES = 4, 1 << 24, 1 << 28
-#: Files that tell a tokenizer its vocabulary, under the names that classes give them.
-_VOCABULARIES = ("tokenizer.json", "tekken.json", "*.model", "*.tiktoken")
-_SAVE = (
-    "Save the right one there: AutoTokenizer.from_pretrained(original) and then "
-    "tokenizer.save_pretrained(folder)"
-)
-_PROBE = "The cat sat on 12 mats. \N{SNOWMAN}"
 _PROBE_LENGTH, _LONG_PROBE_LENGTH = 2, 32
-#: Tokens for other inputs than text (Gemma 3's has no row in models for text alone).
-_OTHER_INPUTS = re.compile(r"^<.*(image|audio|video).*>$")
 _FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 _INTEGERS = ("I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL")
 
@@ -236,7 +227,7 @@ def check_loaded(
 
 
 def is_finite(weight: torch.Tensor) -> bool:
-    """Whether no number in ``weight`` is NaN or infinite; integers and 8-bit floats never are."""
+    """Whether no number in ``weight`` is NaN or infinite; floats of 8 bits are not looked at."""
     if weight.dtype not in _FLOATS or not weight.numel():
         return True
     # NaN passes through minimum and maximum, which need no memory for each number.
@@ -250,10 +241,11 @@ def check_computes(folder: Path, model: nn.Module) -> None:
     ------
     ValueError
     """
-    problem = (
-        f"{folder}: {type(model).__name__} cannot compute from tokens as its config.json describes "
-        "it; is it a text model, and was the file changed?"
-    )
+    dtype = next(model.parameters()).dtype
+    problem = f"{folder}: {type(model).__name__} cannot compute from tokens in {dtype}. "
+    if dtype in (torch.bfloat16, torch.float16):  # some architectures know wider types only
+        problem += "Try precision='float32'. If that fails, too: "
+    problem += "Is it a text model, and was its config.json changed?"
     states = None
     with contextlib.suppress(ValueError), foreign_errors(problem):
         states = _states(model, _PROBE_LENGTH)
@@ -262,8 +254,8 @@ def check_computes(folder: Path, model: nn.Module) -> None:
             states = _states(model, _LONG_PROBE_LENGTH)
     if not is_finite(states.cpu()):
         raise ValueError(
-            f"{folder}: {type(model).__name__} computes values that are not finite in "
-            f"{states.dtype}. Is config.json unchanged? If it is, choose another precision."
+            f"{folder}: {type(model).__name__} computes values that are not finite in {dtype}. Was "
+            "config.json changed? If it was not, choose another precision."
         )
 
 
@@ -284,91 +276,3 @@ def n_embeddings(model: nn.Module) -> int | None:
         table = model.get_input_embeddings()  # type: ignore[operator]
         return int(table.num_embeddings)
     return None
-
-
-def no_tokenizer(folder: Path) -> str:
-    """How errors about a tokenizer that is not there begin."""
-    return f"no tokenizer could be read from {folder}"
-
-
-def check_tokenizer_files(folder: Path) -> None:
-    """Refuse files of a tokenizer that merely stand in for them.
-
-    Raises
-    ------
-    ValueError
-    """
-    config = folder / "tokenizer_config.json"
-    for file in filter(Path.is_file, (folder / "tokenizer.json", config)):
-        if (what := stand_in(file)) is not None:
-            raise ValueError(f"{no_tokenizer(folder)}: {file.name} is {what}.")
-    if config.is_file():
-        read_json(config, dict)
-
-
-def check_tokenizer(folder: Path, tokenizer: Any, n_rows: int | None) -> None:
-    """Refuse a tokenizer without a vocabulary, or with tokens beyond the model's table.
-
-    transformers makes up a tokenizer from special tokens alone if the files are missing:
-    every word is then unknown.
-
-    Parameters
-    ----------
-    folder : Path
-    tokenizer : transformers tokenizer
-    n_rows : int or None
-        Rows of the model's table of tokens.
-
-    Raises
-    ------
-    ValueError
-    """
-    names = tokenizer.vocab_files_names
-    if names or tokenizer.is_fast:  # else bytes or characters, which need no files
-        _check_vocabulary(folder, tokenizer)
-    with foreign_errors(f"{folder}: its tokenizer fails on the text {_PROBE!r}. {_SAVE}"):
-        ids = tokenizer(_PROBE)["input_ids"]
-    if not all(isinstance(token, int) and token >= 0 for token in ids):
-        raise ValueError(f"{folder}: its tokenizer makes {ids!r:.100} of {_PROBE!r}. {_SAVE}.")
-    if n_rows is None:
-        return
-    beyond = {
-        token: rank
-        for token, rank in tokenizer.get_vocab().items()
-        if rank >= n_rows and not _OTHER_INPUTS.search(token)
-    }
-    if beyond:
-        first = min(beyond, key=beyond.__getitem__)
-        raise ValueError(
-            f"{folder}: its tokenizer has {len(beyond)} tokens too many, for instance {first!r} "
-            f"with the number {beyond[first]}, since the model's table of embeddings has {n_rows} "
-            "rows. Were tokens added? Then call model.resize_token_embeddings(len(tokenizer)) and "
-            "save both; else save the tokenizer that belongs to the model."
-        )
-
-
-def _check_vocabulary(folder: Path, tokenizer: Any) -> None:
-    names = tokenizer.vocab_files_names
-    problem = no_tokenizer(folder)
-    if not (tokenizer.is_fast and (folder / "tokenizer.json").is_file()):
-        files = [folder / name for name in names.values()]
-        for file in filter(Path.is_file, files):
-            if (what := stand_in(file)) is not None:
-                raise ValueError(f"{problem}: {file.name} is {what}.")
-        there = any(any(folder.glob(name)) for name in (*names.values(), *_VOCABULARIES))
-        trusted = type(tokenizer).__module__.startswith("transformers.")
-        if trusted and not there:
-            raise ValueError(
-                f"{problem}: it holds no vocabulary ({', '.join(sorted({*names.values()}))}), and "
-                f"every word would be unknown. {_SAVE}."
-            )
-        merges = names.get("merges_file")
-        if merges is not None and not (folder / merges).is_file():
-            raise ValueError(f"{problem}: {merges} is missing beside its vocabulary. {_SAVE}.")
-    special = {*tokenizer.all_special_tokens, *tokenizer.added_tokens_encoder}
-    # Those that are made up hold one or the other ordinary token (T5's has a blank).
-    if sum(token not in special for token in tokenizer.get_vocab()) < 2:
-        raise ValueError(
-            f"{problem}: its vocabulary has special tokens only, and every word would be unknown. "
-            f"{_SAVE}."
-        )

@@ -20,14 +20,16 @@ from sklearn_lntune.backbone.checking import (
     check_kinds,
     check_loaded,
     check_size,
-    check_tokenizer,
-    check_tokenizer_files,
     foreign_errors,
     is_finite,
-    no_tokenizer,
 )
 from sklearn_lntune.backbone.resolve import Source
 from sklearn_lntune.backbone.stored import StoredTensor, stored_tensors
+from sklearn_lntune.backbone.vocabulary import (
+    check_tokenizer,
+    check_tokenizer_files,
+    no_tokenizer,
+)
 from sklearn_lntune.forking import ForkSafeLock
 
 _TYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
