@@ -77,6 +77,17 @@ CANDIDATES: dict[str, dict[str, Any]] = {
     FROZEN: {},
     "bitfit": {"tuning": "bias"},
     "full": {"tuning": "full"},
+    "smoothed": {"label_smoothing": 0.1},
+    "half": {"batch_size": 16},
+    "half, gentle": {"batch_size": 16, "lr": 2e-3, "head_lr": 3e-3},
+    "half, smoothed": {"batch_size": 16, "label_smoothing": 0.1},
+    "half, gentle, smoothed": {
+        "batch_size": 16,
+        "lr": 2e-3,
+        "head_lr": 3e-3,
+        "label_smoothing": 0.1,
+    },
+    "small batches": {"batch_size": 16, "min_steps": 600},
 }
 
 
