@@ -88,6 +88,15 @@ CANDIDATES: dict[str, dict[str, Any]] = {
         "label_smoothing": 0.1,
     },
     "small batches": {"batch_size": 16, "min_steps": 600},
+    "small batches, gentle": {"batch_size": 16, "min_steps": 600, "lr": 2e-3, "head_lr": 3e-3},
+    "half, gentle, + bias": {
+        "batch_size": 16,
+        "lr": 2e-3,
+        "head_lr": 3e-3,
+        "tuning": "layernorm+bias",
+    },
+    "half, gentle, bias": {"batch_size": 16, "lr": 2e-3, "head_lr": 3e-3, "tuning": "bias"},
+    "half, gentler": {"batch_size": 16, "lr": 1e-3, "head_lr": 1e-3},
 }
 
 
