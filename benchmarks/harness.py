@@ -35,8 +35,6 @@ from sklearn.utils import shuffle
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 
-# -- command line, results, tables -----------------------------------------------------
-
 
 def options(description: str | None, **defaults: tuple[Any, Any]) -> argparse.Namespace:
     """The command line: an option for each of ``defaults``, a pair (usual, with ``--tiny``)."""
@@ -106,9 +104,6 @@ def svg(file: Path, **how: Any) -> Iterator[Any]:
     plt.close(figure)
 
 
-# -- the machine -----------------------------------------------------------------------
-
-
 def device() -> torch.device:
     """Where peers and plain models run."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -140,9 +135,6 @@ def surroundings(*packages: str) -> dict[str, Any]:
         "date": time.strftime("%Y-%m-%d"),
         "versions": {name: version(name) for name in ("torch", "transformers", *packages)},
     }
-
-
-# -- data and models as others use them ------------------------------------------------
 
 
 def some_rows(X: Any, y: Any, n: int | None = None) -> tuple[list[Any], list[Any]]:
@@ -195,9 +187,6 @@ class Logits(torch.nn.Module):
         return self.model(**inputs).logits
 
 
-# -- records ---------------------------------------------------------------------------
-
-
 class Records:
     """Records of finished runs, a line of JSON each, so that what was interrupted goes on.
 
@@ -244,9 +233,6 @@ def _busy_elsewhere() -> float:
     times = psutil.cpu_times()
     idle = times.idle + getattr(times, "iowait", 0.0) + getattr(times, "guest", 0.0)
     return sum(times) - idle - sum(psutil.Process().cpu_times()[:4])
-
-
-# -- time and memory -------------------------------------------------------------------
 
 
 def clock(call: Callable[[], Any]) -> float:

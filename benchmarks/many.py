@@ -60,9 +60,6 @@ def varied(clf: LNTunedTransformerClassifier, number: int) -> LNTunedTransformer
     return clf
 
 
-# -- sizes and loading -----------------------------------------------------------------
-
-
 def sizes(folder: Path, clf: Any, native: Any) -> dict[str, float]:
     """Kilobytes of each form."""
     clf.save(folder / "saved")
@@ -161,8 +158,6 @@ def loading(out: Path, n_rows: int, counts: list[int]) -> None:
     }
     harness.write(out, "memory", memory)
 
-
-# -- traffic: each makes what answers texts with the numbers of their tasks --------------
 
 Round = Callable[[list[str], list[int]], Any]
 
@@ -290,9 +285,6 @@ def traffic(out: Path, n_texts: int, n_rounds: int, most: int) -> None:
         "cores": os.cpu_count(),
     }
     harness.write(out, "bank", report, "peft")
-
-
-# -- tables ----------------------------------------------------------------------------
 
 
 def figure_artefacts() -> str:

@@ -5,7 +5,6 @@ training rows (``results/methods_choice.jsonl``), and is scored on test rows. Fi
 kept in ``results/methods.jsonl``.
 
     python benchmarks/methods.py                    # run what is missing
-    python benchmarks/methods.py --parts time       # seconds an epoch, side by side
 
 Differences between two methods are paired by row and seed. Their 95 % intervals come from
 a bootstrap that draws seeds and, within each data set, test rows, both with replacement.
@@ -14,14 +13,13 @@ a bootstrap that draws seeds and, within each data set, test rows, both with rep
 from __future__ import annotations
 
 import itertools
-import statistics
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from harness import RESULTS, Records, lines, options, read, rst, some_rows, svg, write
+from harness import RESULTS, Records, lines, options, read, rst, some_rows, svg
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 
@@ -119,21 +117,6 @@ def run(method: str, name: str, seed: int, n: int) -> dict[str, Any]:
     }
 
 
-def seconds_an_epoch(n_rows: int, turns: int) -> dict[str, Any]:
-    """Of every method by turns on the same rows."""
-    X, y = some_rows(*fetch_text_dataset("trec"), n_rows)
-    seconds: dict[str, list[float]] = {method: [] for method in METHODS}
-    for _, method in itertools.product(range(turns + 1), METHODS):
-        clf = classifier(method, 1.0, 1, 0, SETS["trec"]).fit(X, y)
-        seconds[method].append(clf.log_[0]["dur"])
-    # The first turn loads and warms up.
-    medians = {method: round(statistics.median(each[1:]), 3) for method, each in seconds.items()}
-    return {"rows": len(X), "batch": BATCH, "seconds": medians}
-
-
-# -- tables ----------------------------------------------------------------------------
-
-
 def finished() -> pd.DataFrame:
     """The committed runs; after a choice was made anew, a run stands after the old one."""
     runs = pd.DataFrame(lines(RESULTS / "methods.jsonl"))
@@ -228,20 +211,15 @@ def main() -> None:
     """Run what is missing."""
     given = options(
         __doc__,
-        parts=(("runs",), ("runs", "time")),
-        sets=(tuple(SETS), ("trec",)),
         methods=(tuple(COMPARED), ("adapter(MHA)+LN", FROZEN)),
+        sets=(tuple(SETS), ("trec",)),
         rows=(N_TRAIN, 90),
     )
-    if "runs" in given.parts:
-        records = Records(given.out / "methods.jsonl")
-        for seed, name, method in itertools.product(range(3), given.sets, given.methods):
-            _, factor, steps = COMPARED[method]
-            key = {"method": method, "set": name, "seed": seed, "factor": factor, "steps": steps}
-            records.once(key, partial(run, method, name, seed, given.rows))
-    if "time" in given.parts:
-        report = seconds_an_epoch(40 if given.tiny else 640, 1 if given.tiny else 3)
-        write(given.out, "methods_time", report)
+    records = Records(given.out / "methods.jsonl")
+    for seed, name, method in itertools.product(range(3), given.sets, given.methods):
+        _, factor, steps = COMPARED[method]
+        key = {"method": method, "set": name, "seed": seed, "factor": factor, "steps": steps}
+        records.once(key, partial(run, method, name, seed, given.rows))
 
 
 if __name__ == "__main__":

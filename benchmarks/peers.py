@@ -6,13 +6,12 @@ Each contestant takes a `Task`, trains one epoch from texts, and returns what pr
 from __future__ import annotations
 
 import contextlib
-import functools
 import io
 import logging
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from dataclasses import dataclass
+from functools import cache, cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -45,6 +44,7 @@ WORKLOADS = {
 #: What peft's best is chosen from; the first of each is the default.
 TYPES = ("float32", "bfloat16 autocast", "bfloat16 weights")
 ATTENTIONS = ("sdpa", "eager")
+QUIET = {"seed": SEED, "save_strategy": "no", "report_to": "none", "logging_strategy": "no"}
 Predict = Callable[[list[Any]], np.ndarray]
 
 disable_progress_bar()
@@ -80,12 +80,8 @@ class Task:
         lists = [list(each) for each in texts]
         return plain_tokenizer()(*lists, truncation=True, max_length=self.max_length)
 
-    def first(self, n_rows: int) -> Task:
-        """Only the first rows, a random choice since rows are shuffled."""
-        return replace(self, X=self.X[:n_rows], y=self.y[:n_rows])
 
-
-@functools.cache
+@cache
 def task(workload: str, n_rows: int | None, n_test: int = N_TEST) -> Task:
     """``n_rows`` training rows, stratified, or all (None)."""
     source, max_length = WORKLOADS[workload]
@@ -136,14 +132,11 @@ def fit_trainer(
                 per_device_train_batch_size=BATCH_SIZE,
                 learning_rate=FULL_LR if full else LR,
                 warmup_steps=0.1,
-                seed=SEED,
                 bf16=number_type == "bfloat16 autocast",
                 use_cpu=device().type == "cpu",
                 train_sampling_strategy="group_by_length" if grouped else "random",
-                save_strategy="no",
-                report_to="none",
                 disable_tqdm=True,
-                logging_strategy="no",
+                **QUIET,
                 dataloader_pin_memory=device().type != "cpu",
             ),
             train_dataset=Dataset.from_dict({**task.encoded(task.X), "labels": codes}),
@@ -192,11 +185,8 @@ def fit_setfit(task: Task) -> Predict:
         batch_size=BATCH_SIZE,
         num_epochs=1,
         num_iterations=1,
-        seed=SEED,
-        report_to="none",
-        save_strategy="no",
-        logging_strategy="no",
         show_progress_bar=False,
+        **QUIET,
     )
     rows = Dataset.from_dict({"text": task.X, "label": codes})
     with contextlib.redirect_stdout(io.StringIO()):

@@ -118,6 +118,8 @@ def figure() -> str:
     frame = pd.DataFrame(report["in memory"]).set_index("texts")
     if "train, us a text" in frame:  # once measured in two parts
         frame["fit, us a text"] = frame["tokenise, us a text"] + frame["train, us a text"]
+    peaks = frame["peak of the fit, MB"]
+    growth = 1e6 * (peaks.iloc[-1] - peaks.iloc[-2]) / (frame.index[-1] - frame.index[-2])
     frame = frame[["fit, us a text", "wall of the fit, us a text", "peak of the fit, MB"]].T
     frame.columns = [f"{n:,}" for n in frame.columns]
     table = pd.Series(report["parquet"], name="value").drop("texts").astype(object)
@@ -125,8 +127,9 @@ def figure() -> str:
         "A list of texts as long as TREC's, one epoch on a random backbone of one layer, batch "
         f"size {report['batch_size']}:\n\n"
         + rst(frame)
-        + f"\nThe same {report['parquet']['texts']:,} texts from a Parquet file; memory is "
-        "resident and above that of the process with the backbone loaded:\n\n"
+        + f"\nThe peak grows by {growth:.0f} bytes a further text. The same "
+        f"{report['parquet']['texts']:,} texts from a Parquet file; memory is resident and above "
+        "that of the process with the backbone loaded:\n\n"
         + rst(table.to_frame())
         + f"\nCPU time on {report['threads']} thread {origin(report)}; ``benchmarks/scale.py``.\n"
     )

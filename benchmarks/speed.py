@@ -2,7 +2,7 @@
 
     python benchmarks/speed.py                  # the short version: under 15 minutes on 2 cores
     python benchmarks/speed.py --full           # all workloads and peers
-    python benchmarks/speed.py --parts peak fit --workloads trec
+    python benchmarks/speed.py --parts predict memory
 
 Measures what is missing and appends it to ``results/speed.jsonl``; an interrupted run goes on
 where it stopped. ``python benchmarks/render.py`` makes the tables of the documentation.
@@ -14,7 +14,6 @@ import gc
 import hashlib
 import itertools
 import warnings
-from collections import Counter
 from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
@@ -28,7 +27,6 @@ import torch
 from harness import Records, clock
 from peers import OTHERS, OURS, PEFT, TRAINERS, Task, task
 from speed_tables import BEST, CLOSE, FULL
-from torch import nn
 
 from sklearn_lntune import clear_backbones
 from sklearn_lntune.tuning import LayerNormTuning
@@ -85,49 +83,6 @@ def timed(call: Callable[[], Any]) -> float:
     return clock(call)
 
 
-# -- matrix products -------------------------------------------------------------------
-
-
-@cache
-def shapes() -> dict[tuple[int, int], int]:
-    """How often each (outputs, inputs) of a linear layer occurs in the backbone's blocks."""
-    layers = harness.plain_classifier(2).base_model.encoder.modules()
-    return Counter(tuple(m.weight.shape) for m in layers if isinstance(m, nn.Linear))
-
-
-def fit_gflop(n_tokens: int) -> float:
-    """Of the frozen linear layers: forward once, backward once for activations.
-
-    Attention's products are left out, so shares of the peak are a little low.
-    """
-    return 4e-9 * n_tokens * sum(a * b * count for (a, b), count in shapes().items())
-
-
-def peak(n_tokens: int) -> dict[str, float]:
-    """GFLOP/s of ``x @ W.T + b`` and ``g @ W`` over all linear layers of the blocks."""
-    draw = partial(torch.randn, dtype=harness.training_type(), device=harness.device())
-    seconds = {"forward": 0.0, "backward": 0.0}
-    for (n_out, n_in), count in shapes().items():
-        x, g, w, b = draw(n_tokens, n_in), draw(n_tokens, n_out), draw(n_out, n_in), draw(n_out)
-        calls = {
-            "forward": lambda x=x, w=w, b=b: nn.functional.linear(x, w, b),
-            "backward": lambda g=g, w=w: g @ w,
-        }
-        for way, median in harness.by_turns(calls, 15).items():
-            seconds[way] += count * median
-    rates = {way: fit_gflop(n_tokens) / 2 / taken for way, taken in seconds.items()}
-    return rates | {"peak": fit_gflop(n_tokens) / sum(seconds.values())}
-
-
-def peaks(run: Records, plan: Plan) -> None:
-    for rows, length in ((32, 12), (32, 32), (16, 128), (8, 256), (32, 128)):
-        key = {"part": "peak", "rows": rows, "length": length}
-        run.once(key, partial(peak, rows * length))
-
-
-# -- fits ------------------------------------------------------------------------------
-
-
 @cache
 def warm_up(name: str) -> None:
     """Fit a batch, so that no contestant pays for what a process does once."""
@@ -151,12 +106,11 @@ def fits(run: Records, plan: Plan) -> None:
     """Fits of all contestants by turns on the same rows, ours first."""
     for workload, n_rows, names, turns in plan["fit"]:
         rows = task(workload, n_rows)
-        n_tokens = int(rows.lengths.sum())
         key = {"part": "fit", "workload": workload, "rows": len(rows.X)}
         names = [name for name in (OURS, *names) if not (rows.pairs and name in OTHERS)]
         for turn, name in itertools.product(range(turns), names):
             warm_up(PEFT if name == BEST else name)
-            about: dict[str, Any] = {"tokens": n_tokens, "gflop": fit_gflop(n_tokens)}
+            about: dict[str, Any] = {"tokens": int(rows.lengths.sum())}
             if name == BEST:  # peft's default has had its first turn
                 about["options"] = best_options(run, rows)
             fit = partial(peers.CONTESTANTS[name], **about.get("options", {}))
@@ -171,7 +125,7 @@ def best_options(run: Records, rows: Task) -> dict[str, Any]:
     until one is about as accurate as the default, which at the latest is the default itself.
     """
     key = {"workload": rows.workload, "rows": len(rows.X)}
-    few = rows.first(min(max(len(rows.X) // 8, peers.BATCH_SIZE), 4 * peers.BATCH_SIZE))
+    few = task(rows.workload, min(max(len(rows.X) // 8, peers.BATCH_SIZE), 4 * peers.BATCH_SIZE))
 
     def tried(part: str, some: Task, options: dict[str, Any]) -> dict[str, Any]:
         fit = partial(peers.fit_trainer, **options)
@@ -186,9 +140,6 @@ def best_options(run: Records, rows: Task) -> dict[str, Any]:
         if options == default or tried("learns", rows, options).get("accuracy", 0) >= target:
             return options
     return default
-
-
-# -- predictions, upper blocks, memory -------------------------------------------------
 
 
 def predictions(run: Records, plan: Plan) -> None:
@@ -215,9 +166,7 @@ def trunks(run: Records, plan: Plan) -> None:
 
 def memories(run: Records, plan: Plan) -> None:
     """Memory of fits, each in a process of its own."""
-    for (workload, n), who in itertools.product(
-        plan["memory"].items(), ("floor", *plan["memory_of"])
-    ):
+    for (workload, n), who in itertools.product(plan["memory"].items(), plan["memory_of"]):
         name, *settings = who.split("; ")
         environment = dict(each.split("=") for each in settings)
         make = partial(harness.alone, used, name, workload, n, **environment)
@@ -227,47 +176,20 @@ def memories(run: Records, plan: Plan) -> None:
 def used(who: str, workload: str, n_rows: int) -> dict[str, float]:
     """Megabytes of a fit's highest point above the point before it, and its seconds."""
     rows = task(workload, n_rows)
-    longest = int(rows.lengths.max())
-    weights, _ = activations(4, 8)  # has torch start its threads
-    if who == "floor":
-        weights, saved = activations(peers.BATCH_SIZE, longest)
-        return {"weights": weights, "activations": saved}
-    clear_backbones()
+    assert len(rows.lengths)
+    harness.plain_classifier(2)(torch.ones(4, 8, dtype=torch.long))  # torch starts its threads
     seconds: list[float] = []
     fit = partial(peers.CONTESTANTS[who], rows)
     before, above = harness.peak(lambda: seconds.append(clock(fit)))
     return {"megabytes": above, "baseline": before, "seconds": seconds[0]}
 
 
-def activations(rows: int, length: int) -> tuple[float, float]:
-    """Megabytes of a plain model whose norms learn, and of what autograd keeps for a batch."""
-    model = harness.plain_classifier(2, dtype=harness.training_type()).base_model
-    for name, weight in model.to(harness.device()).named_parameters():
-        weight.requires_grad_("LayerNorm" in name)
-    storages = [weight.untyped_storage() for weight in model.parameters()]
-    weights = {each.data_ptr(): each.nbytes() for each in storages}
-    saved: dict[int, int] = {}
-
-    def note(tensor: torch.Tensor) -> torch.Tensor:
-        saved[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        ids = torch.randint(1000, 20000, (rows, length), device=harness.device())
-        model(ids).last_hidden_state.mean().backward()
-    beside = (size for place, size in saved.items() if place not in weights)
-    return sum(weights.values()) / 1e6, sum(beside) / 1e6
-
-
-PARTS = {"peak": peaks, "fit": fits, "predict": predictions, "trunk": trunks, "memory": memories}
+PARTS = {"fit": fits, "predict": predictions, "trunk": trunks, "memory": memories}
 
 
 def main() -> None:
     """Run the parts asked for."""
-    every = tuple(PARTS), tuple(peers.WORKLOADS)
-    given = harness.options(
-        __doc__, full=(False, False), parts=(every[0],) * 2, workloads=(every[1],) * 2
-    )
+    given = harness.options(__doc__, full=(False, False), parts=(tuple(PARTS),) * 2)
     for category in (UserWarning, FutureWarning):  # of cut texts, and many of the peers
         warnings.simplefilter("ignore", category)
     files = [
@@ -280,13 +202,9 @@ def main() -> None:
     stamp = {"date": here.pop("date")}
     about = {"cpu": here.pop("processor"), "mode": mode, "code": code} | here
     run = harness.open_run(given.out / "speed.jsonl", about, stamp)
-    plan = dict(PLANS[mode])
-    plan["fit"] = [each for each in plan["fit"] if each[0] in given.workloads]
-    for part in ("predict", "memory"):
-        plan[part] = {name: n for name, n in plan[part].items() if name in given.workloads}
     for part in given.parts:
-        PARTS[part](run, plan)
-    if (tuple(given.parts), tuple(given.workloads)) == every:
+        PARTS[part](run, PLANS[mode])
+    if tuple(given.parts) == tuple(PARTS):
         run.once({"part": "finished"}, dict)
     print(speed_tables.text(run))
 

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from harness import RESULTS, lines, rst, svg
 
-OURS, FULL, FLOOR = "ours", "full + Trainer", "floor"
+OURS, FULL = "ours", "full + Trainer"
 PEFT, BEST = "peft + Trainer", "peft + Trainer, at its best"
 ENCODE = "sentence-transformers encode"
 #: Accuracy that a fastest setting may lose against the same peer's default.
@@ -55,7 +55,6 @@ def text(records: Iterable[dict[str, Any]]) -> str:
     run, parts = pd.DataFrame(list(records)), []
     for title, part, make in (
         ("Fits of one epoch, from texts to a trained model", "fit", fits),
-        ("Matrix products, GFLOP/s", "peak", peaks),
         ("Predictions", "predict", predictions),
         ("Eight epochs, all blocks and the top two", "trunk", trunks),
         ("Memory of a fit above the imports", "memory", memories),
@@ -90,7 +89,6 @@ def notes(run: pd.DataFrame) -> Iterator[str]:
 def fits(run: pd.DataFrame) -> pd.DataFrame:
     """Seconds of each contestant on each workload, and what they mean."""
     part, rows = _part(run, "fit"), []
-    peak = float(_part(run, "peak").get("peak", pd.Series([np.nan])).max())
     for (workload, n_rows), same in part.groupby(["workload", "rows"], sort=False):
         medians = same.groupby("who")["seconds"].median()
         accuracy = same.groupby("who")["accuracy"].max()
@@ -98,7 +96,6 @@ def fits(run: pd.DataFrame) -> pd.DataFrame:
         lost = accuracy.get(PEFT, np.nan) - accuracy.get(BEST, np.nan)
         for who, group in same[same["seconds"].notna()].groupby("who", sort=False):
             compared = who != BEST or not lost > CLOSE
-            tokens, gflop = group["tokens"].iloc[0], group["gflop"].iloc[0]
             rows.append(
                 {
                     "workload": workload,
@@ -108,22 +105,12 @@ def fits(run: pd.DataFrame) -> pd.DataFrame:
                     "turns": len(group),
                     "seconds / ours": medians[who] / medians[OURS] if compared else None,
                     "aim": AIMS.get(str(who)) if compared else None,
-                    "tokens/s": round(tokens / medians[who]),
-                    "share of peak, %": 100 * gflop / medians[who] / peak,
+                    "tokens/s": round(group["tokens"].iloc[0] / medians[who]),
                     "test accuracy, %": 100 * accuracy[who],
                 }
             )
-    decimals = {"seconds / ours": 2, "share of peak, %": 0, "test accuracy, %": 0}
+    decimals = {"seconds / ours": 2, "test accuracy, %": 0}
     return pd.DataFrame(rows).round(decimals)
-
-
-def peaks(run: pd.DataFrame) -> pd.DataFrame:
-    """GFLOP/s of the matrix products, a batch."""
-    part = _part(run, "peak")
-    table = part[["forward", "backward", "peak"]].round().astype(int)
-    batches = zip(part["rows"], part["length"], strict=True)
-    table.insert(0, "batch", [f"{rows:.0f} x {length:.0f}" for rows, length in batches])
-    return table
 
 
 def predictions(run: pd.DataFrame) -> pd.DataFrame:
@@ -148,21 +135,14 @@ def trunks(run: pd.DataFrame) -> pd.DataFrame:
 
 
 def memories(run: pd.DataFrame) -> pd.DataFrame:
-    """Megabytes above the imports of each contestant, beside weights + activations."""
-    rows = []
-    for (workload, n_rows), group in _part(run, "memory").groupby(["workload", "rows"], sort=False):
-        least = group[group["who"] == FLOOR].iloc[0]
-        needed = least["weights"] + least["activations"]
-        label = f"weights {least['weights']:.0f} + activations {least['activations']:.0f}"
-        rows.append([workload, int(n_rows), label, needed, 1.0, None])
-        for each in group[group["who"] != FLOOR].to_dict("records"):
-            used = each["megabytes"]
-            rows.append([workload, int(n_rows), each["who"], used, used / needed])
-            rows[-1].append(each.get("seconds"))  # not in old runs
-    names = ["workload", "rows", "contestant", "MB", "times weights + activations", "seconds"]
-    decimals = {"MB": 0, "times weights + activations": 2, "seconds": 1}
-    table = pd.DataFrame(rows, columns=names).astype({"seconds": float}).round(decimals)
-    return table.dropna(axis="columns", how="all")
+    """Megabytes above the imports of each contestant."""
+    part = _part(run, "memory")
+    part = part[part["who"] != "floor"].rename(columns={"who": "contestant", "megabytes": "MB"})
+    ours = part[part["contestant"] == OURS].set_index("workload")["MB"]
+    part["MB / ours"] = (part["MB"] / part["workload"].map(ours)).round(2)
+    part = part.astype({"rows": int}).round({"MB": 0, "seconds": 1})
+    columns = ["workload", "rows", "contestant", "MB", "MB / ours", "seconds"]
+    return part[[each for each in columns if each in part]]  # old runs lack the seconds
 
 
 def plot(file: Path) -> None:
