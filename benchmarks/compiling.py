@@ -5,8 +5,6 @@
 Two classifiers, one with ``compile=True``, on texts of one length; predictions by turns.
 """
 
-from __future__ import annotations
-
 import statistics
 from collections import defaultdict
 from typing import Any
@@ -67,7 +65,6 @@ def figure() -> str:
 
 
 def main() -> None:
-    """Measure all shapes."""
     given = options(__doc__, repeats=(5, 1), shapes=(6, 1), batches=(8, 2))
     runs: dict[str, Any] = defaultdict(lambda: {"seconds to compile": 0.0, "shapes": []})
     for rows, length in SHAPES[: given.shapes]:

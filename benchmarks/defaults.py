@@ -6,8 +6,6 @@ other training rows. Finished runs are kept in ``results/defaults.jsonl`` and no
     python benchmarks/defaults.py                # run what is missing
 """
 
-from __future__ import annotations
-
 import itertools
 import json
 from typing import Any
@@ -20,17 +18,8 @@ from sklearn_lntune import LNTunedTransformerClassifier
 from sklearn_lntune.datasets import fetch_text_dataset
 
 SETS = ("trec", "banking77", "tweeteval_emotion", "subj", "sst2")
-BASE = {
-    "lr": 1e-2,
-    "head_lr": 1e-2,
-    "batch_size": 32,
-    "max_epochs": 5,
-    "min_steps": 600,
-    "warmup": 0.1,
-    "weight_decay": 0.01,
-    "dropout": 0.1,
-    "label_smoothing": 0.0,
-}
+BASE = {"lr": 1e-2, "head_lr": 1e-2, "batch_size": 32, "max_epochs": 5, "min_steps": 600}
+BASE |= {"warmup": 0.1, "weight_decay": 0.01, "dropout": 0.1, "label_smoothing": 0.0}
 #: Rows and what is changed, most telling first. What it led to: lr=5e-3 and min_steps=300.
 RUNS: list[tuple[int, dict[str, float]]] = [
     (1000, {}),
@@ -55,7 +44,6 @@ def rows_of(name: str, n: int) -> tuple[list[str], list[str], list[str], list[st
 
 
 def run(name: str, n: int, changes: dict[str, Any]) -> dict[str, object]:
-    """One fit, scored."""
     X, X_held, y, y_held = rows_of(name, n)
     clf = LNTunedTransformerClassifier(**(BASE | changes), random_state=0)
     seconds = clock(lambda: clf.fit(X, y))
@@ -90,7 +78,6 @@ def figure() -> str:
 
 
 def main() -> None:
-    """Run the missing fits."""
     given = options(__doc__)
     todo = itertools.product(TINY if given.tiny else RUNS, SETS[:1] if given.tiny else SETS)
     records = Records(given.out / "defaults.jsonl")

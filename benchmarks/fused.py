@@ -8,8 +8,6 @@ is slow; its time is compared a fit. Scores of the first two are compared as wel
     python benchmarks/fused.py [--rows 900] [--batch-sizes 8 16] [--repeats 3]
 """
 
-from __future__ import annotations
-
 from contextlib import nullcontext
 from typing import Any
 
@@ -27,11 +25,8 @@ GRID = {"lr": [1e-3, 2e-3, 5e-3, 1e-2], "head_lr": [3e-3, 1e-2, 3e-2]}
 
 
 def ours(batch_size: int) -> GridSearchCV:
-    """The search over this package's classifier."""
-    clf = LNTunedTransformerClassifier(
-        batch_size=batch_size, max_epochs=1, min_steps=0, random_state=0
-    )
-    return GridSearchCV(clf, GRID, cv=3, refit=False)
+    how = {"batch_size": batch_size, "max_epochs": 1, "min_steps": 0, "random_state": 0}
+    return GridSearchCV(LNTunedTransformerClassifier(**how), GRID, cv=3, refit=False)
 
 
 def skorch(batch_size: int) -> GridSearchCV:
@@ -39,16 +34,9 @@ def skorch(batch_size: int) -> GridSearchCV:
     from skorch import NeuralNetClassifier
     from skorch.hf import HuggingfacePretrainedTokenizer
 
-    net = NeuralNetClassifier(
-        Logits,
-        module__model=6,  # classes; each fit begins with a new model
-        criterion=torch.nn.CrossEntropyLoss,
-        optimizer=torch.optim.AdamW,
-        batch_size=batch_size,
-        max_epochs=1,
-        train_split=None,
-        verbose=0,
-    )
+    how = {"batch_size": batch_size, "max_epochs": 1, "train_split": None, "verbose": 0}
+    how |= {"criterion": torch.nn.CrossEntropyLoss, "optimizer": torch.optim.AdamW}
+    net = NeuralNetClassifier(Logits, module__model=6, **how)  # a new model of 6 classes each fit
     tokenizer = HuggingfacePretrainedTokenizer(backbone_folder())
     pipeline = Pipeline([("tokenizer", tokenizer), ("net", net)])
     return GridSearchCV(pipeline, {"net__lr": [2e-5, 5e-5]}, cv=3, refit=False)
@@ -104,7 +92,6 @@ def figure() -> str:
 
 
 def main() -> None:
-    """Run the contestants in turns and write what they took."""
     given = options(
         __doc__, rows=(900, 60), batch_sizes=((8, 16), (8,)), repeats=(3, 1), skorch_rows=(150, 30)
     )

@@ -5,8 +5,6 @@ Each script runs as ``python benchmarks/NAME.py`` and writes to ``benchmarks/res
 Memory is measured on Linux only.
 """
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import gc

@@ -14,8 +14,6 @@ batches of mixed LoRA adapters. They take turns.
 Each contestant lives in a process of its own.
 """
 
-from __future__ import annotations
-
 import copy
 import json
 import os
@@ -48,7 +46,6 @@ _here: dict[Any, Any] = {}  # what a contestant's process holds
 
 
 def fitted(X: Any, y: Any, **how: Any) -> LNTunedTransformerClassifier:
-    """One epoch."""
     clf = LNTunedTransformerClassifier(max_epochs=1, min_steps=0, random_state=0)
     return clf.set_params(**how).fit(list(X), list(y))
 
@@ -235,12 +232,10 @@ CONTESTANTS: dict[str, tuple[Callable[[Path, int], Round], int]] = {
 
 
 def build(who: str, folder: Path, n: int) -> None:
-    """Make the contestant in its process."""
     _here["answer"] = CONTESTANTS[who][0](folder, n)
 
 
 def answer(texts: list[str], tasks: list[int]) -> float:
-    """Seconds of a request."""
     return clock(lambda: _here["answer"](texts, tasks))
 
 
@@ -335,7 +330,6 @@ def figure_bank() -> str:
 
 
 def main() -> None:
-    """Measure the parts asked for."""
     given = harness.options(
         __doc__, parts=(("load", "traffic"),) * 2, rows=(3000, 100), texts=(512, 16),
         counts=((1000, 100, 10, 100), (3, 2, 2, 3)), rounds=(5, 1), most=(1000, 3),

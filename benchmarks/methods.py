@@ -10,8 +10,6 @@ Differences between two methods are paired by row and seed. Their 95 % intervals
 a bootstrap that draws seeds and, within each data set, test rows, both with replacement.
 """
 
-from __future__ import annotations
-
 import itertools
 from functools import partial
 from pathlib import Path
@@ -81,16 +79,10 @@ def classifier(method: str, factor: float, steps: int, seed: int, length: int) -
     for single, chosen, _ in METHODS.values() if len(parts) > 1 else ():
         if repr(single) in map(repr, parts):
             rates[single.name] *= chosen
+    how = {"head_lr": RATES["head"] * (factor if method == "head" else 1.0), "lr": rates}
+    how |= {"batch_size": BATCH, "max_epochs": 1, "min_steps": steps, "max_length": length}
     return LNTunedTransformerClassifier(
-        tuning=tuning,
-        lr=rates,
-        head_lr=RATES["head"] * (factor if method == "head" else 1.0),
-        batch_size=BATCH,
-        max_epochs=1,
-        min_steps=steps,
-        max_length=length,
-        precision="bfloat16",
-        random_state=seed,
+        tuning=tuning, precision="bfloat16", random_state=seed, **how
     )
 
 
@@ -208,13 +200,8 @@ def plot(file: Path) -> None:
 
 
 def main() -> None:
-    """Run what is missing."""
-    given = options(
-        __doc__,
-        methods=(tuple(COMPARED), ("adapter(MHA)+LN", FROZEN)),
-        sets=(tuple(SETS), ("trec",)),
-        rows=(N_TRAIN, 90),
-    )
+    methods = tuple(COMPARED), ("adapter(MHA)+LN", FROZEN)
+    given = options(__doc__, methods=methods, sets=(tuple(SETS), ("trec",)), rows=(N_TRAIN, 90))
     records = Records(given.out / "methods.jsonl")
     for seed, name, method in itertools.product(range(3), given.sets, given.methods):
         _, factor, steps = COMPARED[method]

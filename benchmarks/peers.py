@@ -3,8 +3,6 @@
 Each contestant takes a `Task`, trains one epoch from texts, and returns what predicts.
 """
 
-from __future__ import annotations
-
 import contextlib
 import io
 import logging
@@ -32,15 +30,6 @@ from sklearn_lntune import LNTunedTransformerClassifier
 from sklearn_lntune.datasets import fetch_text_dataset
 
 BATCH_SIZE, LR, FULL_LR, SEED, N_TEST = 32, 1e-2, 1e-4, 0, 200
-#: Data set and longest text in tokens, a workload.
-WORKLOADS = {
-    "trec": ("trec", 256),
-    "banking77": ("banking77", 256),
-    "mrpc": ("mrpc", 256),
-    "imdb, 256 tokens": ("imdb", 256),
-    "imdb, 512 tokens": ("imdb", 512),
-    "20newsgroups": ("20newsgroups", 256),
-}
 #: What peft's best is chosen from; the first of each is the default.
 TYPES = ("float32", "bfloat16 autocast", "bfloat16 weights")
 ATTENTIONS = ("sdpa", "eager")
@@ -83,24 +72,17 @@ class Task:
 
 @cache
 def task(workload: str, n_rows: int | None, n_test: int = N_TEST) -> Task:
-    """``n_rows`` training rows, stratified, or all (None)."""
-    source, max_length = WORKLOADS[workload]
+    """``n_rows`` training rows, stratified, or all; of at most 256 tokens unless it names more."""
+    source, _, tokens = workload.partition(", ")
     rows = some_rows(*fetch_text_dataset(source), n_rows)
-    return Task(
-        workload, max_length, *rows, *some_rows(*fetch_text_dataset(source, "test"), n_test)
-    )
+    tested = some_rows(*fetch_text_dataset(source, "test"), n_test)
+    return Task(workload, 512 if "512" in tokens else 256, *rows, *tested)
 
 
 def classifier(task: Task, **changes: Any) -> LNTunedTransformerClassifier:
     """Our estimator with the settings that all contestants share."""
-    shared = {
-        "lr": LR,
-        "batch_size": BATCH_SIZE,
-        "max_epochs": 1,
-        "min_steps": 0,
-        "max_length": task.max_length,
-        "random_state": SEED,
-    }
+    shared = {"lr": LR, "batch_size": BATCH_SIZE, "max_epochs": 1, "min_steps": 0}
+    shared |= {"max_length": task.max_length, "random_state": SEED}
     return LNTunedTransformerClassifier(**(shared | changes))
 
 
@@ -156,19 +138,10 @@ def fit_skorch(task: Task, max_length: int | None = None) -> Predict:
     """Tune norms with peft in skorch, with its tokenizer; ``None`` is the longest training text."""
     torch.manual_seed(SEED)
     classes, codes = np.unique(task.y, return_inverse=True)
-    net = NeuralNetClassifier(
-        Logits,
-        module__model=norm_tuned(task),
-        criterion=torch.nn.CrossEntropyLoss,
-        optimizer=torch.optim.AdamW,
-        lr=LR,
-        batch_size=BATCH_SIZE,
-        max_epochs=1,
-        iterator_train__shuffle=True,
-        train_split=None,
-        verbose=0,
-        device=str(device()),
-    )
+    how = {"lr": LR, "batch_size": BATCH_SIZE, "max_epochs": 1, "iterator_train__shuffle": True}
+    how |= {"criterion": torch.nn.CrossEntropyLoss, "optimizer": torch.optim.AdamW}
+    how |= {"train_split": None, "verbose": 0, "device": str(device())}
+    net = NeuralNetClassifier(Logits, module__model=norm_tuned(task), **how)
     length = max_length or int(task.lengths.max())
     tokenizer = HuggingfacePretrainedTokenizer(backbone_folder(), max_length=length)
     pipeline = make_pipeline(tokenizer, net).fit(task.X, codes)
@@ -181,13 +154,8 @@ def fit_setfit(task: Task) -> Predict:
 
     classes, codes = np.unique(task.y, return_inverse=True)
     model = SetFitModel.from_pretrained(backbone_folder())
-    arguments = TrainingArguments(
-        batch_size=BATCH_SIZE,
-        num_epochs=1,
-        num_iterations=1,
-        show_progress_bar=False,
-        **QUIET,
-    )
+    how = {"num_epochs": 1, "num_iterations": 1, "show_progress_bar": False} | QUIET
+    arguments = TrainingArguments(batch_size=BATCH_SIZE, **how)
     rows = Dataset.from_dict({"text": task.X, "label": codes})
     with contextlib.redirect_stdout(io.StringIO()):
         Trainer(model=model, args=arguments, train_dataset=rows).train()

@@ -3,8 +3,6 @@
 python benchmarks/render.py
 """
 
-from __future__ import annotations
-
 import compiling
 import defaults
 import fused

@@ -9,8 +9,6 @@ predict_proba. Memory is the peak above what stood there with the input in place
     python benchmarks/scale.py [--sizes 10000 100000 1000000]
 """
 
-from __future__ import annotations
-
 import os
 import tempfile
 import time
@@ -67,15 +65,9 @@ def write_inputs(folder: Path, n: int) -> None:
 def warm_classifier(folder: Path) -> LNTunedTransformerClassifier:
     """One epoch on the tiny backbone, which has run already."""
     torch.set_num_threads(1)
-    clf = LNTunedTransformerClassifier(
-        folder / "backbone",
-        batch_size=BATCH,
-        max_epochs=1,
-        min_steps=0,
-        precision="float32",
-        random_state=0,
-        device="cpu",
-    )
+    how = {"batch_size": BATCH, "max_epochs": 1, "min_steps": 0, "random_state": 0}
+    how |= {"precision": "float32", "device": "cpu"}
+    clf = LNTunedTransformerClassifier(folder / "backbone", **how)
     for texts, labels in made(WARM, seed=1):
         clf.fit(texts, labels).predict(texts)
     return clf
@@ -136,7 +128,6 @@ def figure() -> str:
 
 
 def main() -> None:
-    """Run every measurement in a process of its own."""
     given = options(__doc__, sizes=((10_000, 100_000, 1_000_000), (1000, 2000)))
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     torch.set_num_threads(1)

@@ -8,8 +8,6 @@ Measures what is missing and appends it to ``results/speed.jsonl``; an interrupt
 where it stopped. ``python benchmarks/render.py`` makes the tables of the documentation.
 """
 
-from __future__ import annotations
-
 import gc
 import hashlib
 import itertools
@@ -188,7 +186,6 @@ PARTS = {"fit": fits, "predict": predictions, "trunk": trunks, "memory": memorie
 
 
 def main() -> None:
-    """Run the parts asked for."""
     given = harness.options(__doc__, full=(False, False), parts=(tuple(PARTS),) * 2)
     for category in (UserWarning, FutureWarning):  # of cut texts, and many of the peers
         warnings.simplefilter("ignore", category)

@@ -3,8 +3,6 @@
 A ratio is one of medians, of contestants that took turns on the same rows in one run.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
