@@ -16,6 +16,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from datetime import datetime
 from functools import cache
 from importlib import resources
@@ -256,12 +257,13 @@ class Process:
     """A process of its own that does what it is asked, call by call, until `end`."""
 
     def __init__(self, **environment: str) -> None:
+        self._executor = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
+        self.end = self._executor.shutdown
         with mock.patch.dict(os.environ, environment):
-            self._pool = multiprocessing.get_context("spawn").Pool(1)
-        self.end = self._pool.terminate
+            self(os.getpid)  # the first call starts it
 
     def __call__(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        return self._pool.apply(function, arguments)
+        return self._executor.submit(function, *arguments).result()
 
 
 def alone(function: Callable[..., Any], *arguments: Any, **environment: str) -> Any:
