@@ -44,7 +44,7 @@ fuzz: $(VENV)/.test
 	HF_HUB_OFFLINE=1 $(BIN)/python -m tests.fuzz
 
 bench: $(VENV)/.bench
-	HF_HUB_OFFLINE=1 $(BIN)/python -m benchmarks.speed $(BENCH_ARGS)
+	HF_HUB_OFFLINE=1 $(BIN)/python benchmarks/speed.py $(BENCH_ARGS)
 
 docs: $(VENV)/.docs
 	HF_HUB_OFFLINE=1 $(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html

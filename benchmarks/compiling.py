@@ -1,91 +1,80 @@
-"""What torch.compile costs and gains: seconds to compile, and steps with and without it.
+"""What torch.compile costs and gains: epochs and predictions with and without it.
 
-python -m benchmarks.compiling [--repeats 15]
+    python benchmarks/compiling.py
 
-Training is forward and backward with the gains and biases of the norms learnt, on the
-default backbone, as a fit runs it. One network is compiled, its equal is not; they take
-turns. The first two shapes may compile; further ones compile nothing anew.
+Two classifiers, one with ``compile=True``, on texts of one length; predictions by turns.
 """
 
-from __future__ import annotations
-
-import argparse
-import json
 import statistics
-import time
-from collections.abc import Callable
-from pathlib import Path
+from collections import defaultdict
 from typing import Any
 
-import torch
+import numpy as np
+import pandas as pd
+from harness import by_turns, clock, options, origin, read, rst, training_type, write
 
-from benchmarks.attention import SHAPES, padded_batch, surroundings
-from benchmarks.speed import bare
-from benchmarks.speed.workloads import wait
-from sklearn_lntune.network import Network
+from sklearn_lntune import LNTunedTransformerClassifier
 
-RESULTS = Path(__file__).parent / "results" / "compiling.json"
-N_CLASSES = 6
-
-
-def training(net: Network, inputs: dict[str, torch.Tensor]) -> None:
-    """Forward and backward."""
-    bare.step(net, inputs, torch.zeros(len(inputs["input_ids"]), dtype=torch.long).to(net.device))
+SHAPES = [(32, 12), (16, 16), (32, 32), (128, 32), (16, 128), (8, 256)]
+WAYS = {"plain": False, "compiled": True}
 
 
-def prediction(net: Network, inputs: dict[str, torch.Tensor]) -> None:
-    """Forward."""
-    with torch.inference_mode():
-        net(**inputs)
+def measured(rows: int, length: int, n_batches: int, repeats: int) -> dict[str, dict[str, float]]:
+    """Milliseconds a batch of epochs and of predictions, and seconds to compile."""
+    letters = list("abcdefghijklmnopqrstuvwxyz")  # each is one token
+    drawn = np.random.default_rng(0).choice(letters, (rows * n_batches, length - 2))
+    texts = [" ".join(row) for row in drawn]
+    clfs = {
+        way: LNTunedTransformerClassifier(
+            batch_size=rows, max_epochs=1 + repeats, min_steps=0, compile=flag
+        ).fit(texts, np.arange(len(texts)) % 2)
+        for way, flag in WAYS.items()
+    }
+    some = texts[:rows]
+    epochs = {way: [each["dur"] for each in clf.log_] for way, clf in clfs.items()}
+    first = {way: clock(lambda c=clf: c.predict(some)) for way, clf in clfs.items()}
+    predicted = by_turns({way: lambda c=c: c.predict(some) for way, c in clfs.items()}, repeats)
+    trained = {way: statistics.median(each[1:]) / n_batches for way, each in epochs.items()}
+    return {
+        "training": {way: round(1e3 * each, 2) for way, each in trained.items()}
+        | {"compiling": epochs["compiled"][0] - epochs["compiled"][1]},
+        "prediction": {way: round(1e3 * each, 2) for way, each in predicted.items()}
+        | {"compiling": first["compiled"] - first["plain"]},
+    }
 
 
-def seconds(step: Callable[..., None], net: Network, inputs: dict[str, torch.Tensor]) -> float:
-    """Of one step."""
-    wait()
-    start = time.perf_counter()
-    step(net, inputs)
-    wait()
-    return time.perf_counter() - start
-
-
-def measured(step: Callable[..., None], repeats: int) -> dict[str, Any]:
-    """Seconds to compile, and medians of both ways on each shape."""
-    nets = {"plain": bare.network(N_CLASSES), "compiled": bare.network(N_CLASSES)}
-    for net in nets.values():
-        net.train(step is training)
-    nets["compiled"].compile_body()
-    batches = [padded_batch(*shape, nets["plain"].device) for shape in SHAPES]
-    # That shapes vary may take a second shape to notice.
-    compiling = sum(
-        seconds(step, nets["compiled"], batch) - seconds(step, nets["plain"], batch)
-        for batch in batches[:2]
+def figure() -> str:
+    """Milliseconds of plain and compiled steps, and after how many compiling has paid."""
+    report = read("compiling")
+    frames, costs = [], []
+    for name, run in report["runs"].items():
+        frame = pd.DataFrame(run["shapes"])
+        seconds, gain = run["seconds to compile"], frame["plain"] - frame["compiled"]
+        frame["plain / compiled"] = (frame["plain"] / frame["compiled"]).round(2)
+        frame["steps to win back"] = [
+            f"{1e3 * seconds / n:,.0f}" if n > 0 else "never" for n in gain
+        ]
+        frame.insert(0, "step", name)
+        frames.append(frame)
+        costs.append(f"{seconds:.0f} s for {name}")
+    return rst(pd.concat(frames).astype(object), index=False) + (
+        f"\nMilliseconds in {report['type']}, median of {report['repeats']} in turns. Compiling "
+        f"took {', '.join(costs)}, once a fit. {report['threads']} threads, {report['device']} "
+        f"{origin(report)}.\n"
     )
-    shapes = []
-    for (rows, length), batch in zip(SHAPES, batches, strict=True):
-        taken: dict[str, list[float]] = {way: [] for way in nets}
-        for repeat in range(repeats + 2):
-            for way in list(nets)[:: 1 if repeat % 2 else -1]:
-                taken[way].append(seconds(step, nets[way], batch))
-        medians = {way: round(1e3 * statistics.median(taken[way][2:]), 2) for way in nets}
-        shapes.append({"rows": rows, "length": length} | medians)
-        print(step.__name__, shapes[-1], flush=True)
-    return {"seconds to compile": round(compiling, 1), "shapes": shapes}
 
 
 def main() -> None:
-    """Measure training and prediction, and write the medians."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repeats", type=int, default=15)
-    repeats = parser.parse_args().repeats
-    net = bare.network(N_CLASSES)
-    report = {
-        "runs": {step.__name__: measured(step, repeats) for step in (training, prediction)},
-        "repeats": repeats,
-        "type": str(net.body.dtype).removeprefix("torch."),
-        "device": str(net.device),
-        **surroundings(),
-    }
-    RESULTS.write_text(json.dumps(report, indent=1) + "\n", "utf-8")
+    given = options(__doc__, repeats=(5, 1), shapes=(6, 1), batches=(8, 2))
+    runs: dict[str, Any] = defaultdict(lambda: {"seconds to compile": 0.0, "shapes": []})
+    for rows, length in SHAPES[: given.shapes]:
+        found = measured(rows, length, given.batches, given.repeats)
+        for name, each in found.items():
+            seconds = max(runs[name]["seconds to compile"], each.pop("compiling"))
+            runs[name]["seconds to compile"] = round(seconds, 1)
+            runs[name]["shapes"].append({"rows": rows, "length": length} | each)
+    dtype = str(training_type()).removeprefix("torch.")
+    write(given.out, "compiling", {"runs": runs, "repeats": given.repeats, "type": dtype})
 
 
 if __name__ == "__main__":

@@ -1,40 +1,25 @@
 """Choose the default settings: one change at a time, scored on held-out training rows.
 
 No test set is read. Each run trains on up to ``n`` training rows and is scored on 1,000
-other training rows. Resumable: finished runs stand in ``results/defaults.jsonl``.
+other training rows. Finished runs are kept in ``results/defaults.jsonl`` and not repeated.
 
     python benchmarks/defaults.py                # run what is missing
-    python benchmarks/defaults.py --part 0 2     # every second run, for two at a time
-    python benchmarks/defaults.py --table        # print the comparison only
 """
 
-from __future__ import annotations
-
-import argparse
+import itertools
 import json
-import time
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from harness import RESULTS, Records, clock, lines, options, rst
 from sklearn.model_selection import train_test_split
 
 from sklearn_lntune import LNTunedTransformerClassifier
 from sklearn_lntune.datasets import fetch_text_dataset
 
-RESULTS = Path(__file__).parent / "results" / "defaults.jsonl"
 SETS = ("trec", "banking77", "tweeteval_emotion", "subj", "sst2")
-BASE = {
-    "lr": 1e-2,
-    "head_lr": 1e-2,
-    "batch_size": 32,
-    "max_epochs": 5,
-    "min_steps": 600,
-    "warmup": 0.1,
-    "weight_decay": 0.01,
-    "dropout": 0.1,
-    "label_smoothing": 0.0,
-}
+BASE = {"lr": 1e-2, "head_lr": 1e-2, "batch_size": 32, "max_epochs": 5, "min_steps": 600}
+BASE |= {"warmup": 0.1, "weight_decay": 0.01, "dropout": 0.1, "label_smoothing": 0.0}
 #: Rows and what is changed, most telling first. What it led to: lr=5e-3 and min_steps=300.
 RUNS: list[tuple[int, dict[str, float]]] = [
     (1000, {}),
@@ -47,6 +32,7 @@ RUNS: list[tuple[int, dict[str, float]]] = [
     (10000, {"lr": 5e-3}),
     (1000, {"min_steps": 300, "lr": 5e-3}),
 ]
+TINY: list[tuple[int, dict[str, float]]] = [(100, {"min_steps": 2, "max_epochs": 1})]
 N_SCORED = 1000
 
 
@@ -58,12 +44,9 @@ def rows_of(name: str, n: int) -> tuple[list[str], list[str], list[str], list[st
 
 
 def run(name: str, n: int, changes: dict[str, Any]) -> dict[str, object]:
-    """One fit, scored."""
     X, X_held, y, y_held = rows_of(name, n)
     clf = LNTunedTransformerClassifier(**(BASE | changes), random_state=0)
-    start = time.perf_counter()
-    clf.fit(X, y)
-    seconds = time.perf_counter() - start
+    seconds = clock(lambda: clf.fit(X, y))
     return {
         "set": name,
         "rows": len(X),
@@ -75,42 +58,32 @@ def run(name: str, n: int, changes: dict[str, Any]) -> dict[str, object]:
     }
 
 
-def table(results: pd.DataFrame) -> pd.DataFrame:
-    """Accuracy a set, the mean, and the difference to the base settings."""
-    wide = results.pivot_table(
+def figure() -> str:
+    """Held-out accuracy of each change of a setting, and the difference to the base."""
+    wide = pd.DataFrame(lines(RESULTS / "defaults.jsonl")).pivot_table(
         index=["cap", "changes"], columns="set", values="accuracy", sort=False
     )
     wide["mean"] = wide.mean(axis=1, skipna=False)
     base = wide["mean"].xs("{}", level="changes")
-    caps = wide.index.get_level_values("cap")
-    wide["difference"] = wide["mean"] - base.reindex(caps).to_numpy()
-    return (100 * wide).round(1).sort_index(level="cap", sort_remaining=False)
-
-
-def load() -> pd.DataFrame:
-    """Finished runs."""
-    lines = RESULTS.read_text("utf-8").splitlines() if RESULTS.exists() else []
-    columns = ["set", "rows", "cap", "changes", "accuracy", "steps", "seconds"]
-    return pd.DataFrame([json.loads(line) for line in lines], columns=columns)
+    wide["difference"] = wide["mean"] - base.reindex(wide.index.get_level_values("cap")).to_numpy()
+    table = (100 * wide).round(1).sort_index(level="cap", sort_remaining=False).reset_index()
+    table["changes"] = [
+        ", ".join(f"{k}={v:g}" for k, v in json.loads(text).items())
+        or "(base: lr=0.01, min_steps=600)"
+        for text in table["changes"]
+    ]
+    table = table.rename(columns={"cap": "rows, at most"})
+    table = table.astype({"difference": object}).where(table.notna(), None)
+    return rst(table, index=False, floatfmt=".1f", missingval="")
 
 
 def main() -> None:
-    """Run the missing fits and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--table", action="store_true")
-    parser.add_argument("--part", type=int, nargs=2, default=(0, 1))
-    arguments = parser.parse_args()
-    done = set(load()[["set", "cap", "changes"]].itertuples(index=False, name=None))
-    part, parts = arguments.part
-    todo = [(name, n, changes) for n, changes in RUNS for name in SETS][part::parts]
-    for name, n, changes in () if arguments.table else todo:
-        if (name, n, json.dumps(changes)) in done:
-            continue
-        line = json.dumps(run(name, n, changes))
-        with RESULTS.open("a", encoding="utf-8") as stream:
-            stream.write(line + "\n")
-        print(line, flush=True)
-    print(table(load()).to_markdown())
+    given = options(__doc__)
+    todo = itertools.product(TINY if given.tiny else RUNS, SETS[:1] if given.tiny else SETS)
+    records = Records(given.out / "defaults.jsonl")
+    for (n, changes), name in todo:
+        key = {"set": name, "cap": n, "changes": json.dumps(changes)}
+        records.once(key, lambda name=name, n=n, changes=changes: run(name, n, changes))
 
 
 if __name__ == "__main__":

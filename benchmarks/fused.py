@@ -8,40 +8,25 @@ is slow; its time is compared a fit. Scores of the first two are compared as wel
     python benchmarks/fused.py [--rows 900] [--batch-sizes 8 16] [--repeats 3]
 """
 
-from __future__ import annotations
-
-import argparse
-import json
-import statistics
-import time
-from importlib.metadata import version
-from pathlib import Path
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
-import psutil
+import pandas as pd
 import torch
+from harness import Logits, backbone_folder, clock, options, origin, read, resident, rst, write
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline
 
 from sklearn_lntune import LNTunedTransformerClassifier, fused_fits
-from sklearn_lntune.backbone.resolve import resolve
-from sklearn_lntune.classifier import DEFAULT_BACKBONE
 from sklearn_lntune.datasets import fetch_text_dataset
 
-RESULTS = Path(__file__).parent / "results" / "fused.json"
-GRID = {
-    "lr": [1e-3, 2e-3, 5e-3, 1e-2],
-    "head_lr": [3e-3, 1e-2, 3e-2],
-}
+GRID = {"lr": [1e-3, 2e-3, 5e-3, 1e-2], "head_lr": [3e-3, 1e-2, 3e-2]}
 
 
 def ours(batch_size: int) -> GridSearchCV:
-    """The search over this package's classifier."""
-    clf = LNTunedTransformerClassifier(
-        batch_size=batch_size, max_epochs=1, min_steps=0, random_state=0
-    )
-    return GridSearchCV(clf, GRID, cv=3, refit=False)
+    how = {"batch_size": batch_size, "max_epochs": 1, "min_steps": 0, "random_state": 0}
+    return GridSearchCV(LNTunedTransformerClassifier(**how), GRID, cv=3, refit=False)
 
 
 def skorch(batch_size: int) -> GridSearchCV:
@@ -49,106 +34,84 @@ def skorch(batch_size: int) -> GridSearchCV:
     from skorch import NeuralNetClassifier
     from skorch.hf import HuggingfacePretrainedTokenizer
 
-    folder = str(resolve(DEFAULT_BACKBONE).folder)
-    net = NeuralNetClassifier(
-        WholeModel,
-        module__folder=folder,
-        criterion=torch.nn.CrossEntropyLoss,
-        optimizer=torch.optim.AdamW,
-        lr=5e-5,
-        batch_size=batch_size,
-        max_epochs=1,
-        train_split=None,
-        verbose=0,
-    )
-    pipeline = Pipeline([("tokenizer", HuggingfacePretrainedTokenizer(folder)), ("net", net)])
+    how = {"batch_size": batch_size, "max_epochs": 1, "train_split": None, "verbose": 0}
+    how |= {"criterion": torch.nn.CrossEntropyLoss, "optimizer": torch.optim.AdamW}
+    net = NeuralNetClassifier(Logits, module__model=6, **how)  # a new model of 6 classes each fit
+    tokenizer = HuggingfacePretrainedTokenizer(backbone_folder())
+    pipeline = Pipeline([("tokenizer", tokenizer), ("net", net)])
     return GridSearchCV(pipeline, {"net__lr": [2e-5, 5e-5]}, cv=3, refit=False)
 
 
-class WholeModel(torch.nn.Module):
-    """A transformers classifier, all of whose weights are trained."""
-
-    def __init__(self, folder: str) -> None:
-        super().__init__()
-        from transformers import AutoModelForSequenceClassification
-
-        self.model = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=6)
-
-    def forward(self, **inputs: Any) -> Any:
-        """Logits."""
-        return self.model(**inputs).logits
-
-
-def timed(search: GridSearchCV, X: Any, y: Any, fused: bool) -> dict[str, Any]:
+def timed(who: str, batch_size: int, X: Any, y: Any) -> dict[str, Any]:
     """Seconds, seconds a fit, scores and resident memory of one search."""
-    start = time.perf_counter()
-    if fused:
-        with fused_fits():
-            search.fit(X, y)
-    else:
-        search.fit(X, y)
-    seconds = time.perf_counter() - start
+    search = (skorch if who == "skorch" else ours)(batch_size)
+    with fused_fits() if who.startswith("fused") else nullcontext():
+        seconds = clock(lambda: search.fit(X, y))
     scores = search.cv_results_["mean_test_score"]
     n_fits = len(scores) * search.n_splits_
-    return {
+    found = {
+        "who": who,
+        "batch_size": batch_size,
         "seconds": round(seconds, 2),
         "seconds_a_fit": round(seconds / n_fits, 3),
         "fits": n_fits,
         "scores": [round(float(score), 4) for score in scores],
-        "resident_megabytes": round(psutil.Process().memory_info().rss / 1e6),
+        "resident_megabytes": round(resident()),
     }
+    print(who, batch_size, found["seconds_a_fit"], "s a fit", flush=True)
+    return found
+
+
+def figure() -> str:
+    """Seconds of a search apart and fused, and beside a search over skorch nets."""
+    report = read("fused")
+    frame = pd.DataFrame(report["runs"])
+    groups = frame.groupby(["batch_size", "who"], sort=False)
+    table = groups["seconds_a_fit"].agg(["median", "min", "max"]).round(3)
+    table["fits"] = groups["fits"].first()
+    table["resident memory, MB"] = groups["resident_megabytes"].max()
+    ratios, apart = [], 0.0
+    for size in sorted(set(frame["batch_size"])):
+        median, scores = table["median"][size], groups["scores"].first()[size].map(np.array)
+        ratios.append(
+            f"{median['apart'] / median['fused']:.2f} times as fast as apart at batch size {size}"
+            f", {median['skorch'] / median['fused, same rows']:.0f} times as fast as skorch"
+        )
+        apart = max(apart, float(np.abs(scores["apart"] - scores["fused"]).max()))
+    table = table.rename(columns={"median": "seconds a fit, median"}).reset_index()
+    bfloat16 = "with" if report["native_bfloat16"] else "without"
+    return (
+        rst(table.astype(object), index=False)
+        + f"\nFused: {'; '.join(ratios)}. The largest difference between mean test scores, apart "
+        f"and fused, is {100 * apart:.2f} points. 12 candidates in 3 folds on {report['rows']} "
+        "rows of TREC, one epoch; skorch and the fused search beside it on "
+        f"{report['skorch_rows']} rows, two candidates of skorch. "
+        f"{report['threads']} threads, {report['device']} {bfloat16} native bfloat16 "
+        f"{origin(report)}; ``benchmarks/fused.py``.\n"
+    )
 
 
 def main() -> None:
-    """Run the contestants in turns, print the ratios and write the JSON."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, default=900)
-    parser.add_argument("--batch-sizes", type=int, nargs="+", default=[8, 16])
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--skorch-rows", type=int, default=150)
-    arguments = parser.parse_args()
+    given = options(
+        __doc__, rows=(900, 60), batch_sizes=((8, 16), (8,)), repeats=(3, 1), skorch_rows=(150, 30)
+    )
     X, y = fetch_text_dataset("trec")
-    X, y = list(X[: arguments.rows]), np.unique(y[: arguments.rows], return_inverse=True)[1]
+    X, y = list(X[: given.rows]), np.unique(y[: given.rows], return_inverse=True)[1]
     ours(16).set_params(param_grid={"lr": [1e-3]}).fit(X[:60], y[:60])  # loads the backbone
-    runs = []
-    for batch_size in arguments.batch_sizes:
-        for repeat in range(arguments.repeats):
-            for who in ("apart", "fused"):
-                run = timed(ours(batch_size), X, y, who == "fused")
-                runs.append({"who": who, "batch_size": batch_size, "repeat": repeat, **run})
-                print(who, batch_size, run["seconds"], "s", flush=True)
-    few = slice(0, arguments.skorch_rows)
-    for who, make in (("skorch", skorch), ("fused, same rows", ours)):
-        for batch_size in arguments.batch_sizes if arguments.skorch_rows else ():
-            run = timed(make(batch_size), X[few], y[few], who != "skorch")
-            runs.append({"who": who, "batch_size": batch_size, "repeat": 0, **run})
-            print(who, batch_size, run["seconds_a_fit"], "s a fit", flush=True)
-    report = {
-        "rows": arguments.rows,
-        "skorch_rows": arguments.skorch_rows,
-        "runs": runs,
-        "date": time.strftime("%Y-%m-%d"),
-        "processor": torch.cpu.get_capabilities().get("cpu_name"),
-        "native_bfloat16": bool(torch.cpu.get_capabilities().get("avx512_bf16")),
-        "threads": torch.get_num_threads(),
-        "device": "cuda" if torch.cuda.is_available() else "cpu",
-        "versions": {name: version(name) for name in ("torch", "transformers", "skorch")},
-    }
-    for batch_size in arguments.batch_sizes:
-        medians = {
-            who: statistics.median(
-                run["seconds_a_fit"]
-                for run in runs
-                if run["who"] == who and run["batch_size"] == batch_size
-            )
-            for who in {run["who"] for run in runs}
-        }
-        report[f"ratio_{batch_size}"] = round(medians["apart"] / medians["fused"], 3)
-        if "skorch" in medians:
-            ratio = medians["skorch"] / medians["fused, same rows"]
-            report[f"skorch_ratio_{batch_size}"] = round(ratio, 1)
-    RESULTS.write_text(json.dumps(report, indent=1) + "\n", "utf-8")
-    print({key: value for key, value in report.items() if "ratio" in key})
+    runs = [
+        timed(who, size, X, y)
+        for size in given.batch_sizes
+        for _ in range(given.repeats)
+        for who in ("apart", "fused")
+    ]
+    few = slice(0, given.skorch_rows)
+    runs += [
+        timed(who, size, X[few], y[few])
+        for who in ("skorch", "fused, same rows")
+        for size in given.batch_sizes
+    ]
+    report = {"rows": given.rows, "skorch_rows": given.skorch_rows, "runs": runs}
+    write(given.out, "fused", report, "skorch")
 
 
 if __name__ == "__main__":

@@ -72,7 +72,7 @@ def padded_length(
     """Tokens that the rows of a batch, ``n_tokens`` at most, are filled up to.
 
     On a CPU, products in bfloat16 are compiled anew for each shape they meet, which takes
-    time and memory (``benchmarks/lengths.py``). So lengths near each other share one, at
+    time and memory (``docs/guide/placement.rst``). So lengths near each other share one, at
     most a sixteenth or one token away, and never beyond the model's ``n_positions``. All
     others compute just what is there.
 
