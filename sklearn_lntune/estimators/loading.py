@@ -1,4 +1,4 @@
-"""From files to a fitted estimator."""
+"""Load a fitted estimator from files."""
 
 from __future__ import annotations
 
@@ -17,34 +17,35 @@ def load(
 ) -> LNTunedTransformerClassifier:
     """Read a classifier written by `LNTunedTransformerClassifier.save` or `push_to_hub`.
 
-    Every byte is compared with the digests written with it. No code can run: the files
-    hold numbers and text. The backbone is read at the first prediction.
+    Every file is checked against the digests saved with it. No code can run: the files
+    contain numbers and text. The backbone is read at the first prediction.
 
     Parameters
     ----------
     path : str or path
         A folder, a ``.zip``, or ``"user/name"`` on the Hugging Face hub.
     backbone : str or path, optional
-        In place of where the backbone was when the classifier was saved. It must be the
-        same model: it is compared at the first prediction. For one that is not the same but
-        shall count as such, see `LNTunedTransformerClassifier.accept_backbone`.
+        Where the backbone is now, if not where it was when the classifier was saved. It
+        must be the same model; this is checked at the first prediction. To use one that
+        differs but computes the same, see `LNTunedTransformerClassifier.accept_backbone`.
     revision : str, optional
-        Of the classifier's repository on the hub.
+        Revision of the classifier's repository on the hub.
     token : str or bool, optional
         As in huggingface_hub.
     trust_remote_code : bool, default=False
-        The parameter of the loaded estimator, whatever the files say of it.
+        Value of this parameter for the loaded estimator, whatever the files say.
 
     Returns
     -------
     LNTunedTransformerClassifier
+        Fitted, with the parameters it was saved with.
 
     Raises
     ------
     DamagedFileError
-        If a byte is not as it was written, or a file is missing or too many.
+        If a file was changed or damaged, is missing, or does not belong there.
     ValueError
-        If there is no such thing, or a newer version wrote it.
+        If there is no saved classifier, or a newer version wrote it.
 
     Examples
     --------
