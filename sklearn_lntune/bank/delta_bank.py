@@ -293,7 +293,7 @@ class DeltaBank:
         texts, row_text = distinct(check_texts(X))
         if isinstance(tasks, str) or len(tasks) != len(row_text):
             raise ValueError(
-                f"tasks must hold one name per row of X ({len(row_text)}); got "
+                f"tasks must hold one name a row of X ({len(row_text)}); got "
                 f"{repr(tasks) if isinstance(tasks, str) else len(tasks)}."
             )
         rows_of: dict[str, list[int]] = {}
