@@ -19,19 +19,19 @@ from torch import nn
 from sklearn_lntune.backbone.files import AGAIN, read_json, stand_in
 from sklearn_lntune.backbone.stored import StoredTensor
 
-#: Numbers in a configuration that repeat something, by the end of their names, and the
-#: largest that is believed: building a skeleton takes its time for each.
+#: Counts in a configuration, by the end of their names, and the largest value accepted:
+#: building a skeleton takes time for each layer or head.
 _LARGEST = (
     (re.compile(r"(layer|block|group|repeat|network|function|depth)s?(_num)?$"), 1_000),
     (re.compile(r"(head|expert|lang|language)s$"), 1 << 16),
     (re.compile(r"(label|classe)s$"), 1 << 16),
 )
 _EPSILON = re.compile(r"(^|_)eps(ilon)?$")
-#: Layers that need not have tensors of their own: beyond, a stored tensor is asked for each.
+#: Number of layers that may share their tensors; with more, each needs a stored tensor.
 _SHARED_LAYERS = 100
-#: A skeleton may be this much larger than what is stored, for parts that are not used.
+#: A skeleton may be larger than the stored tensors by this factor, for unused parts.
 _SPARE_FACTOR, _SPARE_NUMBERS, _SPARE_BYTES = 4, 1 << 24, 1 << 28
-#: Files that tell a tokenizer its vocabulary, under the names that classes give them.
+#: Files with a tokenizer's vocabulary, by the argument names of tokenizer classes.
 _VOCABULARIES = ("tokenizer.json", "tekken.json", "*.model", "*.tiktoken")
 _SAVE = (
     "Save the right one there: AutoTokenizer.from_pretrained(original) and then "
@@ -39,22 +39,22 @@ _SAVE = (
 )
 _PROBE = "The cat sat on 12 mats. \N{SNOWMAN}"
 _PROBE_LENGTH, _LONG_PROBE_LENGTH = 2, 32
-#: Tokens for other inputs than text (Gemma 3's has no row in models for text alone).
+#: Tokens for inputs other than text (Gemma 3's has no row in its text-only models).
 _OTHER_INPUTS = re.compile(r"^<.*(image|audio|video).*>$")
 _INTEGERS = ("I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL")
 
 
 @contextlib.contextmanager
 def foreign_errors(message: str) -> Iterator[None]:
-    """Errors of other libraries inside become a ValueError: ``message`` and the cause.
+    """Convert errors of other libraries to a ValueError with ``message`` and the cause.
 
-    Running out of a GPU's memory and interrupts stay what they are.
+    Interrupts, and errors of a GPU that is out of memory, are not converted.
     """
     try:
         yield
     except (torch.OutOfMemoryError, KeyboardInterrupt, SystemExit, GeneratorExit):
         raise
-    # The tokenizers library panics with an exception that is not an Exception.
+    # A panic of the tokenizers library derives from BaseException, not from Exception.
     except BaseException as error:
         why = " ".join(str(error).split())
         raise ValueError(f"{message} ({type(error).__name__}: {why:.400}).") from error
@@ -142,14 +142,14 @@ def check_is_for_text(where: str, model: nn.Module) -> None:
 def check_size(file: Path, model: nn.Module, stored: list[StoredTensor]) -> None:
     """Refuse a configuration whose ``model`` is far larger than what is stored.
 
-    What is not in the files would be made up, in memory that the files do not weigh.
+    Weights missing from the files would be initialised, which could take any amount of memory.
 
     Raises
     ------
     ValueError
     """
     if getattr(model.config, "quantization_config", None) is not None:
-        return  # several numbers are packed into one
+        return  # quantised: several numbers are packed into one
     n_stored = sum(math.prod(tensor.shape) for tensor in stored)
     n_claimed = sum(weight.numel() for weight in model.parameters())
     n_bytes = sum(buffer.numel() * buffer.element_size() for buffer in model.buffers())
@@ -186,7 +186,7 @@ def check_kinds(model: nn.Module, stored: list[StoredTensor]) -> None:
 
 
 def check_loaded(folder: Path, model: nn.Module, used: nn.Module, report: Any) -> None:
-    """Refuse weights of other shapes than the configuration's, missing or not finite ones.
+    """Refuse weights that are missing, not finite, or not of the shape in the configuration.
 
     Parameters
     ----------
@@ -223,7 +223,7 @@ def check_loaded(folder: Path, model: nn.Module, used: nn.Module, report: Any) -
         )
     for name, weight in used.named_parameters():
         if weight.is_floating_point() and weight.numel():
-            # Of minimum and maximum, since they take no memory; NaN passes through both.
+            # The minimum and maximum need no extra memory, and NaN propagates through both.
             ends = torch.stack(torch.aminmax(weight.detach()))
             if not torch.isfinite(ends).all():
                 raise ValueError(
@@ -234,7 +234,7 @@ def check_loaded(folder: Path, model: nn.Module, used: nn.Module, report: Any) -
 
 
 def check_computes(folder: Path, model: nn.Module) -> None:
-    """Run two short rows, so that what cannot compute is found before training.
+    """Run two short rows, so that a model that cannot compute is found before training.
 
     Raises
     ------
@@ -247,7 +247,7 @@ def check_computes(folder: Path, model: nn.Module) -> None:
     states = None
     with contextlib.suppress(ValueError), foreign_errors(problem):
         states = _states(model, _PROBE_LENGTH)
-    if states is None:  # some take no rows as short as that (CANINE)
+    if states is None:  # some models need longer rows (CANINE)
         with foreign_errors(problem):
             states = _states(model, _LONG_PROBE_LENGTH)
     if not torch.isfinite(states).all():
@@ -258,7 +258,7 @@ def check_computes(folder: Path, model: nn.Module) -> None:
 
 
 def _states(model: nn.Module, n_tokens: int) -> torch.Tensor:
-    """What ``model`` makes of two rows of ``n_tokens``, the second one shorter."""
+    """Hidden states of two rows of at most ``n_tokens``, the second one shorter."""
     ids = torch.arange(2 * n_tokens, device=next(model.parameters()).device).view(2, -1)
     mask = torch.ones_like(ids)
     mask[1, -1] = 0
@@ -269,7 +269,7 @@ def _states(model: nn.Module, n_tokens: int) -> torch.Tensor:
 
 
 def n_embeddings(model: nn.Module) -> int | None:
-    """Rows of the model's table of tokens; None if it has none (CANINE hashes characters)."""
+    """Rows of the token embedding; None if there is none (CANINE hashes characters)."""
     with contextlib.suppress(AttributeError, NotImplementedError):
         table = model.get_input_embeddings()  # type: ignore[operator]
         return int(table.num_embeddings)
@@ -277,12 +277,12 @@ def n_embeddings(model: nn.Module) -> int | None:
 
 
 def no_tokenizer(folder: Path) -> str:
-    """How errors about a tokenizer that is not there begin."""
+    """The beginning of error messages about a missing tokenizer."""
     return f"no tokenizer could be read from {folder}"
 
 
 def check_tokenizer_files(folder: Path) -> None:
-    """Refuse files of a tokenizer that merely stand in for them.
+    """Refuse placeholders (such as Git LFS pointers) in the place of tokenizer files.
 
     Raises
     ------
@@ -297,10 +297,10 @@ def check_tokenizer_files(folder: Path) -> None:
 
 
 def check_tokenizer(folder: Path, tokenizer: Any, n_rows: int | None) -> None:
-    """Refuse a tokenizer without a vocabulary, or with tokens beyond the model's table.
+    """Refuse a tokenizer without a vocabulary, or with more tokens than the model has.
 
-    transformers makes up a tokenizer from special tokens alone if the files are missing:
-    every word is then unknown.
+    If the files are missing, transformers makes a tokenizer from special tokens alone, for
+    which every word is unknown.
 
     Parameters
     ----------
@@ -356,7 +356,7 @@ def _check_vocabulary(folder: Path, tokenizer: Any) -> None:
         if merges is not None and not (folder / merges).is_file():
             raise ValueError(f"{problem}: {merges} is missing beside its vocabulary. {_SAVE}.")
     special = {*tokenizer.all_special_tokens, *tokenizer.added_tokens_encoder}
-    # Those that are made up hold one or the other ordinary token (T5's has a blank).
+    # A tokenizer made without files may have a few ordinary tokens (T5's has a space).
     if sum(token not in special for token in tokenizer.get_vocab()) < 2:
         raise ValueError(
             f"{problem}: its vocabulary has special tokens only, and every word would be unknown. "

@@ -59,7 +59,7 @@ class OneLabel(Task):
             return cls.from_classes(y.values, y.where, **options)
         y = check_labels(y, warn=False)  # `encode` warns
         task = cls.from_classes(y, **options)
-        check_classification_targets(y)  # warns if most classes have a single row
+        check_classification_targets(y)  # warns if classes exceed half the rows
         return task
 
     @classmethod
