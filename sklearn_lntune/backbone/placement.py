@@ -1,6 +1,6 @@
-"""Where and how a fit computes: device, number types, attention.
+"""Choose device, number types and attention implementation.
 
-The only place that makes sense of an estimator's ``device``, ``precision`` and ``compile``.
+This is the only module that interprets an estimator's ``device``, ``precision`` and ``compile``.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ class Placement:
     ----------
     device : torch.device
     train_type, predict_type : torch.dtype
-        What the frozen weights are held in while fitting and while predicting. Gains,
-        biases, head, loss and optimiser are in `delta_type` of it.
+        Types of the frozen weights while fitting and while predicting. Delta, head, loss and
+        optimiser use `delta_type` of it.
     compiled : bool
         Whether the backbone runs through torch.compile.
     """
@@ -43,16 +43,16 @@ class Placement:
     def attention(self, *, training: bool) -> str:
         """The attention implementation that is fastest for this call.
 
-        On a CPU the fused attention's backward in bfloat16 takes over a third of a
-        step at length 32; the plain one halves the step. Everywhere else the fused
-        one is faster or as fast.
+        On a CPU in bfloat16, the backward pass of the fused attention takes over a third
+        of a step at length 32; with the plain one, a step takes half the time. In all other
+        cases the fused one is at least as fast.
         """
         plain = training and self.device.type == "cpu" and self.train_type == torch.bfloat16
         return "eager" if plain else "sdpa"
 
 
 def delta_type(compute_type: torch.dtype) -> torch.dtype:
-    """What is learnt is held in float32, or in float64 where all is."""
+    """The type of learnt values: float32, or float64 if everything is."""
     return torch.float64 if compute_type == torch.float64 else torch.float32
 
 
@@ -62,12 +62,12 @@ def padded_length(
     device: torch.device,
     n_positions: int | None = None,
 ) -> int:
-    """Tokens that the rows of a batch, ``n_tokens`` at most, are filled up to.
+    """The length to which a batch is padded, if its longest row has ``n_tokens``.
 
-    On a CPU, products in bfloat16 are compiled anew for each shape they meet, which takes
-    time and memory (``benchmarks/lengths.py``). So lengths near each other share one, at
-    most a sixteenth or one token away, and never beyond the model's ``n_positions``. All
-    others compute just what is there.
+    On a CPU, a product in bfloat16 is compiled for each new shape, which takes time and
+    memory (``benchmarks/lengths.py``). So lengths are rounded up by at most a sixteenth or
+    one token, to few values, but never above ``n_positions``. In all other cases there is
+    no extra padding.
 
     Examples
     --------
@@ -94,15 +94,15 @@ def place_fit(
     where : Where
         The device ``"auto"`` is CUDA, then Apple's GPU, then the CPU.
     stored_type : torch.dtype
-        Of the backbone's files. Sixteen-bit weights also predict in it under "auto",
-        since a wider type adds nothing to them.
+        Type of the weights in the backbone's files. With ``"auto"``, sixteen-bit weights
+        are used as they are for prediction, since a wider type adds nothing to them.
     own : torch.device, optional
-        What the device ``"auto"`` is in this process, if several fit together.
+        The device ``"auto"`` in this process, if several processes fit together.
 
     Raises
     ------
     ValueError
-        If the device is not there or cannot do the precision, or nothing there compiles.
+        If the device is missing or does not support the precision, or a compiler is missing.
     """
     device, precision, compiled = _device(where.device, own), where.precision, where.compile
     if not isinstance(compiled, bool):
@@ -126,7 +126,7 @@ def place_fit(
 
 
 def place_prediction(where: Where, stored_type: torch.dtype) -> Placement:
-    """As `place_fit`, but what is missing here is done without, with a warning."""
+    """As `place_fit`, but a missing device or compiler is a warning, not an error."""
     try:
         return place_fit(where, stored_type)
     except MissingDeviceError as error:
@@ -138,11 +138,11 @@ def place_prediction(where: Where, stored_type: torch.dtype) -> Placement:
 
 
 class MissingDeviceError(ValueError):
-    """The device that was asked for is not on this machine."""
+    """The requested device is not available."""
 
 
 class MissingCompilerError(ValueError):
-    """Compiling was asked for, and this machine has no compiler."""
+    """Compilation was requested, and there is no compiler."""
 
 
 def _device(device: Any, own: torch.device | None) -> torch.device:
