@@ -1,4 +1,4 @@
-"""What several rooms ask of parameters and tables."""
+"""Checks of parameters and tables that several packages need."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def check_number(
     open_low: bool = False,
     open_high: bool = False,
 ) -> Any:
-    """``value`` if it is a number in the interval; the ends count unless they are open.
+    """``value`` if it is a number in the interval, which includes its ends unless they are open.
 
     Examples
     --------
@@ -75,7 +75,7 @@ def check_number(
     """
     kind = numbers.Integral if integer else numbers.Real
     inside = isinstance(value, kind) and not isinstance(value, bool) and value < math.inf
-    if isinstance(value, int):  # a longer one is neither an int64 nor a float
+    if isinstance(value, int):  # a larger one fits neither an int64 nor a float
         inside = inside and value < 2**63
     inside = inside and (value > low if open_low else value >= low)
     inside = inside and (value < high if open_high else value <= high)
@@ -117,9 +117,9 @@ def column_names(table: Any) -> list[Any] | None:
 
 
 def read_column(rows: Any) -> Any:
-    """``rows``, or where they are a column of ``datasets``, the list of its cells.
+    """``rows``, or the list of its cells if it is a column of ``datasets``.
 
-    Such a column reads its table anew for each row that is asked for.
+    Such a column reads its table again at each access to a row.
     """
     kind = type(rows)
     is_column = kind.__module__.startswith("datasets.") and kind.__name__ == "Column"

@@ -1,4 +1,4 @@
-"""Where the classifier was in version 0.1: pickles and lists of trusted types name it."""
+"""The module of the classifier in version 0.1, which pickles and lists of trusted types name."""
 
 from sklearn_lntune.estimators.base import DEFAULT_BACKBONE
 from sklearn_lntune.estimators.classifier import LNTunedTransformerClassifier

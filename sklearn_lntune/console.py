@@ -1,4 +1,4 @@
-"""Where progress is shown: standard error and output, if there is anybody to read them."""
+"""Progress bars and printed lines that never fail, even without a console."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
-#: What writing raises where there is no file (None), where a pipe is broken, and where the file
-#: is closed or its encoding lacks a character.
+#: Errors of writing to a missing stream (None), to a broken pipe, and to a stream that is closed
+#: or whose encoding lacks a character.
 _UNWRITABLE = (AttributeError, OSError, ValueError)
 
 
 def progress_bar(**options: Any) -> Any:
-    """A bar of tqdm's; ``options`` are tqdm's own.
+    """A tqdm progress bar with the given ``options``.
 
-    It shows nothing where standard error is missing (a service, pythonw), closed or broken:
-    whatever it accompanies goes on.
+    It shows nothing if standard error is missing (in a service, with pythonw), closed or
+    broken, so that the work whose progress it shows continues.
     """
     return tqdm(file=_StandardError(), dynamic_ncols=True, **options)
 
@@ -29,7 +29,7 @@ def print_line(line: str) -> None:
 
 
 class _StandardError:
-    """`sys.stderr` as it is at the moment; what cannot be written is dropped."""
+    """The current `sys.stderr`; output that cannot be written is dropped."""
 
     def write(self, text: str) -> int:
         with contextlib.suppress(*_UNWRITABLE):
@@ -41,5 +41,5 @@ class _StandardError:
             sys.stderr.flush()
 
     def __getattr__(self, name: str) -> Any:
-        # tqdm asks for the encoding, and for the number of the file to learn how wide it is.
+        # tqdm reads the encoding, and the file descriptor to find out the width.
         return getattr(sys.stderr, name)

@@ -1,21 +1,21 @@
-"""Errors of our own; everything else is a ValueError, TypeError or NotFittedError."""
+"""The package's exceptions; all other errors are a ValueError, TypeError or NotFittedError."""
 
 
 class TrainingDivergedError(ValueError):
     """The training loss became NaN or infinite.
 
-    The estimator keeps the last good delta, so it can predict; lower the learning rate
-    and fit again.
+    The estimator has the last good delta, so it can predict; lower the learning rate and
+    fit again.
     """
 
 
 class BackboneMismatchError(ValueError):
-    """The backbone or tokenizer found is not the one that the classifier was fitted on."""
+    """The backbone or tokenizer found is not the one that the classifier was fitted with."""
 
 
 class UnknownMethodError(ValueError):
-    """A tuning method that was saved or fitted by its name is not registered here."""
+    """The tuning method of a saved or pickled classifier is not registered in this process."""
 
 
 class DamagedFileError(ValueError):
-    """What was saved is not as it was written: a byte has changed, or a file is missing."""
+    """A saved file was changed or damaged, or is missing."""

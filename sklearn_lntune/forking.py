@@ -1,8 +1,8 @@
-"""What a forked child must not take over: held locks, threads that are gone, clean-up.
+"""Keep forked children from inheriting held locks, vanished threads and clean-up duties.
 
-A fork copies the memory of a process, but of its threads only the one that forks. A lock
-that another thread held stays locked for ever in the child, and an object that removes a
-file when it goes would remove the parent's.
+A fork copies the memory of a process but, of its threads, only the one that forks. A lock
+held by another thread would stay locked in the child for ever, and an object that removes
+a file when it is collected would remove the parent's file.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 _functions: list[Callable[[], None]] = []
-# Most objects with a lock live shorter than the process.
+# Weak references: most objects with a lock are collected long before the process ends.
 _methods: dict[weakref.WeakMethod[Callable[[], None]], None] = {}
 _forked = _forked_with_torch = False
 
@@ -27,7 +27,7 @@ def on_fork(callback: Callable[[], None]) -> None:
     Parameters
     ----------
     callback : callable
-        Without arguments. A bound method is called for as long as its object lives.
+        Takes no arguments. A bound method is called only as long as its object exists.
     """
     if hasattr(callback, "__self__"):
         _methods[weakref.WeakMethod(callback, lambda gone: _methods.pop(gone, None))] = None
@@ -46,7 +46,7 @@ def is_forked_with_torch() -> bool:
 
 
 class ForkSafeLock:
-    """A lock that is free in a forked child, whoever held it in the parent.
+    """A lock that is free in a forked child, even if it was held in the parent.
 
     Parameters
     ----------
@@ -75,17 +75,7 @@ class ForkSafeLock:
 
 
 def remove_with(owner: Any, folder: str) -> weakref.finalize[Any, Any]:
-    """Remove ``folder`` when ``owner`` goes or this process ends, but not when a child does.
-
-    Parameters
-    ----------
-    owner : object
-    folder : str
-
-    Returns
-    -------
-    weakref.finalize
-    """
+    """Remove ``folder`` when ``owner`` is collected or this process ends, but not in a child."""
     return weakref.finalize(owner, _remove, folder, os.getpid())
 
 
@@ -98,7 +88,7 @@ def _in_child() -> None:
     global _forked, _forked_with_torch
     _forked = True
     _forked_with_torch = _forked_with_torch or "torch" in sys.modules
-    # Locks are among the methods: what the functions do may need them.
+    # Methods first: they renew the locks, which the functions may acquire.
     for method in list(_methods):
         if (callback := method()) is not None:
             callback()

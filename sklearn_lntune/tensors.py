@@ -10,6 +10,6 @@ def tensor_of(array: np.ndarray) -> torch.Tensor:
     """``array`` as a tensor over the same memory, or over a copy if it is read-only.
 
     Arrays that joblib maps into its workers, or that a user has locked, are read-only; PyTorch
-    has no such tensors, and warns.
+    has no read-only tensors, and would warn.
     """
     return torch.from_numpy(np.require(array, requirements=["W"]))

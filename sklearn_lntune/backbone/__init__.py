@@ -1,1 +1,1 @@
-"""The frozen model: find it, know it again, load it once, lend out shells of it."""
+"""The frozen model: find, check, identify and load it, and make shells of it."""

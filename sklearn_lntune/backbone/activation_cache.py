@@ -1,9 +1,9 @@
-"""Activations below the lowest trained block: computed once, used in every epoch and fit.
+"""Cache the activations that enter the lowest trained block, for all epochs and fits.
 
-Where only upper blocks learn, what enters the lowest of them is the same for a text
-whenever it comes. A cache keeps that; in a shell, the blocks below pass their input on,
-and what is kept is put in their place. Masks and positions still come from the model's
-own forward.
+If only upper blocks are trained, the input of the lowest of them is always the same for a
+given text. `ActivationCache` stores it. `CacheInjector` makes the blocks below it return
+their input unchanged, and feeds the stored activations to the block. Masks and position
+embeddings are still computed by the forward of the model itself.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from sklearn_lntune.forking import ForkSafeLock, remove_with
 from sklearn_lntune.inputs.batches import ordered_batches, to_device
 from sklearn_lntune.inputs.text.table import TokenTable
 
-#: Bytes of activations held in memory; more stand in a temporary file.
+#: Bytes of activations kept in memory; the rest is in a temporary file.
 MEMORY_BYTES = 1 << 30
-#: Bytes of activations at all; beyond, the lower blocks are computed as ever.
+#: Bytes of activations in total; with more, the lower blocks are computed in every step.
 MAX_BYTES = 16 << 30
 
 
 class ActivationCache:
-    """What enters block ``block`` of ``shell``, by text.
+    """The activations that enter block ``block`` of ``shell``, by text.
 
     Parameters
     ----------
@@ -41,9 +41,10 @@ class ActivationCache:
     blocks : str
         Path of the list of blocks.
     block : int
+        Number of the block.
     padded_length : callable
-        As `TokenTable.collate` takes it; that of the networks which the activations enter,
-        since rounding depends on the padding.
+        Argument of `TokenTable.collate`. Must be the same as in the networks that the
+        activations enter, since rounding depends on the padding.
     """
 
     def __init__(
@@ -58,7 +59,7 @@ class ActivationCache:
         self._lock = ForkSafeLock()
 
     def states(self, table: TokenTable) -> list[torch.Tensor] | None:
-        """One tensor (n_tokens, size) a row, or None if they are too many to keep."""
+        """One tensor (n_tokens, size) per row, or None if there is no room for them."""
         keys = [table.key(row) for row in range(len(table))]
         with self._lock:
             rows = {key: row for row, key in enumerate(keys) if key not in self._known}
@@ -68,7 +69,7 @@ class ActivationCache:
             return [self._known[key] for key in keys]
 
     def _compute(self, table: TokenTable, rows: np.ndarray, keys: list[bytes]) -> bool:
-        """Add ``rows`` to what is known, unless there is no room."""
+        """Compute and store ``rows``; return whether there was room."""
         lengths = table.lengths[rows]
         store, start = None, 0
         for batch in ordered_batches(lengths, CACHE_TOKENS):
@@ -85,7 +86,7 @@ class ActivationCache:
         return True
 
     def entering(self, table: TokenTable, rows: np.ndarray) -> torch.Tensor:
-        """What enters the block for a batch of ``rows``; the model's forward ends there."""
+        """The input of the block for a batch of ``rows``; the forward pass stops there."""
         device = next(self._shell.parameters()).device
         hook = self._block.register_forward_pre_hook(_stop, with_kwargs=True)
         try:
@@ -98,7 +99,7 @@ class ActivationCache:
         raise RuntimeError("the forward pass never came to the block.")
 
     def _room(self, n_tokens: int, like: torch.Tensor) -> torch.Tensor | None:
-        """Space for ``n_tokens`` states, on disk beyond a bound; None beyond a second one."""
+        """Space for ``n_tokens`` states in memory or on disk; None if there is none."""
         shape = (n_tokens, like.shape[-1])
         size = n_tokens * like.shape[-1]
         held = self._held + size * like.element_size()
@@ -106,6 +107,7 @@ class ActivationCache:
             return None
         if held > MEMORY_BYTES and shutil.disk_usage(tempfile.gettempdir()).free < 2 * held:
             return None
+        # Twice the size has to be free: other programs write to the same file system.
         self._held = held
         if held <= MEMORY_BYTES:
             return torch.empty(shape, dtype=like.dtype)
@@ -117,7 +119,7 @@ class ActivationCache:
 
 
 class CacheInjector:
-    """In a shell: the blocks below pass their input on, and kept states enter the block.
+    """Make a shell skip the blocks below ``block``, and feed stored activations to it.
 
     Parameters
     ----------
@@ -125,7 +127,7 @@ class CacheInjector:
     blocks : str
         Path of the list of blocks.
     block : int
-        The lowest that learns.
+        The lowest block that is trained.
     """
 
     def __init__(self, shell: nn.Module, blocks: str, block: int) -> None:
@@ -137,7 +139,7 @@ class CacheInjector:
 
     @contextlib.contextmanager
     def watching(self) -> Iterator[None]:
-        """Inside, a forward pass shows in which form blocks hand on their states."""
+        """Record in which form blocks return their states, in a forward pass in this context."""
 
         def note(module: nn.Module, args: Any, output: Any) -> None:
             self._n_given = len(output) if isinstance(output, tuple) else None
@@ -149,13 +151,14 @@ class CacheInjector:
             hook.remove()
 
     def open(self) -> None:
-        """From now on the blocks below pass their input on."""
+        """Let the blocks below return their input from now on."""
+        # The forward is replaced on the instance. A hook could not prevent the computation.
         self._hooks = [self._block.register_forward_pre_hook(self._enter, with_kwargs=True)]
         for module in self._below:
             module.forward = self._pass_on
 
     def put(self, states: torch.Tensor) -> None:
-        """What enters the block in this thread's next forward pass."""
+        """Set the input of the block in this thread's next forward pass."""
         self._seen.states = states
 
     def remove(self) -> None:

@@ -1,6 +1,6 @@
-"""Where a backbone keeps its norms, its linear layers and its attention.
+"""Records of a backbone's norms, linear layers and attention modules.
 
-The records that tuning methods choose from. `backbone.inspect_model` reads them off a model.
+Tuning methods choose from them. `backbone.inspect_model` makes them from a model.
 """
 
 from __future__ import annotations
@@ -15,23 +15,22 @@ SITES = ("embedding", "attention", "ffn", "final", "qk")
 
 Layers: TypeAlias = str | int | Sequence[int]
 
-#: More than any model has. What is claimed beyond it is refused before it is counted.
+#: More blocks than any model has. Larger numbers are refused before they are expanded.
 MAX_BLOCKS = 10_000
 
 
 @dataclass(frozen=True)
 class Place:
-    """Something in a backbone.
+    """A module of a backbone.
 
     Attributes
     ----------
     path : str
-        Of the module, from the backbone's root.
+        Path of the module, from the backbone's root.
     site : str
         One of `SITES`.
     block : int or None
-        Number of the block; None for what stands below the blocks. A final norm belongs
-        to the last.
+        Number of the block; None below the blocks. A final norm belongs to the last block.
     """
 
     path: str
@@ -54,9 +53,9 @@ class Linear(Place):
     Attributes
     ----------
     role : str
-        ``"query"``, ``"key"``, ``"value"`` or the three in one, ``"qkv"``; ``"output"``,
-        the last of its half of the block, whose result meets the residual; ``"input"``
-        for all others.
+        ``"query"``, ``"key"``, ``"value"`` or the three in one, ``"qkv"``; ``"output"``
+        for the last layer of the attention or feed-forward network, whose result is added
+        to the residual; ``"input"`` for all others.
     n_in, n_out : int
     has_bias : bool
     """
@@ -76,12 +75,13 @@ class Attention(Place):
     kind : str
         Name of its class.
     reads_interface : bool
-        Whether it looks its arithmetic up in transformers' attention interface.
+        Whether it computes through transformers' attention interface.
     n_heads, n_key_heads, head_size : int
         Grouped-query attention has fewer heads of keys and values than of queries.
     n_turned : int
-        Dimensions of each key that the position changes (rotary embeddings), or that
-        meet it (DeBERTa): there a bias of the key is not cancelled by the softmax.
+        Dimensions of each key that depend on the position (rotary embeddings) or are
+        multiplied with positions (DeBERTa): there the softmax does not cancel a bias of
+        the key.
     by_head : bool
         Whether a fused projection holds query, key and value head by head.
     """
@@ -117,15 +117,15 @@ class Anatomy:
     norms : tuple of Norm
         From the bottom to the top.
     linears : tuple of Linear
-        Of the blocks, and of what leads to them; no pooler.
+        Those in the blocks and below them; not the pooler.
     attentions : tuple of Attention
-        One a block, where the layout is known.
+        One per block, if the layout is known.
     weights : tuple of Weight
         Every parameter.
     blocks : str
         Path of the list of blocks.
     n_blocks : int
-        Blocks that own weights of their own.
+        Number of blocks with separate weights.
     shared : bool
         Whether one block's weights serve several layers (ALBERT).
     """
@@ -151,19 +151,20 @@ class Anatomy:
         sites: Any = "all",
         what: str = "norm",
     ) -> tuple[AnyPlace, ...]:
-        """Those of ``places`` that stand at ``sites`` of ``layers``.
+        """Those of ``places`` at ``sites`` of ``layers``.
 
         Parameters
         ----------
         places : sequence of Place
-            Some of this anatomy's own.
+            Some of the places of this anatomy.
         layers : "all", int or sequence of int
             An int k is the top k blocks; negative numbers in a sequence count from the
-            top. What stands below the blocks is taken with ``layers="all"``, or when
-            ``sites`` names it.
+            top. Places below the blocks are included with ``layers="all"``, or if
+            ``sites`` names them.
         sites : "all", str or sequence of str
+            Sites to choose from.
         what : str
-            For the error message.
+            What the places are called in error messages.
 
         Raises
         ------
@@ -220,10 +221,10 @@ class Anatomy:
 
 
 def check_layers(layers: Any) -> None:
-    """Raise a ValueError if ``layers`` can mean no blocks, whatever the backbone."""
+    """Raise a ValueError if ``layers`` is wrong for any backbone."""
     if (isinstance(layers, str) and layers == "all") or (_is_int(layers) and layers >= 1):
         return
-    # Of a range only the ends are looked at: it may claim more numbers than fit anywhere.
+    # Only the ends of a range are checked: listing its numbers could exhaust the memory.
     if isinstance(layers, range):
         there = bool(layers)
     else:
@@ -238,7 +239,7 @@ def check_layers(layers: Any) -> None:
 
 
 def check_sites(sites: Any) -> tuple[str, ...]:
-    """The sites that ``sites`` means; a ValueError if it can mean none."""
+    """The sites that ``sites`` means; raises a ValueError if it is not valid."""
     if isinstance(sites, str) and sites == "all":
         return SITES
     if not isinstance(sites, Iterable):

@@ -19,17 +19,17 @@ from torch import nn
 from sklearn_lntune.backbone.files import AGAIN, read_json
 from sklearn_lntune.backbone.stored import StoredTensor
 
-#: Numbers in a configuration that repeat something, by the end of their names, and the
-#: largest that is believed: building a skeleton takes its time for each.
+#: Counts in a configuration, by the end of their names, and the largest value accepted:
+#: building a skeleton takes time for each layer or head.
 _LARGEST = (
     (re.compile(r"(layer|block|group|repeat|network|function|depth)s?(_num)?$"), 1_000),
     (re.compile(r"(head|expert|lang|language)s$"), 1 << 16),
     (re.compile(r"(label|classe)s$"), 1 << 16),
 )
 _EPSILON = re.compile(r"(^|_)eps(ilon)?$")
-#: Layers that need not have tensors of their own: beyond, a stored tensor is asked for each.
+#: Number of layers that may share their tensors; with more, each needs a stored tensor.
 _SHARED_LAYERS = 100
-#: A skeleton may be this much larger than what is stored, for parts that are not used.
+#: A skeleton may be larger than the stored tensors by this factor, for unused parts.
 _SPARE_FACTOR, _SPARE_NUMBERS, _SPARE_BYTES = 4, 1 << 24, 1 << 28
 _PROBE_LENGTH, _LONG_PROBE_LENGTH = 2, 32
 _FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
@@ -38,15 +38,15 @@ _INTEGERS = ("I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL")
 
 @contextlib.contextmanager
 def foreign_errors(message: str) -> Iterator[None]:
-    """Errors of other libraries inside become a ValueError: ``message`` and the cause.
+    """Convert errors of other libraries to a ValueError with ``message`` and the cause.
 
-    Running out of a GPU's memory and interrupts stay what they are.
+    Interrupts, and errors of a GPU that is out of memory, are not converted.
     """
     try:
         yield
     except (torch.OutOfMemoryError, KeyboardInterrupt, SystemExit, GeneratorExit):
         raise
-    # The tokenizers library panics with an exception that is not an Exception.
+    # A panic of the tokenizers library derives from BaseException, not from Exception.
     except BaseException as error:
         why = " ".join(str(error).split())
         raise ValueError(f"{message} ({type(error).__name__}: {why:.1000}).") from error
@@ -134,14 +134,14 @@ def check_is_for_text(where: str, model: nn.Module) -> None:
 def check_size(file: Path, model: nn.Module, stored: list[StoredTensor]) -> None:
     """Refuse a configuration whose ``model`` is far larger than what is stored.
 
-    What is not in the files would be made up, in memory that the files do not weigh.
+    Weights missing from the files would be initialised, which could take any amount of memory.
 
     Raises
     ------
     ValueError
     """
     if getattr(model.config, "quantization_config", None) is not None:
-        return  # several numbers are packed into one
+        return  # quantised: several numbers are packed into one
     n_stored = sum(math.prod(tensor.shape) for tensor in stored)
     n_claimed = sum(weight.numel() for weight in model.parameters())
     n_bytes = sum(buffer.numel() * buffer.element_size() for buffer in model.buffers())
@@ -235,7 +235,7 @@ def is_finite(weight: torch.Tensor) -> bool:
 
 
 def check_computes(folder: Path, model: nn.Module) -> None:
-    """Run two short rows, so that what cannot compute is found before training.
+    """Run two short rows, so that a model that cannot compute is found before training.
 
     Raises
     ------
@@ -249,7 +249,7 @@ def check_computes(folder: Path, model: nn.Module) -> None:
     states = None
     with contextlib.suppress(ValueError), foreign_errors(problem):
         states = _states(model, _PROBE_LENGTH)
-    if states is None:  # some take no rows as short as that (CANINE)
+    if states is None:  # some models need longer rows (CANINE)
         with foreign_errors(problem):
             states = _states(model, _LONG_PROBE_LENGTH)
     if not is_finite(states.cpu()):
@@ -260,7 +260,7 @@ def check_computes(folder: Path, model: nn.Module) -> None:
 
 
 def _states(model: nn.Module, n_tokens: int) -> torch.Tensor:
-    """What ``model`` makes of two rows of ``n_tokens``, the second one shorter."""
+    """Hidden states of two rows of at most ``n_tokens``, the second one shorter."""
     ids = torch.arange(2 * n_tokens, device=next(model.parameters()).device).view(2, -1)
     mask = torch.ones_like(ids)
     mask[1, -1] = 0
@@ -271,7 +271,7 @@ def _states(model: nn.Module, n_tokens: int) -> torch.Tensor:
 
 
 def n_embeddings(model: nn.Module) -> int | None:
-    """Rows of the model's table of tokens; None if it has none (CANINE hashes characters)."""
+    """Rows of the token embedding; None if there is none (CANINE hashes characters)."""
     with contextlib.suppress(AttributeError, NotImplementedError):
         table = model.get_input_embeddings()  # type: ignore[operator]
         return int(table.num_embeddings)

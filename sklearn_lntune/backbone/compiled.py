@@ -1,4 +1,4 @@
-"""torch.compile for a backbone with a delta attached, or the plain way where it cannot."""
+"""torch.compile for a backbone with a delta attached, with eager mode as the fallback."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import nn
 
 
 def has_compiler() -> bool:
-    """Whether there is the C++ compiler that torch.compile needs on a CPU."""
+    """Whether there is a C++ compiler, which torch.compile needs on a CPU."""
     usual = {"win32": "cl", "darwin": "clang++"}.get(sys.platform, "g++")
     return shutil.which(os.environ.get("CXX", usual)) is not None
 
@@ -21,19 +21,19 @@ def has_compiler() -> bool:
 class CompiledBody:
     """Runs ``body`` through torch.compile, for any number of rows and tokens.
 
-    Compiling happens at the first run, in each way of running (with gradients or
-    without) anew. A body that cannot be compiled runs as it is, with one warning.
+    It is compiled in the first run, separately with and without gradients. A body that
+    cannot be compiled runs in eager mode, with one warning.
 
     Parameters
     ----------
     body : torch.nn.Module
-        Nothing may be attached to it afterwards.
+        Complete: nothing may be attached to it afterwards.
     """
 
     def __init__(self, body: nn.Module) -> None:
         self._body = body
         self._run: Any = torch.compile(body, dynamic=True)
-        # Imported here only: it takes a second, which few fits need.
+        # Imported here because it takes a second, and few fits need it.
         from torch._dynamo.exc import TorchDynamoException
 
         self._failure = TorchDynamoException

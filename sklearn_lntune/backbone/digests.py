@@ -1,4 +1,4 @@
-"""Digests, and the state of the files that a digest holds for."""
+"""Digests, and the state of files for which a cached digest is valid."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ State: TypeAlias = tuple[tuple[str, int, int], ...]
 
 
 def digest_of(content: Any) -> str:
-    """SHA-256 of bytes, or of anything that has a form in JSON, whatever the order of keys."""
+    """SHA-256 of bytes, or of a value that JSON can represent, whatever the order of keys."""
     if not isinstance(content, bytes):
         content = json.dumps(content, sort_keys=True, default=str).encode()
     return hashlib.sha256(content).hexdigest()
 
 
 def state_of(files: Iterable[str | os.PathLike[str]]) -> State:
-    """Path, size and time of the last change of each file; -1 for one that is absent."""
+    """Path, size and modification time of each file; -1 for a file that does not exist."""
     return tuple(_state(os.fspath(file)) for file in files)
 
 

@@ -1,4 +1,4 @@
-"""Read a backbone's files with the distrust that downloads deserve.
+"""Read a backbone's files as untrusted input.
 
 Every error names the file, what is wrong with it, and what to do.
 """
@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 _JSON_NAMES: dict[type, str] = {dict: "an object", list: "a list"}
 #: What to do about a damaged file.
 AGAIN = "download it again, or take it from another copy"
-#: How files begin that stand in the place of another: what they are, and the remedy.
+#: First bytes of placeholders for a file: what the placeholder is, and the remedy.
 _STAND_INS = (
     (b"version https://git-lfs", "a Git LFS pointer: run 'git lfs pull' in its repository"),
     (b"/annex/objects/", "a git-annex pointer: run 'git annex get' in its repository"),
@@ -98,7 +98,7 @@ def check_safetensors(file: Path) -> None:
 def shards_of(index: Path) -> list[Path]:
     """The files that an index of shards names, in order.
 
-    An index comes with the download: it may name files in its own folder and no others.
+    The index is untrusted: it may name files in its own folder only.
 
     Raises
     ------
@@ -123,7 +123,7 @@ def weights_file(named_in: Path, name: str) -> Path:
         If the name is not that of a safetensors file in this very folder.
     """
     folder = named_in.parent
-    # Both conventions, since a folder may be read on another system than it was written on.
+    # Paths of both Windows and POSIX are refused, since the folder may come from either.
     plain = name == PureWindowsPath(name).name == Path(name).name and "\0" not in name
     if not plain or not name.endswith(".safetensors"):
         raise ValueError(
@@ -140,7 +140,7 @@ def weights_file(named_in: Path, name: str) -> Path:
 def check_inside(folder: Path, file: Path) -> None:
     """Refuse a ``file`` that is a link to somewhere outside ``folder``.
 
-    The hub's cache consists of links, from ``snapshots/<commit>`` to ``blobs``.
+    Links within the cache of the hub are allowed, from ``snapshots/<commit>`` to ``blobs``.
 
     Raises
     ------
@@ -158,7 +158,7 @@ def check_inside(folder: Path, file: Path) -> None:
 
 
 def unreadable(file: Path, error: OSError) -> ValueError:
-    """The error of a file that the system does not let us read."""
+    """The error for a file that the operating system cannot read."""
     why = error.strerror or str(error)
     return ValueError(f"{file} cannot be read ({why}); is it a file, with permissions to read?")
 

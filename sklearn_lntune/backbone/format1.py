@@ -1,6 +1,6 @@
-"""The fingerprints of format 1, by which classifiers of then still know their backbone.
+"""The fingerprints of format 1, which classifiers of that time use to identify their backbone.
 
-They are digests of files. Today's identity is of what the files mean; see `identity`.
+They are digests of files. Today's fingerprints are of the content; see `identity`.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ TOKENIZER_FILES = (
     "vocab.json",
     "vocab.txt",
 )
-# What a configuration records about its own history rather than about the model.
+# Keys of a configuration that record how it was saved, not what the model is.
 _INCIDENTAL = ("transformers_version", "dtype", "torch_dtype")
-# What a tokenizer's configuration records that does not change a token. Its longest input is
-# the classifier's own `max_length`.
+# Keys of a tokenizer's configuration that do not change a token. The longest input is among them,
+# since the classifier has its own `max_length`.
 _TOKENIZER_INCIDENTAL = (
     "backend",
     "chat_template",
@@ -44,7 +44,7 @@ _TOKENIZER_INCIDENTAL = (
 
 
 def _cached_by_files(digest: Callable[[list[Path]], str]) -> Callable[[list[Path]], str]:
-    """Remember a digest for as long as its files keep path, size and time of change."""
+    """Cache a digest as long as path, size and modification time of its files do not change."""
     known: dict[State, str] = {}
 
     @wraps(digest)
@@ -60,8 +60,8 @@ def _cached_by_files(digest: Callable[[list[Path]], str]) -> Callable[[list[Path
 def backbone_fingerprint(config: Path, weights: list[Path]) -> str:
     """SHA-256 over the tensors as stored, sorted by name, and the configuration.
 
-    How the tensors are spread over files does not matter, nor do the configuration's
-    private keys and those that record how it was saved.
+    The distribution of tensors over files does not matter, nor do private keys of the
+    configuration and those that record how it was saved.
     """
     return _backbone_digest([config, *weights])
 
@@ -81,7 +81,7 @@ def _backbone_digest(files: list[Path]) -> str:
 def tokenizer_digest(files: list[Path]) -> str:
     """SHA-256 over the tokenizer's ``files``, names and bytes.
 
-    Of its configuration only what changes a token counts.
+    Only the keys of its configuration that change a token count.
     """
     digest = hashlib.sha256()
     for file in sorted(files):
@@ -98,7 +98,7 @@ def tokenizer_files(folder: Path) -> list[Path]:
 
 
 def _json_bytes(file: Path, incidental: tuple[str, ...]) -> bytes:
-    """A JSON object in one form, without private and ``incidental`` keys."""
+    """A JSON object in canonical form, without private and ``incidental`` keys."""
     kept = {
         key: value
         for key, value in json.loads(file.read_text("utf-8")).items()

@@ -1,7 +1,7 @@
-"""What a backbone is, whoever saved it and wherever it lies: the parts of its identity.
+"""The identity of a backbone, independent of its location and of how it was saved.
 
-A part is left out of account where it changes no answer: how files were written, dropout
-(the backbone always runs without), what only other tasks read.
+Anything that cannot change a prediction is left out: how files were written, dropout (the
+backbone always runs without), and settings that only other tasks use.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ _GENERATION = {
     *("forced_bos_token_id", "forced_eos_token_id", "tie_word_embeddings"),
 }
 _INCIDENTAL = _SAVING | _OUTPUTS | _TRAINING | _GENERATION
-#: Longer values are kept as digests.
+#: Longer values are stored as digests.
 _LONGEST = 200
-#: Which parts the two fingerprints are of.
+#: The parts that each of the two fingerprints is computed from.
 _OF_MODEL = ("weights", "pooler", "config", "code")
 _OF_TOKENIZER = ("tokenizer_class", "vocabulary", "rules", "tokens")
 
@@ -76,8 +76,8 @@ def fingerprints(parts: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def config_part(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a configuration takes part in the arithmetic, as JSON."""
-    # JSON has no infinity, and no keys but strings.
+    """The keys of a configuration that affect the computation, as JSON."""
+    # JSON has no infinity, and only strings as keys.
     plain = json.loads(json.dumps(config, default=str), parse_constant=str)
     return {key: _short(value) for key, value in _essential(plain).items()}
 

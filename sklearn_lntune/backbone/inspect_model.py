@@ -1,9 +1,9 @@
-"""Read the anatomy off a module tree, for any architecture.
+"""Derive the anatomy of a backbone from its module tree, for any architecture.
 
-A norm is a module whose class is named so and that owns a 1-D weight. Which block
-something belongs to, and whether it serves the attention or the feed-forward half,
-follows from its place in the repeated block; short lists of words settle what place
-cannot tell.
+A norm is a module with "norm" in its class name and a 1-D weight. The block that a module
+belongs to, and whether it is part of the attention or of the feed-forward network, follow
+from its position in the repeated block; short lists of words decide the cases in which the
+position is ambiguous.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ _ROLES = (
     ("value", re.compile(r"^v(alue)?(_|$)", re.I)),
     ("position key", re.compile(r"^pos_k(ey)?(_|$)", re.I)),  # DeBERTa's
 )
-# GPT-NeoX, BLOOM and Falcon hold query, key and value of the first head, then the next.
+# GPT-NeoX, BLOOM and Falcon store query, key and value of the first head, then of the next.
 _BY_HEAD = "query_key_value"
 
 
 def anatomy_of(backbone: nn.Module) -> Anatomy:
-    """Read the anatomy off ``backbone``; its weights may be on the meta device.
+    """The anatomy of ``backbone``, whose weights may be on the meta device.
 
     Raises
     ------
@@ -78,27 +78,27 @@ def anatomy_of(backbone: nn.Module) -> Anatomy:
 
 
 class _Map:
-    """Where paths lie: inside which block and half of it, or below or above the blocks."""
+    """Locate paths: in which block and which half of it, or below or above the blocks."""
 
     def __init__(self, paths: list[str], root: str, n_blocks: int) -> None:
         self.root, self.n_blocks = root, n_blocks
         self._rank = {path: rank for rank, path in enumerate(paths)}
 
     def block(self, path: str) -> int | None:
-        """Number of the block that ``path`` is in."""
+        """Number of the block that contains ``path``."""
         if not path.startswith(self.root + "."):
             return None
         return int(path[len(self.root) + 1 :].split(".")[0])
 
     def inner(self, path: str) -> list[str]:
-        """Names from inside the block down to the module."""
+        """Names on the path from the block to the module."""
         return path[len(self.root) + 1 :].split(".")[1:]
 
     def outer(self, path: str) -> tuple[str, int | None]:
-        """Site and block outside the blocks: words first, then the side of the blocks."""
+        """Site and block of a path outside the blocks: by its words, else by its position."""
         if not _FINAL_WORDS.search(path.rsplit(".", 1)[-1]):
             before = self._rank[path] < self._rank[self.root]
-            # DeBERTa normalises its relative position embeddings beside the blocks.
+            # DeBERTa has a norm for its relative position embeddings, outside the blocks.
             if _EMBEDDING_WORDS.search(path) or before or path == "encoder.LayerNorm":
                 return "embedding", None
         return "final", self.n_blocks - 1
@@ -138,12 +138,12 @@ def _norms(modules: dict[str, nn.Module], found: list[str], map_of: _Map) -> lis
 
 
 def _linears(modules: dict[str, nn.Module], map_of: _Map) -> list[Linear]:
-    """The linear layers of the blocks and of what leads to them."""
+    """The linear layers in the blocks and below them."""
     linears: list[Linear] = []
     for path, module in modules.items():
         shape = _linear_shape(module)
         path, site, block = map_of.place(path)
-        if shape is None or site == "final":  # a pooler, or a head for other purposes
+        if shape is None or site == "final":  # a pooler, or the head of another task
             continue
         name = path.rsplit(".", 1)[-1]
         roles = [role for role, words in _ROLES if words.search(name)]
@@ -159,7 +159,7 @@ def _linears(modules: dict[str, nn.Module], map_of: _Map) -> list[Linear]:
 
 
 def _attentions(modules: dict[str, nn.Module], linears: list[Linear], text: Any) -> list[Attention]:
-    """The owners of the value projections."""
+    """The attention modules: those that contain the value projections."""
     if getattr(text, "num_attention_heads", None) is None:
         return []
     n_heads = int(text.num_attention_heads)
@@ -176,7 +176,7 @@ def _attentions(modules: dict[str, nn.Module], linears: list[Linear], text: Any)
         if getattr(text, "relative_attention", False):
             turned = head_size if "p2c" in (text.pos_att_type or ()) else 0
         if linear.n_out != head_size * (n_heads + 2 * n_key_heads if fused else n_key_heads):
-            continue  # a layout that is not known (Falcon's with one key head)
+            continue  # an unknown layout (Falcon's with one key head)
         forward = inspect.unwrap(type(modules[owner]).forward)
         attentions.append(
             Attention(
@@ -196,16 +196,16 @@ def _attentions(modules: dict[str, nn.Module], linears: list[Linear], text: Any)
 
 
 def _turned_share(text: Any) -> float:
-    """Share of a head's dimensions that rotary embeddings turn."""
+    """Share of a head's dimensions that rotary embeddings rotate."""
     rope = getattr(text, "rope_parameters", None) or {}
     return float(rope.get("partial_rotary_factor") or getattr(text, "rotary_pct", None) or 1.0)
 
 
 def _linear_shape(module: nn.Module) -> tuple[int, int] | None:
-    """Input and output size, or None for what is no linear layer."""
+    """Input and output size of a linear layer; None for any other module."""
     if isinstance(module, nn.Linear):
         return module.in_features, module.out_features
-    if type(module).__name__ == "Conv1D":  # GPT-2's, whose weight is turned over
+    if type(module).__name__ == "Conv1D":  # GPT-2's, whose weight is transposed
         n_in, n_out = module.weight.shape  # type: ignore[misc]
         return int(n_in), int(n_out)
     return None
@@ -230,7 +230,7 @@ def _repeated_block(backbone: nn.Module, norms: list[str]) -> tuple[str | None, 
     for path, module in backbone.named_modules():
         if isinstance(module, nn.ModuleList):
             held = sum(norm.startswith(path + ".") for norm in norms)
-            if held > best[0]:  # on a tie the outer list, which comes first, stays
+            if held > best[0]:  # not >=: on a tie the outer list, which comes first, wins
                 best = (held, path, len(module))
     return best[1], best[2]
 
@@ -246,9 +246,9 @@ def _norm_sites(paths: list[str], map_of: _Map) -> list[tuple[str, str]]:
             sites[path] = "attention"
         elif any(_FFN_WORDS.search(word) for word in (*owners, name)):
             sites[path] = "ffn"
-    # Of the rest, the first half stands around the attention, the second around the
-    # feed-forward network. A "post_attention" norm may be either (in a pre-norm block of
-    # two it precedes the feed-forward network), so its name does not count.
+    # Of the rest, the first half is around the attention, the second around the feed-forward
+    # network. A "post_attention" norm may be either (in a pre-norm block with two norms it
+    # precedes the feed-forward network), so its name is ignored.
     around = [path for path in paths if sites.get(path) != "qk"]
     for position, path in enumerate(around):
         if path not in sites:

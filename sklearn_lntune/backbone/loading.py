@@ -1,4 +1,4 @@
-"""Read a backbone's files with transformers, quietly and without side effects."""
+"""Load a backbone with transformers, without output and without side effects."""
 
 from __future__ import annotations
 
@@ -33,9 +33,10 @@ from sklearn_lntune.backbone.vocabulary import (
 from sklearn_lntune.forking import ForkSafeLock
 
 _TYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
-#: Kinds of models of which the encoder is often saved alone.
+#: Model types whose encoder is often saved alone.
 _ENCODER_DECODERS = ("longt5", "mt5", "switch_transformers", "t5", "umt5")
-# transformers' verbosity, torch's default type and random state are global: one at a time.
+# transformers' verbosity and torch's default type and random state are global, so that only one
+# thread may load at a time.
 _loading = ForkSafeLock()
 
 
@@ -94,7 +95,7 @@ def load_tokenizer(source: Source, trust_remote_code: bool, n_rows: int | None =
 
 
 def load_skeleton(source: Source, config: Any, trust_remote_code: bool) -> nn.Module:
-    """The encoder in ``source`` without memory for its weights.
+    """The encoder in ``source``, on the meta device.
 
     Raises
     ------
@@ -120,11 +121,11 @@ def _checked_empty(source: Source, config: Any, trust_remote_code: bool) -> Any:
 def load_model(
     source: Source, config: Any, dtype: torch.dtype, device: torch.device, trust_remote_code: bool
 ) -> nn.Module:
-    """The frozen encoder in ``source``: no task head, no decoder beside an encoder.
+    """The frozen encoder in ``source``, without a task head or a decoder.
 
-    Weights stored in ``dtype`` are mapped from the files; others go straight into it, so
-    that memory holds them once. A pooler that the files lack is drawn from a fixed seed, so
-    that two loads agree.
+    Weights stored in ``dtype`` are mapped from the files; others are converted one by one, so
+    that memory never holds two copies. A pooler that is not in the files is initialised from
+    a fixed seed, so that two loads agree.
 
     Raises
     ------
@@ -136,7 +137,7 @@ def load_model(
         "dtype": dtype,
         "attn_implementation": "eager",
         "output_loading_info": True,
-        "ignore_mismatched_sizes": True,  # so that they can be named
+        "ignore_mismatched_sizes": True,  # `check_loaded` refuses them with a better message
     }
     empty = _checked_empty(source, config, trust_remote_code)
     with errors_of(source):
@@ -162,7 +163,7 @@ def load_model(
 
 @contextlib.contextmanager
 def errors_of(source: Source) -> Iterator[None]:
-    """Errors inside begin with the name of the backbone."""
+    """Prefix the messages of errors with the name of the backbone."""
     try:
         yield
     except ValueError as error:
@@ -172,7 +173,7 @@ def errors_of(source: Source) -> Iterator[None]:
 def encoder_of(model: nn.Module) -> nn.Module:
     """The encoder of an encoder-decoder model; any other model itself."""
     config: Any = model.config
-    # A T5 that was saved as an encoder alone is made with a decoder that has no weights.
+    # A T5 saved as an encoder alone is still built with a decoder, which then has no weights.
     both = hasattr(model, "encoder") and hasattr(model, "decoder")
     encoder: nn.Module = model
     if config.is_encoder_decoder or both:
@@ -181,7 +182,7 @@ def encoder_of(model: nn.Module) -> nn.Module:
 
 
 def skeleton(config: Any, trust_remote_code: bool = False) -> nn.Module:
-    """The encoder that ``config`` describes, without memory for its weights.
+    """The encoder that ``config`` describes, on the meta device.
 
     Raises
     ------
@@ -192,7 +193,7 @@ def skeleton(config: Any, trust_remote_code: bool = False) -> nn.Module:
 
 
 def _empty(config: Any, trust_remote_code: bool) -> Any:
-    """The whole model that ``config`` describes, without memory for its weights."""
+    """The whole model that ``config`` describes, on the meta device."""
     where = getattr(config, "name_or_path", None) or type(config).__name__
     problem = f"{where}: transformers cannot build the model that its configuration describes"
     with without_memory(), foreign_errors(problem):
@@ -202,7 +203,7 @@ def _empty(config: Any, trust_remote_code: bool) -> Any:
 
 
 def _is_plain(empty: Any) -> bool:
-    """Whether all floating weights of the model take one type."""
+    """Whether all floating-point weights of the model may have the same type."""
     mixed = ("_keep_in_fp32_modules", "_keep_in_fp32_modules_strict")
     quantised = getattr(empty.config, "quantization_config", None) is not None
     return not quantised and not any(getattr(empty, name, None) for name in mixed)
@@ -255,7 +256,7 @@ def _parts(tensor: StoredTensor) -> Iterator[torch.Tensor]:
 
 @contextlib.contextmanager
 def without_memory() -> Iterator[None]:
-    """Build models on the meta device inside."""
+    """Build models on the meta device in this context."""
     with _loading, torch.device("meta"):
         yield
 
@@ -266,14 +267,14 @@ def freeze(model: nn.Module) -> nn.Module:
 
 
 def stored_type(source: Source) -> torch.dtype:
-    """The type that most of the stored tensors have."""
+    """The most frequent type of the stored tensors."""
     kinds = [tensor.kind for tensor in stored_tensors(source.weight_files[:1])]
     return _TYPES.get(max(set(kinds), key=kinds.count, default=""), torch.float32)
 
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Silence transformers' bars and reports; its loading is not the user's business."""
+    """Silence the progress bars and reports of transformers."""
     with _loading:
         level = transformers_logging.get_verbosity()
         bars = transformers_logging.is_progress_bar_enabled()
@@ -289,7 +290,7 @@ def quiet() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _seeded() -> Iterator[None]:
-    """A fixed seed inside, the global random state outside as it was."""
+    """Use a fixed seed in this context, and restore the global random state at the end."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         yield

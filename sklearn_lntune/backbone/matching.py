@@ -1,4 +1,4 @@
-"""Whether a backbone is the one that a classifier was fitted on, and in what it differs."""
+"""Compare a backbone with that of a fit, and describe the differences."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _MAX_KEYS = 5
 def folder_of(name: str | os.PathLike[str], fitted: Mapping[str, Any] | None = None) -> str | None:
     """The absolute path that ``name`` stands for; None if it is not the relative path of a folder.
 
-    It leads where it led when ``fitted`` was written, if that is still there: the working
-    directory may have changed since.
+    If the folder recorded in ``fitted`` still exists, it is that one: the working directory
+    may have changed since.
     """
     if not isinstance(name, str | os.PathLike) or os.path.isabs(name):
         return None
@@ -37,7 +37,7 @@ def folder_of(name: str | os.PathLike[str], fitted: Mapping[str, Any] | None = N
 def fitted_backbone(fitted: Mapping[str, Any], ref: BackboneRef) -> Backbone:
     """The backbone that ``ref`` names, for a classifier that was fitted on ``fitted``.
 
-    Whether it is the same is for `check_same` to say.
+    `check_same` checks whether it is the same.
     """
     place = folder_of(ref.name, fitted) or ref.name
     try:
@@ -51,7 +51,7 @@ def fitted_backbone(fitted: Mapping[str, Any], ref: BackboneRef) -> Backbone:
 
 
 def check_same(fitted: Mapping[str, Any], backbone: Backbone, pooling: str, remedy: str) -> None:
-    """Raise a `BackboneMismatchError` that ends in ``remedy`` if the backbone is another."""
+    """Raise a `BackboneMismatchError` that ends in ``remedy`` if the backbone differs."""
     if told := differences(fitted, backbone, pooling):
         raise BackboneMismatchError(
             f"this classifier was fitted on {fitted['name']!r} (revision {fitted['revision']}, "
@@ -63,7 +63,7 @@ def check_same(fitted: Mapping[str, Any], backbone: Backbone, pooling: str, reme
 
 
 def differences(fitted: Mapping[str, Any], backbone: Backbone, pooling: str) -> list[str]:
-    """What of ``backbone`` is not as it was at the fit, in words; empty if it is the same."""
+    """Descriptions of what changed in ``backbone`` since the fit; empty if it is the same."""
     there, here = fitted.get("parts"), backbone.parts
     if not isinstance(there, Mapping):
         return _differences_of_format1(fitted, backbone)
@@ -73,12 +73,12 @@ def differences(fitted: Mapping[str, Any], backbone: Backbone, pooling: str) -> 
         told.append("its weights")
     if "pooler" in other and pooling == "native" and _reads_pooler(backbone):
         told.append("the weights of its pooler")
-    # The same file is the same configuration, whatever a newer transformers adds to it.
+    # An unchanged file is the same configuration, even if a newer transformers adds keys to it.
     if {"config_file", "config"} <= other:
         told += _config_differences(there.get("config"), here["config"], backbone.config)
     if "code" in other:
         told.append("the code that comes with it (trust_remote_code)")
-    # Likewise, the same files are the same tokenizer as long as it does the same.
+    # Likewise, unchanged files are the same tokenizer as long as it produces the same tokens.
     if "tokenizer_files" in other:
         if "tokenizer_class" in other:
             then, now = there.get("tokenizer_class"), here["tokenizer_class"]
@@ -95,12 +95,12 @@ def _reads_pooler(backbone: Backbone) -> bool:
 
 
 def _config_differences(then: Any, now: Mapping[str, Any], config: Any) -> list[str]:
-    """The keys that differ; one that either side lacks has its default."""
+    """The keys that differ; a key missing on either side has its default value."""
     if not isinstance(then, Mapping):
         return ["its configuration"]
     try:
         defaults = config_part(type(config)().to_dict())
-    except Exception:  # not every class of a stranger's has defaults for all
+    except Exception:  # remote code may have parameters without defaults
         defaults = {}
     values = {
         key: (then.get(key, defaults.get(key)), now.get(key, defaults.get(key)))
@@ -112,7 +112,7 @@ def _config_differences(then: Any, now: Mapping[str, Any], config: Any) -> list[
 
 
 def _differences_of_format1(fitted: Mapping[str, Any], backbone: Backbone) -> list[str]:
-    """As `differences`, for what was fitted when fingerprints were of files."""
+    """As `differences`, for classifiers with the fingerprints of format 1."""
     folder = backbone.source.folder
     found = backbone_fingerprint(folder / "config.json", backbone.source.weight_files)
     tokenizer = tokenizer_digest(tokenizer_files_of_format1(folder))

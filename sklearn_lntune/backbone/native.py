@@ -22,8 +22,8 @@ def with_native_head(
 ) -> tuple[nn.Module, dict[str, nn.Parameter]]:
     """Build the model's own ``...ForSequenceClassification`` around ``backbone``.
 
-    All that the backbone's files do not hold is the head: fresh and trainable, in the
-    type of a delta. A pooler that they hold keeps its frozen weights.
+    Every weight that is not in the backbone's files belongs to the head: newly initialised
+    and trainable, in the type of a delta. A pooler in the files stays frozen.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ def with_native_head(
     config : transformers configuration
     n_outputs : int
     generator : torch.Generator
-        Draws the head's first values.
+        For the initial values of the head.
 
     Returns
     -------
@@ -68,7 +68,7 @@ def with_native_head(
     spread = getattr(config, "initializer_range", 0.02)
     head: dict[str, nn.Parameter] = {}
     for path, module in list(model.named_modules()):
-        # What still has no memory is not the backbone's.
+        # Parameters that are still on the meta device are not the backbone's, so the head's.
         fresh = [(n, p) for n, p in module.named_parameters(recurse=False) if p.is_meta]
         for name, weight in fresh:
             values = torch.zeros(weight.shape, dtype=delta_type(reference.dtype))
@@ -90,7 +90,7 @@ def reads_pooler(config: Any, trust_remote_code: bool) -> bool:
 
 
 def _empty_native(config: Any, trust_remote_code: bool) -> Any:
-    """The model's own ``...ForSequenceClassification``, without memory for its weights."""
+    """The model's own ``...ForSequenceClassification``, on the meta device."""
     with without_memory():
         return AutoModelForSequenceClassification.from_config(
             config, trust_remote_code=trust_remote_code
@@ -98,7 +98,7 @@ def _empty_native(config: Any, trust_remote_code: bool) -> Any:
 
 
 def last_linear(model: nn.Module, head: dict[str, nn.Parameter], n_outputs: int) -> nn.Linear:
-    """The layer of the head that gives the logits."""
+    """The layer of the head that computes the logits."""
     owners = {path.rpartition(".")[0] for path in head}
     linears = [
         module
@@ -109,13 +109,13 @@ def last_linear(model: nn.Module, head: dict[str, nn.Parameter], n_outputs: int)
 
 
 def _match_pooler(own: nn.Module, backbone: nn.Module) -> None:
-    """Give ``backbone`` a fresh pooler where its model class reads one, and none where not."""
+    """Give ``backbone`` a new pooler if its model class reads one, and remove it otherwise."""
     wanted, there = getattr(own, "pooler", None), getattr(backbone, "pooler", None)
     if (wanted is None) != (there is None):
         setattr(backbone, "pooler", wanted)  # noqa: B010 - mypy knows no optional modules
 
 
 def _into_own_type(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-    """The head computes in its own type, whatever the backbone's."""
+    """Convert the inputs of the head to its type, which may differ from the backbone's."""
     kind = next(module.parameters(recurse=False)).dtype
     return tuple(value.to(kind) for value in inputs)

@@ -1,6 +1,6 @@
-"""Where and how a fit computes: device, number types, attention.
+"""Choose device, number types and attention implementation.
 
-The only place that makes sense of an estimator's ``device``, ``precision`` and ``compile``.
+This is the only module that interprets an estimator's ``device``, ``precision`` and ``compile``.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ class Placement:
     ----------
     device : torch.device
     train_type, predict_type : torch.dtype
-        What the frozen weights are held in while fitting and while predicting. Gains,
-        biases, head, loss and optimiser are in `delta_type` of it.
+        Types of the frozen weights while fitting and while predicting. Delta, head, loss and
+        optimiser use `delta_type` of it.
     compiled : bool
         Whether the backbone runs through torch.compile.
     """
@@ -50,16 +50,16 @@ class Placement:
     def attention(self, *, training: bool) -> str:
         """The attention implementation that is fastest for this call.
 
-        On a CPU the fused attention's backward in bfloat16 takes over a third of a
-        step at length 32; the plain one halves the step. Everywhere else the fused
-        one is faster or as fast.
+        On a CPU in bfloat16, the backward pass of the fused attention takes over a third
+        of a step at length 32; with the plain one, a step takes half the time. In all other
+        cases the fused one is at least as fast.
         """
         plain = training and self.device.type == "cpu" and self.train_type == torch.bfloat16
         return "eager" if plain else "sdpa"
 
 
 def delta_type(compute_type: torch.dtype) -> torch.dtype:
-    """What is learnt is held in float32, or in float64 where all is."""
+    """The type of learnt values: float32, or float64 if everything is."""
     return torch.float64 if compute_type == torch.float64 else torch.float32
 
 
@@ -69,7 +69,7 @@ def padded_length(
     device: torch.device,
     n_positions: int | None = None,
 ) -> int:
-    """Tokens that the rows of a batch, ``n_tokens`` at most, are filled up to.
+    """The length to which a batch is padded, if its longest row has ``n_tokens``.
 
     On a CPU, products in bfloat16 are compiled anew for each shape they meet, which takes
     time and memory (``docs/guide/placement.rst``). So lengths near each other share one, at
@@ -105,12 +105,12 @@ def place_fit(
         the hardware computes it: a wider type adds nothing to them. Those in float16 do
         not, since activations beyond 65,504 would be infinite.
     own : torch.device, optional
-        What the device ``"auto"`` is in this process, if several fit together.
+        The device ``"auto"`` in this process, if several processes fit together.
 
     Raises
     ------
     ValueError
-        If the device is not there or cannot do the precision, or nothing there compiles.
+        If the device is missing or does not support the precision, or a compiler is missing.
     """
     device, precision, compiled = _device(where.device, own), where.precision, where.compile
     if not isinstance(compiled, bool):
@@ -134,7 +134,7 @@ def place_fit(
 
 
 def place_prediction(where: Where, stored_type: torch.dtype) -> Placement:
-    """As `place_fit`, but what is missing here is done without, with a warning."""
+    """As `place_fit`, but a missing device or compiler is a warning, not an error."""
     try:
         return place_fit(where, stored_type)
     except MissingDeviceError as error:
@@ -146,11 +146,11 @@ def place_prediction(where: Where, stored_type: torch.dtype) -> Placement:
 
 
 class MissingDeviceError(ValueError):
-    """The device that was asked for is not on this machine."""
+    """The requested device is not available."""
 
 
 class MissingCompilerError(ValueError):
-    """Compiling was asked for, and this machine has no compiler."""
+    """Compilation was requested, and there is no compiler."""
 
 
 def _device(device: Any, own: torch.device | None) -> torch.device:

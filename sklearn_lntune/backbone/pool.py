@@ -1,9 +1,8 @@
-"""One copy of each backbone a process, lent out as shells.
+"""One copy of each backbone per process, shared through shells.
 
-A shell is a private module tree over the backbone's shared storage: a delta can be
-attached to it without any other shell noticing. Shells cost about a third of a
-megabyte, so each fitted estimator keeps one, for as long as both it and the backbone
-stay.
+A shell is a private module tree over the shared tensors of the backbone: attaching a delta
+to it does not affect any other shell. A shell takes about a third of a megabyte, so each
+fitted estimator has one, as long as both the estimator and the backbone exist.
 """
 
 from __future__ import annotations
@@ -44,14 +43,14 @@ from sklearn_lntune.backbone.tokenizer_parts import tokenizer_files
 from sklearn_lntune.forking import ForkSafeLock, is_forked_with_torch, on_fork
 from sklearn_lntune.inputs.text.tokens import Tokens
 
-#: Backbones kept at a time; the one not used for longest goes first.
+#: Number of backbones in memory; the least recently used one is dropped first.
 MAX_BACKBONES = 3
 
 
 class Backbone:
-    """A backbone of this process: its identity, tokenizer and weights a compute type.
+    """A backbone in this process: its identity, its tokenizer, and its weights per number type.
 
-    Everything is loaded when first asked for.
+    Everything is loaded when it is first used.
 
     Parameters
     ----------
@@ -90,7 +89,7 @@ class Backbone:
 
     @property
     def tokenizer_fingerprint(self) -> str:
-        """Digest of the tokenizer: its class, its words, and what it does."""
+        """Digest of the tokenizer: its class, vocabulary and behaviour."""
         return fingerprints(self.parts)[1]
 
     @cached_property
@@ -101,18 +100,18 @@ class Backbone:
 
     @cached_property
     def skeleton(self) -> nn.Module:
-        """The encoder, without memory for its weights."""
+        """The encoder, on the meta device."""
         return load_skeleton(self.source, self.config, self.trust_remote_code)
 
     def identity(self, name: str | os.PathLike[str], folder: str | None) -> dict[str, Any]:
-        """What a delta is tied to that was learnt on this backbone.
+        """The identity that a delta learnt on this backbone is tied to.
 
         Parameters
         ----------
         name : str or path
-            As the user gave it.
+            As given by the user.
         folder : str or None
-            The absolute path, where that is a relative one.
+            The absolute path, if ``name`` is a relative one.
         """
         return {
             "name": os.fspath(name),
@@ -127,7 +126,7 @@ class Backbone:
     @property
     def tokens(self) -> Tokens:
         """The tokenizer, for all threads."""
-        with self._lock:  # one for all threads: a tokenizer takes one call at a time
+        with self._lock:  # one object for all threads: a tokenizer cannot run concurrent calls
             return self._tokens
 
     @cached_property
@@ -136,7 +135,7 @@ class Backbone:
 
     @cached_property
     def anatomy(self) -> Anatomy:
-        """What it consists of; needs no weights."""
+        """Its norms, linear layers and attentions; needs no weights."""
         skeleton = self.skeleton
         with errors_of(self.source):
             return anatomy_of(skeleton)
@@ -153,12 +152,12 @@ class Backbone:
 
     @property
     def pad_id(self) -> int:
-        """The token that fills short rows; the mask hides it."""
+        """The token that pads short rows; the mask hides it."""
         known = getattr(self.config.get_text_config(), "pad_token_id", None)
-        return 0 if known is None or known < 0 else int(known)  # -1 says that there is none
+        return 0 if known is None or known < 0 else int(known)  # -1 means that there is none
 
     def padded_length(self, dtype: torch.dtype, device: torch.device) -> Callable[[int], int]:
-        """How far to fill up rows for products in ``dtype`` on ``device``."""
+        """The function from the longest row of a batch to its padded length."""
         return partial(
             padded_length, compute_type=dtype, device=device, n_positions=self.n_positions
         )
@@ -167,17 +166,17 @@ class Backbone:
     def hidden_size(self) -> int:
         """Length of the last hidden states."""
         text = self.config.get_text_config()
-        # OPT's smallest large model projects its last states down to this.
+        # opt-350m projects its last states to this size.
         return int(getattr(text, "word_embed_proj_dim", text.hidden_size))
 
     @property
     def n_positions(self) -> int | None:
-        """Positions that the model has, some perhaps of no use; None where any number will do."""
+        """Size of the position table, some rows perhaps unused; None without a limit."""
         limit = getattr(self.config.get_text_config(), "max_position_embeddings", None)
         return int(limit) if limit and limit > 0 else None
 
     def model(self, dtype: torch.dtype, device: torch.device) -> nn.Module:
-        """The shared frozen weights in ``dtype`` on ``device``. Never change them."""
+        """The shared frozen weights in ``dtype`` on ``device``. They must never be changed."""
         with self._lock:
             if (dtype, device) not in self._models:
                 self._models[dtype, device] = load_model(
@@ -198,9 +197,9 @@ class Backbone:
         *,
         fresh: bool = False,
     ) -> ActivationCache:
-        """What enters ``block``, kept until another cache is asked for.
+        """The cache of activations that enter ``block``, kept until another one is requested.
 
-        A ``fresh`` one knows nothing yet, and nobody else sees it.
+        A ``fresh`` one is empty and not shared.
         """
         key = (dtype, device, block)
         with self._lock:
@@ -215,8 +214,8 @@ class Backbone:
             return cache
 
     def _forget_in_child(self) -> None:
-        # A tokenizer at work in another thread stays borrowed, and a cache's file is shared
-        # with the parent, which goes on writing to it.
+        # A tokenizer in use by another thread would stay locked, and the file of a cache is
+        # shared with the parent, which continues to write to it.
         for name in ("tokenizer", "_tokens"):
             self.__dict__.pop(name, None)
         self._activations = None
@@ -229,18 +228,21 @@ class Backbone:
 
 for _member in vars(Backbone).values():
     if isinstance(_member, cached_property) and "lock" in vars(_member):
-        # In Python 3.11 one lock serves the property of all objects, while it is computed.
+        # In Python 3.11 a cached_property holds one lock for all objects while it computes, so
+        # a fork at that moment would leave it locked in the child.
         vars(_member)["lock"] = ForkSafeLock(threading.RLock)
 
 
 def shell_of(model: nn.Module) -> nn.Module:
-    """Copy the tree of ``model``, configuration included, over the same tensors."""
+    """Copy the module tree and configuration of ``model``, but share its tensors."""
+    # deepcopy returns an object from its memo instead of copying it. So with a memo that already
+    # contains every parameter and buffer, only the modules around them are copied.
     shared = {id(tensor): tensor for tensor in chain(model.parameters(), model.buffers())}
     return copy.deepcopy(model, shared)
 
 
 def set_attention(model: nn.Module, attention: str) -> nn.Module:
-    """Choose the attention implementation where the architecture offers a choice."""
+    """Set the attention implementation if the architecture offers a choice."""
     if attention == "eager" or getattr(model, "_supports_sdpa", False):
         for module in model.modules():
             config: Any = getattr(module, "config", None)
@@ -250,7 +252,7 @@ def set_attention(model: nn.Module, attention: str) -> nn.Module:
 
 
 def _state_of(source: Source) -> State:
-    """The state of all files that make a difference, and of those that might appear."""
+    """The state of all relevant files, including those that do not exist yet."""
     names = ("config.json", "model.safetensors", "model.safetensors.index.json", *TOKENIZER_FILES)
     files = {source.folder / name for name in names}
     files |= {*source.weight_files, *tokenizer_files(source.folder), *source.folder.glob("*.py")}
@@ -264,7 +266,7 @@ _pool_lock = ForkSafeLock(threading.RLock)
 def get_backbone(
     name: str | os.PathLike[str], revision: str | None = None, trust_remote_code: bool = False
 ) -> Backbone:
-    """The backbone called ``name``, from the pool where it is there already.
+    """The backbone called ``name``, from the pool if it has been loaded already.
 
     Raises
     ------
@@ -285,7 +287,7 @@ def get_backbone(
 
 
 def clear_backbones() -> None:
-    """Forget every loaded backbone and what estimators kept with them.
+    """Drop every loaded backbone and the networks that estimators keep with them.
 
     Fitted estimators stay usable: their next prediction loads the backbone again.
 
@@ -299,10 +301,10 @@ def clear_backbones() -> None:
 
 
 def _start_anew() -> None:
-    """Make a forked child load and compute by itself."""
+    """Make a forked child load its own backbones and compute in one thread."""
     _pool.clear()
-    # The threads of libgomp that computed in the parent are gone, and the thread that forked
-    # would wait for them for ever at the first product. A single thread waits for nobody.
+    # The parent's libgomp threads do not exist in the child, and the thread that forked would
+    # wait for them for ever in its first product. With a single thread it waits for none.
     torch.set_num_threads(1)
 
 

@@ -1,3 +1,3 @@
-"""The poolings that there are; a file that names another is refused before torch is needed."""
+"""The names of the poolings, apart from the code so that files can be checked without torch."""
 
 POOLINGS = ("cls", "mean", "max", "last", "native")

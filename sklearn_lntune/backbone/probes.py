@@ -1,7 +1,7 @@
-"""Texts in many scripts, with all that tokenizers are known to treat in different ways.
+"""Texts in many scripts, with everything that tokenizers are known to treat differently.
 
-What a tokenizer makes of them is part of its identity. Never change them: saved classifiers
-hold digests of it.
+Their tokens are part of a tokenizer's identity. Never change the texts: saved classifiers
+contain digests of their tokens.
 """
 
 # ruff: noqa: RUF001

@@ -1,4 +1,4 @@
-"""From the name of a backbone to a folder with its files.
+"""Find the folder with the files of a backbone by its name.
 
 In order: a local folder; an installed package that carries the backbone; the Hugging
 Face cache or hub.
@@ -21,7 +21,7 @@ from sklearn_lntune.checks import check_flag
 #: backbone's name on the hub; it loads to a mapping with "folder" and "revision".
 ENTRY_POINTS = "sklearn_lntune.backbones"
 
-#: Packages that carry a backbone but do not know this group:
+#: Packages that contain a backbone but do not use this entry-point group:
 #: name on the hub -> (package, folder inside it, revision)
 _KNOWN_PACKAGES = {
     "sentence-transformers/all-MiniLM-L6-v2": (
@@ -34,7 +34,7 @@ _KNOWN_PACKAGES = {
 #: Endings of files that only tokenizers read.
 TOKENIZER_ENDINGS = (".bpe", ".codes", ".model", ".spm", ".tiktoken", ".tokenizer", ".vocab")
 
-#: What goes along with the weights, the vocabularies of tokenizers among it.
+#: Patterns of files besides the weights, including the vocabularies of tokenizers.
 _BESIDE = ["*.json", "*.txt", "*.jinja", "*.py", *(f"*{end}" for end in TOKENIZER_ENDINGS)]
 _HUB_FILES = [*_BESIDE, "*.safetensors"]
 _INDEX_END = ".safetensors.index.json"
@@ -47,10 +47,10 @@ class Source:
     Attributes
     ----------
     name : str
-        As the user gave it.
+        As given by the user.
     folder : Path
     revision : str or None
-        The commit on the hub, where one is known.
+        The commit on the hub, if known.
     """
 
     name: str
@@ -69,7 +69,7 @@ class Source:
         config = self.folder / "config.json"
         named = read_json(config, dict).get("transformers_weights") if config.is_file() else None
         if named is not None:
-            named = str(named)  # whatever else it is, it is refused by name
+            named = str(named)  # any other type is refused below, with its value as the name
             if named.endswith(_INDEX_END) and "/" not in named and "\\" not in named:
                 return shards_of(self.folder / named)
             return [weights_file(config, named)]
@@ -79,7 +79,7 @@ class Source:
         return shards_of(index) if index.is_file() else []
 
     def files(self) -> dict[str, Path]:
-        """Everything that makes up the backbone, by path in its folder.
+        """All files of the backbone, by their path in its folder.
 
         Raises
         ------
@@ -107,7 +107,7 @@ def resolve(
         Branch, tag or commit on the hub. An installed package serves only the revision
         that it declares.
     weights : bool, default=True
-        Whether more is needed than the configuration.
+        Whether weights are needed, rather than the configuration alone.
 
     Raises
     ------

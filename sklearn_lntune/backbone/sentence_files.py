@@ -1,4 +1,4 @@
-"""What sentence-transformers' files say about pooling and length, in all of their versions.
+"""Read pooling and longest input from the files of all versions of sentence-transformers.
 
 ``modules.json`` lists the modules and their folders. The pooling is in the folder of the
 module ``Pooling``: one flag for each mode up to version 5.3, one key since then. The
@@ -15,13 +15,13 @@ from typing import Any
 from sklearn_lntune.backbone.files import check_inside, read_json
 
 MODULES = "modules.json"
-#: Where the pooling stands if there is no list of modules.
+#: File of the pooling if there is no list of modules.
 _USUAL_POOLING = "1_Pooling"
 _TRANSFORMER_FILES = tuple(
     f"sentence_{kind}_config.json"
     for kind in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
 )
-#: Names of sentence-transformers -> ours, for those that are computed here.
+#: Names in sentence-transformers -> our names, for the poolings that are supported.
 _MODES = {"cls": "cls", "mean": "mean", "max": "max", "lasttoken": "last"}
 _FLAGS = {
     "pooling_mode_cls_token": "cls",
@@ -31,7 +31,7 @@ _FLAGS = {
     "pooling_mode_weightedmean_tokens": "weightedmean",
     "pooling_mode_lasttoken": "lasttoken",
 }
-#: A tokenizer that knows no limit has a number beyond all reason in its place.
+#: A tokenizer without a limit has a huge number in its place.
 _NO_LIMIT = 1 << 40
 
 
@@ -68,7 +68,7 @@ def pooling_config(folder: Path) -> Path | None:
 
 
 def transformer_folder(folder: Path) -> Path | None:
-    """Where the first versions put the model itself: a folder inside ``folder``."""
+    """The folder inside ``folder`` in which the first versions saved the model itself."""
     with contextlib.suppress(ValueError, IndexError):
         inner = folder / _modules(folder)[0][1]
         if inner != folder and (inner / "config.json").is_file():
@@ -77,7 +77,7 @@ def transformer_folder(folder: Path) -> Path | None:
 
 
 def pooling_files(folder: Path) -> list[Path]:
-    """The files that a copy of ``folder`` needs for its pooling, whatever they say."""
+    """The files that a copy of ``folder`` needs for its pooling, whatever their content."""
     try:
         paths = [path for kind, path in _modules(folder) if kind == "Pooling"]
     except ValueError:  # without a list of modules, or with one that is not read anyway

@@ -1,4 +1,4 @@
-"""What safetensors files hold, read without mapping them: mapped pages count as memory."""
+"""Read safetensors files without mapping them, since mapped pages count as memory."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class StoredTensor(NamedTuple):
     size: int
 
     def chunks(self) -> Iterator[memoryview]:
-        """The bytes in order, a few megabytes at a time; the next overwrite the last."""
+        """The bytes in order, a few megabytes at a time, in a buffer that is reused."""
         buffer = memoryview(bytearray(min(self.size, _CHUNK_BYTES)))
         with open(self.file, "rb", buffering=0) as stream:
             stream.seek(self.start)
@@ -64,7 +64,7 @@ def stored_tensors(files: list[Path]) -> list[StoredTensor]:
 
 
 def _check_size(tensor: StoredTensor) -> None:
-    """Check once more what safetensors checks: memory that stays unfilled is not noticed."""
+    """Repeat the check of safetensors, since a tensor filled only in part would go unnoticed."""
     width = _BYTES.get(tensor.kind)
     if width is not None and tensor.size != width * math.prod(tensor.shape):
         raise ValueError(

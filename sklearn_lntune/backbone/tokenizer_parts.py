@@ -1,4 +1,4 @@
-"""What a loaded tokenizer is and does."""
+"""The identity of a loaded tokenizer: its class, files and behaviour."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sklearn_lntune.backbone.resolve import TOKENIZER_ENDINGS
 from sklearn_lntune.inputs.text.check import Text
 from sklearn_lntune.inputs.text.tokens import Tokens
 
-#: Lengths to which texts are cut, one that cuts few and one that cuts most.
+#: Lengths to which the probes are truncated: one affects few of them, the other most.
 _LENGTHS = (64, 8)
 _ADDED = ("content", "lstrip", "rstrip", "single_word", "normalized", "special")
 
@@ -34,9 +34,9 @@ def tokenizer_parts(tokenizer: Any, tokens: Tokens, folder: Path) -> dict[str, s
     Returns
     -------
     dict of str to str
-        ``tokenizer_class``, its name; ``vocabulary``, a digest of words, merges and added
-        tokens; ``rules``, of how a text is normalised, split and completed; ``tokens``, of
-        what the tokenizer makes of the probes; ``tokenizer_files``, of the files as they are.
+        ``tokenizer_class`` is a name, the others are digests: ``vocabulary`` of words, merges
+        and added tokens; ``rules`` of how a text is normalised, split and completed;
+        ``tokens`` of the tokens of the probes; ``tokenizer_files`` of the files.
     """
     named = _named(tokenizer)
     files = tokenizer_files(folder, named)
@@ -45,7 +45,7 @@ def tokenizer_parts(tokenizer: Any, tokens: Tokens, folder: Path) -> dict[str, s
         vocabulary = [_state(core.model)]
         rules = [_state(core.normalizer), _state(core.pre_tokenizer), _state(core.post_processor)]
     else:
-        # What a slow tokenizer knows beside its words has no common form but that of its files.
+        # A slow tokenizer has no common form for its rules other than its files.
         read = [file for file in files if file.name in named - {"tokenizer.json"}]
         vocabulary = [tokenizer.get_vocab(), *([file.name, _content(file)] for file in read)]
         rules = []
@@ -54,14 +54,14 @@ def tokenizer_parts(tokenizer: Any, tokens: Tokens, folder: Path) -> dict[str, s
         "tokenizer_class": type(tokenizer).__name__,
         "vocabulary": digest_of([vocabulary, _added(tokenizer)]),
         "rules": digest_of([rules, tokenizer.special_tokens_map, tokenizer.truncation_side]),
-        # A few tokenizers draw lots, and do not do the same twice.
+        # A few tokenizers are random, so that their tokens cannot be compared.
         "tokens": made[0] if made[0] == made[1] else "random",
         "tokenizer_files": digest_of([[file.name, digest_of(file.read_bytes())] for file in files]),
     }
 
 
 def tokenizer_files(folder: Path, named: Iterable[str] = ()) -> list[Path]:
-    """The files in ``folder`` that tokenizers read, those ``named`` by the class among them."""
+    """The files in ``folder`` that tokenizers read, including those ``named`` by the class."""
     names = {*TOKENIZER_FILES, *named}
     names |= {file.name for file in folder.iterdir() if file.suffix in TOKENIZER_ENDINGS}
     return [folder / name for name in sorted(names) if (folder / name).is_file()]
@@ -74,15 +74,15 @@ def _named(tokenizer: Any) -> set[str]:
 
 
 def _state(part: Any) -> Any:
-    """Digest of a part of a fast tokenizer, in the form in which it would be pickled."""
+    """Digest of a component of a fast tokenizer, in its pickled form."""
     try:
         return part and digest_of(part.__getstate__())
-    except Exception:  # written in Python: its class and the probes have to do
+    except Exception:  # written in Python; its class and the probes identify it
         return type(part).__name__
 
 
 def _content(file: Path) -> str:
-    """Digest of a file; in texts, how lines end does not matter."""
+    """Digest of a file; line endings of a text do not matter."""
     content = file.read_bytes()
     try:
         lines = content.decode("utf-8").splitlines()
@@ -99,7 +99,7 @@ def _added(tokenizer: Any) -> list[Any]:
 
 
 def _made(tokens: Tokens) -> list[Any]:
-    """What the tokenizer makes of the probes, cut to either length."""
+    """The tokens of the probes, truncated to each of the lengths."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return [_encoded(tokens, texts, n) for texts in (TEXTS, PAIRS) for n in _LENGTHS]
@@ -109,7 +109,7 @@ def _encoded(tokens: Tokens, texts: Sequence[Text], max_length: int) -> Any:
     try:
         return tokens.encode(texts, max_length)
     except Exception as error:
-        # Some texts may be beyond a tokenizer; what it does with the others still counts.
+        # A tokenizer may fail on some of the texts; its tokens of the others still count.
         if len(texts) == 1:
             return type(error).__name__
         return [_encoded(tokens, [text], max_length) for text in texts]

@@ -13,19 +13,19 @@ from transformers.utils import TRANSFORMERS_DYNAMIC_MODULE_NAME
 
 from sklearn_lntune.backbone.digests import digest_of
 
-#: What may be loaded of what ``auto_map`` names.
+#: The entries of ``auto_map`` that may be loaded.
 _USED = ("AutoConfig", "AutoModel", "AutoModelForSequenceClassification", "AutoTokenizer")
 
 
 def code_digest(folder: Path, classes: Iterable[type]) -> str | None:
     """SHA-256 of the Python files that ``auto_map`` in ``folder`` names or ``classes`` are from.
 
-    Files that these import relatively count, too. None where there are none.
+    Files imported relatively by these are included. None if there are no files.
     """
     files = {folder / f"{module}.py" for module in _modules(folder)}
     files |= {Path(inspect.getfile(each)) for each in classes if _is_remote(each)}
     files |= {Path(more) for file in list(files) for more in _imported(file)}
-    # The same file may be both in the folder and where transformers imports it from.
+    # A file may occur twice: in the folder, and where transformers has copied it to import it.
     content = sorted(
         {(file.name, file.read_text("utf-8", "replace")) for file in files if file.is_file()}
     )
@@ -33,16 +33,16 @@ def code_digest(folder: Path, classes: Iterable[type]) -> str | None:
 
 
 def _modules(folder: Path) -> set[str]:
-    """Names of the modules in ``folder`` that its configurations refer to."""
+    """Names of the modules in ``folder`` that the configurations there refer to."""
     named: list[Any] = []
     for name in ("config.json", "tokenizer_config.json"):
         file = folder / name
         said = json.loads(file.read_text("utf-8")).get("auto_map") if file.is_file() else None
-        # An old tokenizer's is not a mapping, but its slow and fast class.
+        # In old tokenizer files it is not a mapping, but a list of the slow and fast class.
         entries = said if isinstance(said, dict) else {"AutoTokenizer": said}
         for entry in map(entries.get, _USED):
             named += entry if isinstance(entry, list) else [entry]
-    # "repository--module.Class" is elsewhere; where it was loaded from is known by the class.
+    # "repository--module.Class" is not in the folder; its files are found through the class.
     own = (each for each in named if isinstance(each, str) and "--" not in each)
     return {each.rpartition(".")[0] for each in own}
 

@@ -1,4 +1,4 @@
-"""How a backbone is meant to be used: its pooling and its longest input."""
+"""The intended use of a backbone: its pooling and its longest input."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from sklearn_lntune.backbone.pool import Backbone
 from sklearn_lntune.backbone.poolings import POOLINGS
 from sklearn_lntune.backbone.sentence_files import named_length, named_pooling
 
-#: Longest input for ``max_length="auto"`` where sentence-transformers' files give none.
+#: Longest input for ``max_length="auto"`` if sentence-transformers' files give none.
 DEFAULT_LENGTH = 512
 _MAX_TOKENS = 2**31 - 1
 
 
 def resolve_pooling(backbone: Backbone, pooling: Any) -> str:
-    """One of `POOLINGS`.
+    """The pooling to use, one of `POOLINGS`.
 
-    "auto" is what the backbone's sentence-transformers files say, else the last token
+    "auto" is the pooling in the backbone's sentence-transformers files, else the last token
     for causal language models and the mean for all others.
 
     Raises
@@ -100,13 +100,13 @@ def _auto_length(backbone: Backbone, limit: int | None, special: int) -> int:
 
 
 def position_limit(backbone: Backbone) -> int | None:
-    """Tokens that the model has positions for; None where any number will do (T5)."""
+    """Number of tokens that the model has positions for; None without a limit (T5)."""
     if backbone not in _limits:
         _limits[backbone] = _position_limit(backbone)
     return _limits[backbone]
 
 
-#: It takes a skeleton to tell, and each prediction asks.
+#: Cached, since finding the limit takes a skeleton, and each prediction needs it.
 _limits: WeakKeyDictionary[Backbone, int | None] = WeakKeyDictionary()
 
 
@@ -114,7 +114,7 @@ def _position_limit(backbone: Backbone) -> int | None:
     limit = backbone.n_positions
     if limit is None:
         return None
-    # RoBERTa's kind numbers positions from padding_idx + 1, so the table is longer.
+    # Models like RoBERTa number positions from padding_idx + 1, so their table is longer.
     for path, module in backbone.skeleton.named_modules():
         if path.rsplit(".", 1)[-1] == "position_embeddings" and isinstance(module, nn.Embedding):
             padding = module.padding_idx

@@ -1,9 +1,10 @@
-"""Which of the stored tensors a backbone is made of, and their digests.
+"""Find out which stored tensors a backbone consists of, and digest them.
 
-Files hold more than the encoder (the head of another task, a decoder, buffers that are
-computed anew) and under names that differ: ``bert.encoder...`` or ``encoder...``,
-``gamma`` or ``weight``, three matrices or one. transformers knows all of these rules, so
-it is asked: it loads tensors that only say where they come from.
+Files contain more than the encoder (the head of another task, a decoder, buffers that are
+recomputed), and names vary: ``bert.encoder...`` or ``encoder...``, ``gamma`` or ``weight``,
+three matrices or one. transformers implements all of these rules. So instead of repeating
+them, we let it load marks: tensors whose values are the numbers of the stored tensors. The
+marks in each loaded weight then tell which stored tensors it comes from.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from sklearn_lntune.backbone.loading import encoder_of, quiet, without_memory
 from sklearn_lntune.backbone.resolve import Source
 from sklearn_lntune.backbone.stored import StoredTensor, stored_tensors
 
-#: The first mark. No weight starts at so large a number, and float32 counts on from it exactly.
+#: The first mark: larger than any initial weight, and float32 is exact for the following numbers.
 _FIRST = 1 << 20
 _known: dict[tuple[State, bool], dict[str, str | None]] = {}
 
@@ -35,8 +36,8 @@ def weight_digests(source: Source, config: Any, trust_remote_code: bool) -> dict
     Returns
     -------
     dict
-        ``weights`` of the encoder, and ``pooler``, which only some heads read; None where
-        the files hold none.
+        ``weights`` of the encoder, and ``pooler``, which only some heads read; None if it is
+        not in the files.
     """
     files = [source.folder / "config.json", *source.weight_files, *source.folder.glob("*.py")]
     key = state_of(files), trust_remote_code
@@ -57,23 +58,23 @@ def weight_digests(source: Source, config: Any, trust_remote_code: bool) -> dict
 def loaded_from(
     stored: Sequence[StoredTensor], config: Any, trust_remote_code: bool
 ) -> dict[str, list[StoredTensor]]:
-    """The ``stored`` tensors that each tensor of the encoder is made of.
+    """The ``stored`` tensors that each tensor of the encoder is made from.
 
-    Where transformers cannot load marks (quantised weights), each stored tensor stands for
-    itself.
+    If transformers cannot load marks (for quantised weights), all stored tensors count,
+    under their own names.
     """
     marks = {
         tensor.name: torch.tensor(
             _FIRST + number,
             dtype=torch.float32 if tensor.kind.startswith(("F", "BF")) else torch.int64,
-        ).expand(tensor.shape)  # which takes no memory
+        ).expand(tensor.shape)  # takes no memory
         for number, tensor in enumerate(stored)
     }
     try:
         with without_memory():
             empty = AutoModel.from_config(config, trust_remote_code=trust_remote_code)
         with quiet(), warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
-            warnings.simplefilter("ignore")  # they are told when the model is loaded
+            warnings.simplefilter("ignore")  # they are repeated when the model is loaded
             model = type(empty).from_pretrained(
                 None,
                 config=config,
@@ -84,13 +85,13 @@ def loaded_from(
         tensors = encoder_of(model).state_dict()
         return {name: [stored[i] for i in _marks_in(tensor)] for name, tensor in tensors.items()}
     except Exception:
-        # What also stops the model from being loaded is told by whoever loads it.
+        # An error that also prevents the real weights from loading is reported at that time.
         return {tensor.name: [tensor] for tensor in stored}
 
 
 def _marks_in(tensor: torch.Tensor) -> list[int]:
     """The numbers of the stored tensors that ``tensor`` was loaded from."""
-    # What one mark was expanded to has no strides; what was joined from several has.
+    # A single expanded mark has only zero strides; tensors joined from several do not.
     some = tensor[tensor >= _FIRST] if any(tensor.stride()) else tensor.flatten()[:1]
     marks = {int(value) for value in some.unique_consecutive().tolist()}  # type: ignore[no-untyped-call]
     return sorted(mark - _FIRST for mark in marks if mark >= _FIRST)

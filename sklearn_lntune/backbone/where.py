@@ -1,4 +1,4 @@
-"""Which backbone, and where to compute: what an estimator's parameters say, not yet looked up."""
+"""An estimator's parameters about the backbone and the device, before they are resolved."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Self
 
 @dataclass(frozen=True)
 class BackboneRef:
-    """Which backbone.
+    """A reference to a backbone.
 
     Attributes
     ----------
@@ -26,13 +26,13 @@ class BackboneRef:
 
     @classmethod
     def from_params(cls, params: Mapping[str, Any]) -> Self:
-        """The one that an estimator's parameters name."""
+        """The reference in the parameters of an estimator."""
         return cls(params["backbone"], params["revision"], params["trust_remote_code"])
 
 
 @dataclass(frozen=True)
 class Where:
-    """On what device, in which number type, compiled or not; see `placement`.
+    """Requested device, number type and compilation; `placement` resolves them.
 
     Attributes
     ----------
@@ -47,5 +47,5 @@ class Where:
 
     @classmethod
     def from_params(cls, params: Mapping[str, Any]) -> Self:
-        """What an estimator's parameters say."""
+        """The request in the parameters of an estimator."""
         return cls(params["device"], params["precision"], params["compile"])

@@ -21,21 +21,21 @@ if TYPE_CHECKING:
 
 
 class DeltaBank:
-    """Many fitted classifiers, asked together: one backbone, one pass for all their rows.
+    """Many fitted classifiers that predict together: one backbone, one pass for all their rows.
 
-    Each row of a batch meets the gains, biases and other learnt values of its own
-    classifier; the products with frozen weights are shared. Answers are those of the single
-    classifiers.
+    Each row of a batch is computed with the gains, biases and other learnt values of the
+    classifier it is for; the products with frozen weights are shared. The predictions are
+    those of the single classifiers.
 
     Parameters
     ----------
     classifiers : mapping of str to LNTunedTransformerClassifier, optional
-        Fitted classifiers by name. What they learnt is copied; the classifiers are not
-        kept.
+        Fitted classifiers by name. Their deltas are copied; the classifiers themselves are
+        not referenced.
 
     Notes
     -----
-    Classifiers may differ in everything. Those with the same backbone (known by its
+    Classifiers may differ in everything. Those with the same backbone (identified by its
     fingerprint, wherever its files are), tuning methods, pooling, device and precision run
     in one pass, whatever their classes and ``max_length``. Full tuning, ``pooling="native"``
     and models whose layers read more than the rows of a batch (DeBERTa's relative positions)
@@ -43,8 +43,8 @@ class DeltaBank:
     ``compile`` says so. Deltas side by side run as they are: whose row is whose comes from
     outside a compiled graph.
 
-    Threads may predict while others add, remove or reload: a prediction goes by what the
-    bank held when it began.
+    Threads may predict while others add, remove or reload: a prediction uses the members
+    that the bank had when it began.
 
     Examples
     --------
@@ -81,7 +81,7 @@ class DeltaBank:
         backbone: str | os.PathLike[str] | None = None,
         trust_remote_code: bool = False,
     ) -> Self:
-        """A bank of the classifiers saved in ``folder``, each read when first asked for.
+        """Make a bank of the classifiers saved in ``folder``, each read when first needed.
 
         Parameters
         ----------
@@ -89,20 +89,23 @@ class DeltaBank:
             Holds what `LNTunedTransformerClassifier.save` wrote: ``topic.zip`` or the folder
             ``topic`` is the classifier ``"topic"``.
         max_memory : int, optional
-            Bytes of deltas to hold. Beyond it those not used for longest are dropped, and
-            read again when asked for. A request that needs more than this at once exceeds it
-            until the next one. All are held by default.
-        backbone, trust_remote_code
-            As for `load`.
+            Bytes of deltas to hold. Above it the least recently used are dropped, and read
+            again when needed. A request that needs more than this at once exceeds it until
+            the next one. By default, all are held.
+        backbone : str or path, optional
+            Used instead of the backbones that the files name, as in `load`.
+        trust_remote_code : bool, default=False
+            Whether a backbone may run code that comes with it.
 
         Returns
         -------
         DeltaBank
+            With a member for each saved classifier.
 
         Raises
         ------
         ValueError
-            If there is no such folder, or two classifiers in it have one name.
+            If there is no such folder, or two classifiers in it have the same name.
 
         Examples
         --------
@@ -115,10 +118,10 @@ class DeltaBank:
         bank._register = Register(check_path("folder", folder), max_memory, options)
         return bank
 
-    # -- answers -------------------------------------------------------------------
+    # -- predictions -----------------------------------------------------------------
 
     def predict(self, X: Any, tasks: Sequence[str] | None = None) -> pd.DataFrame | np.ndarray:
-        """The most likely label: of every task for each row, or of one task a row.
+        """Predict labels: for every task and row, or for one task per row.
 
         Parameters
         ----------
@@ -130,17 +133,17 @@ class DeltaBank:
         Returns
         -------
         pandas.DataFrame of shape (n_samples, n_tasks)
-            Without ``tasks``: a column a classifier; the index is that of ``X``, if it has
-            one.
+            Without ``tasks``: one column per classifier; the index is that of ``X``, if it
+            has one.
         ndarray of shape (n_samples,)
-            With ``tasks``. Of type object where classifiers have labels of different kinds.
+            With ``tasks``. Of type object if the classifiers have labels of different kinds.
 
         Raises
         ------
         ValueError
             If a name is unknown, or a classifier expects pairs and gets texts or vice versa.
         DamagedFileError
-            If the file of a classifier that is needed is not as it was written.
+            If the file of a classifier that is needed was changed or damaged.
         """
         if tasks is None:
             import pandas as pd
@@ -161,19 +164,21 @@ class DeltaBank:
     def predict_proba(
         self, X: Any, tasks: Sequence[str] | None = None
     ) -> dict[str, np.ndarray] | list[np.ndarray]:
-        """Probability of each class; columns in the order of `classes`.
+        """Predict the probability of each class, in the order of `classes`.
 
         Parameters
         ----------
-        X, tasks : array-like
-            As for `predict`.
+        X : array-like of str
+            Texts or sentence pairs, as for `predict`.
+        tasks : array-like of str of shape (n_samples,), optional
+            The name of the classifier that each row is for.
 
         Returns
         -------
         dict of str to ndarray of shape (n_samples, n_classes)
-            Without ``tasks``: by name.
+            Without ``tasks``: one array per classifier, by name.
         list of ndarray of shape (n_classes,)
-            With ``tasks``: one a row, as long as its task has classes.
+            With ``tasks``: one array per row, as long as its task has classes.
         """
         if tasks is None:
             return {name: task.probabilities(logits) for name, task, logits in self._every_task(X)}
@@ -207,25 +212,52 @@ class DeltaBank:
         return f"DeltaBank of {len(view.names)} classifiers, {len(view.members)} in memory"
 
     def add(self, name: str, clf: LNTunedTransformerClassifier) -> None:
-        """Take in a fitted classifier under a new name."""
+        """Add a fitted classifier under a new name.
+
+        Parameters
+        ----------
+        name : str
+            A name that the bank does not have yet.
+        clf : LNTunedTransformerClassifier
+            Fitted. Its delta is copied.
+        """
         self._register.add({name: clf})
 
     def replace(self, name: str, clf: LNTunedTransformerClassifier) -> None:
-        """Let a fitted classifier take the place of the one called ``name``."""
+        """Replace a member of the bank by another fitted classifier.
+
+        Parameters
+        ----------
+        name : str
+            Name of the member.
+        clf : LNTunedTransformerClassifier
+            Fitted. Its delta is copied.
+        """
         self._register.replace(name, clf)
 
     def remove(self, name: str) -> None:
-        """Forget the classifier ``name``; its file, if it has one, stays."""
+        """Remove a classifier from the bank; its file, if it has one, stays.
+
+        Parameters
+        ----------
+        name : str
+            Name of the classifier.
+        """
         self._register.remove(name)
 
     def reload(self, name: str) -> None:
-        """Read the file of ``name`` again; it may have come since the bank was made.
+        """Read the file of a classifier again, or one that is new in the folder.
 
-        Where it cannot be read, what was in its place stays.
+        If it cannot be read, the bank stays as it was.
+
+        Parameters
+        ----------
+        name : str
+            Name of the classifier: its file or folder without ``.zip``.
         """
         self._register.reload(name)
 
-    # -- parts ---------------------------------------------------------------------
+    # -- helpers -----------------------------------------------------------------------
 
     def _every_task(self, X: Any) -> Iterator[tuple[str, OneLabel, np.ndarray]]:
         """Name, classes and logits of each task, for all rows of ``X``."""
@@ -234,7 +266,8 @@ class DeltaBank:
         if not view.names:
             raise ValueError("the bank holds no classifier.")
         portions = self._register.portions(view)
-        # Of a long way only the files are kept: each portion makes room for the next.
+        # With several portions, only members without a file may be kept alive here: each
+        # portion has to make room for the next.
         files, kept = view.files, without(view.members, view.files if portions[1:] else ())
         del view
         for names in portions:
@@ -279,7 +312,7 @@ def _names(tasks: Any, n_rows: int) -> list[str]:
 def _answers(
     members: Mapping[str, Member], texts: list[Text], row_text: np.ndarray
 ) -> Iterator[tuple[str, OneLabel, np.ndarray]]:
-    """Name, classes and logits for each of ``members``; rows by their number of a text."""
+    """Name, classes and logits of each of ``members``; ``row_text`` is the text of each row."""
     _check_columns(members, texts)
     found = _logits(texts, {member: np.arange(len(texts)) for member in members.values()})
     for name, member in members.items():
@@ -298,7 +331,7 @@ def _check_columns(members: Mapping[str, Member], texts: Sequence[Text]) -> None
 
 
 def _logits(texts: Sequence[Text], wanted: Mapping[Member, np.ndarray]) -> dict[Member, np.ndarray]:
-    """Logits of each member for the texts whose numbers are given, a pass a home."""
+    """Logits of each member for the texts whose numbers are given, one pass per home."""
     by_home: dict[Any, dict[Member, np.ndarray]] = {}
     for member, numbers in wanted.items():
         by_home.setdefault(member.home, {})[member] = numbers

@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 import pandas as pd
 
-#: A folder that stands in for the hub: one folder a set, one CSV (or .csv.gz) a split.
+#: A folder used instead of the hub: one subfolder per data set, one CSV (or .csv.gz) per split.
 FOLDER_VARIABLE = "SKLEARN_LNTUNE_DATA"
 
 Texts: TypeAlias = list[str] | list[tuple[str, str]]
@@ -39,29 +39,32 @@ _HUB = {
 
 
 def fetch_text_dataset(name: str, split: str = "train") -> tuple[Texts, list[str]]:
-    """Texts and labels of a public data set.
+    """Fetch the texts and labels of a public data set.
 
     Parameters
     ----------
     name : str
-        Such as ``"trec"``, ``"banking77"``, ``"mrpc"`` (sentence pairs) or ``"agnews"``.
+        For instance ``"trec"``, ``"banking77"``, ``"mrpc"`` (sentence pairs) or ``"agnews"``.
     split : {"train", "validation", "test"}, default="train"
+        Part of the data set.
 
     Returns
     -------
     X : list of str or list of (str, str)
+        Texts or sentence pairs.
     y : list of str
+        The label of each.
 
     Raises
     ------
     ValueError
-        If the set or split is neither in the folder that the environment variable
+        If the data set or split is neither in the folder that the environment variable
         ``SKLEARN_LNTUNE_DATA`` names nor known on the hub.
 
     Notes
     -----
-    Looks in that folder first, for ``<name>/<split>.csv`` or ``.csv.gz`` with columns
-    ``text`` (or ``text_a`` and ``text_b``) and ``label``. Each set has its own licence.
+    The folder is searched first, for ``<name>/<split>.csv`` or ``.csv.gz`` with columns
+    ``text`` (or ``text_a`` and ``text_b``) and ``label``. Each data set has its own licence.
 
     Examples
     --------

@@ -64,12 +64,12 @@ class Fitted:
     moments_: dict[str, dict[str, np.ndarray]]
 
 
-# A dataclass writes the constructor, which only stores: a parameter stands in one place.
+# The dataclass generates the constructor, which only stores: each parameter is declared once.
 @dataclass(eq=False, repr=False)
 class BaseTuned(
     Fitted, SavingMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
 ):
-    """An estimator over a frozen backbone; its parameters are documented where it is public."""
+    """An estimator over a frozen backbone; its public subclass documents the parameters."""
 
     backbone: str | os.PathLike[str] = DEFAULT_BACKBONE
     _: KW_ONLY
@@ -106,7 +106,7 @@ class BaseTuned(
     checkpoint: str | os.PathLike[str] | None = None
     checkpoint_every: int = 100
 
-    # -- what an estimator adds ------------------------------------------------------
+    # -- for subclasses --------------------------------------------------------------
 
     @abstractmethod
     def _make_task(self, y: Any) -> Task:
@@ -133,21 +133,22 @@ class BaseTuned(
         Parameters
         ----------
         X : array-like of str of shape (n_samples,), (n_samples, 1) or (n_samples, 2)
-            Texts, or sentence pairs: list, array, Series, frame, Arrow or ``datasets`` column. Or
-            a table that is read in a stream and never held whole: ``datasets.Dataset``,
-            ``datasets.IterableDataset``, path of a Parquet file or of a folder of them.
+            Texts, or sentence pairs: a list, array, Series, frame, Arrow or ``datasets`` column.
+            Or a table that is streamed and never loaded whole: a ``datasets.Dataset``, a
+            ``datasets.IterableDataset``, the path of a Parquet file or of a folder of them.
         y : array-like of shape (n_samples,)
-            Labels: strings, whole numbers or booleans, in any form that scikit-learn's own
-            classifiers take. May be left out where ``X`` is a table that has them.
+            Labels: strings, whole numbers or booleans, in any form that scikit-learn's
+            classifiers accept. May be left out if ``X`` is a table with a column of labels.
         sample_weight : array-like of shape (n_samples,), optional
-            Weight of each row; a row of weight zero counts as absent.
+            Weight of each row; a row of weight zero is ignored.
         X_val, y_val, sample_weight_val : array-like, optional
-            A validation set of your own, scored after each epoch; with early stopping
-            it takes the place of the held-out rows.
+            A validation set, scored after each epoch; with early stopping it is used
+            instead of held-out rows.
 
         Returns
         -------
         self
+            The fitted estimator.
 
         Raises
         ------
@@ -155,11 +156,11 @@ class BaseTuned(
             If an argument or the data is not as described, or ``checkpoint`` holds another
             fit or is in use; before any training.
         DamagedFileError
-            If ``checkpoint`` is not as it was written.
+            If the files in ``checkpoint`` were changed or damaged.
         TrainingDivergedError
-            If the loss becomes NaN or infinite. The last good delta is kept.
+            If the loss becomes NaN or infinite. The estimator has the last good delta.
         KeyboardInterrupt
-            On Ctrl-C, after the best delta so far is set.
+            On Ctrl-C, after the best delta so far has been set.
         """
         with self._columns_kept_on_error():
             texts, y = with_labels(self._check_texts(X, reset=True), y, self.label_column)
@@ -221,7 +222,8 @@ class BaseTuned(
         with opened(kept, every, writes=ranks.is_main) as checkpoint:
             options = {"previous": previous, "moments": moments, "checkpoint": checkpoint}
             job = prepare(params, task, data, validation, seed=seed, ranks=ranks, **options)
-            # Of the files that are there now, and of where a relative path leads now.
+            # Computed before training, so that it describes the files as they were loaded
+            # and the folder that a relative path means now.
             fitted = None if previous is None else previous.backbone
             folder = folder_of(params["backbone"], fitted)
             backbone = job.backbone.identity(params["backbone"], folder)
@@ -242,49 +244,62 @@ class BaseTuned(
         return outcome
 
     def _finish(self, outcome: Outcome) -> Self:
-        """With all attributes set, let an early end be known."""
+        """Raise the error that ended training early, now that all attributes are set."""
         if outcome.error is not None:
             raise outcome.error
         return self
 
-    # -- answers -------------------------------------------------------------------
+    # -- predictions -----------------------------------------------------------------
 
     def embed(self, X: Any) -> np.ndarray:
-        """The pooled vectors that the head reads, with the learnt delta.
+        """Compute the pooled vectors that the head reads, with the learnt delta.
+
+        Parameters
+        ----------
+        X : array-like of str
+            Texts or sentence pairs, as for `fit`.
 
         Returns
         -------
         ndarray of shape (n_samples, embedding_size)
+            One vector per row.
         """
         return self._compute(X, "pooled")
 
     def transform(self, X: Any) -> np.ndarray:
-        """As `embed`, so that the classifier can stand inside a pipeline as a step.
+        """Return `embed` of ``X``, so that the estimator can be a step of a pipeline.
+
+        Parameters
+        ----------
+        X : array-like of str
+            Texts or sentence pairs, as for `fit`.
 
         Returns
         -------
         ndarray of shape (n_samples, embedding_size)
+            One vector per row.
         """
         return self.embed(X)
 
     def accept_backbone(self) -> Self:
         """Tie the fitted classifier to the backbone that is found now.
 
-        A backbone other than that of the fit is a `BackboneMismatchError`. Where you know that
+        A backbone other than that of the fit raises a `BackboneMismatchError`. If you know that
         it computes the same (weights stored in another type, say, or code in which a comment
-        changed), this accepts it: `predict`, `save`, warm starts and a `DeltaBank` then take
-        it for the backbone of the fit. Nothing else changes.
+        changed), this accepts it: `predict`, `save`, warm starts and a `DeltaBank` then treat
+        it as the backbone of the fit. Nothing else changes.
 
         Returns
         -------
         self
+            The classifier, with a new ``backbone_``.
 
         Raises
         ------
         NotFittedError
-            If there is nothing fitted.
+            If the classifier is not fitted.
         ValueError
-            If there is no such backbone, or what was learnt does not fit it.
+            If there is no such backbone, or the delta does not fit it.
 
         Examples
         --------
@@ -298,7 +313,7 @@ class BaseTuned(
 
     @property
     def history_(self) -> pd.DataFrame:
-        """A row an epoch: losses, validation score, learning rate, seconds."""
+        """One row per epoch: losses, validation score, learning rate, seconds."""
         check_is_fitted(self, "log_")
         import pandas as pd
 
@@ -330,11 +345,11 @@ class BaseTuned(
     # -- checks --------------------------------------------------------------------
 
     def _check_texts(self, X: Any, *, reset: bool) -> Texts:
-        """The rows of ``X``; its columns are noted, or compared with those of the fit."""
+        """The rows of ``X``; its columns are recorded, or compared with those of the fit."""
         texts = open_texts(X, self.text_column, self.label_column)
         if isinstance(texts, TextTable) or _has_columns(X):
             if isinstance(texts, TextTable):
-                # Whoever fitted on texts without a name may predict a table of any.
+                # After a fit on texts without a column name, any column name is accepted.
                 X = texts.header(named=reset or hasattr(self, "feature_names_in_"))
             validate_data(self, X, reset=reset, skip_check_array=True)
         elif reset:
@@ -349,12 +364,12 @@ class BaseTuned(
 
     @contextlib.contextmanager
     def _columns_kept_on_error(self) -> Iterator[None]:
-        """Let a fit that fails early leave an estimator that still predicts as before."""
+        """Restore the columns if a fit fails early, so that the estimator predicts as before."""
         names = ("n_features_in_", "feature_names_in_")
         before = {name: vars(self)[name] for name in names if name in vars(self)}
         try:
             yield
-        except BaseException:  # Ctrl-C while tokenising, too
+        except BaseException:  # including Ctrl-C while tokenising
             for name in names:
                 self.__dict__.pop(name, None)
             self.__dict__.update(before)
@@ -363,7 +378,7 @@ class BaseTuned(
     def _check_targets(
         self, texts: Texts, y: Any, sample_weight: Any, task: Task, name: str = "y"
     ) -> RawDataset:
-        """``texts`` with class number and weight of each row."""
+        """``texts`` with the encoded target and the weight of each row."""
         from sklearn_lntune.training.datasets import RawDataset
 
         suffix = name.removeprefix("y")
@@ -395,7 +410,7 @@ class BaseTuned(
         return self._check_targets(texts, y_val, sample_weight_val, task, "y_val")
 
     def _previous_fit(self, task: Task) -> FittedState | None:
-        """The fit to go on from; its targets and tuning must be those of this one."""
+        """The fit to continue from; its targets and tuning must be those of this one."""
         if not hasattr(self, "delta_"):
             return None
         self._check_goes_on(task)
@@ -417,14 +432,37 @@ class BaseTuned(
     # -- scikit-learn's protocols ----------------------------------------------------
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Parameters by name; deep ones of ``tuning`` as ``tuning__<method>__<name>``."""
+        """Return the parameters by name.
+
+        Parameters
+        ----------
+        deep : bool, default=True
+            Whether to include those of ``tuning``, as ``tuning__<method>__<name>``.
+
+        Returns
+        -------
+        dict of str to object
+            The parameters and their values.
+        """
         params: dict[str, Any] = super().get_params(deep=False)
         if deep:
             params |= {_NESTED + key: value for key, value in nested_params(self.tuning).items()}
         return params
 
     def set_params(self, **params: Any) -> Self:
-        """Set parameters; a nested one of ``tuning`` changes a copy, never your object."""
+        """Set parameters, including nested ones of ``tuning``.
+
+        Parameters
+        ----------
+        **params : dict
+            Values by name. A nested parameter, such as ``tuning__layernorm__terms``, sets a
+            changed copy of ``tuning``; your object stays as it was.
+
+        Returns
+        -------
+        self
+            The estimator.
+        """
         nested = {
             key.removeprefix(_NESTED): params.pop(key)
             for key in list(params)
@@ -438,7 +476,7 @@ class BaseTuned(
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.string = True
-        tags.input_tags.allow_nan = True  # in rows of numbers, which become texts
+        tags.input_tags.allow_nan = True  # in rows of numbers, which are converted to texts
         tags.transformer_tags.preserves_dtype = []
         return tags
 
@@ -446,13 +484,13 @@ class BaseTuned(
         return with_format(super().__getstate__())
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        # Pickles from before a parameter was there have its default.
+        # A pickle from before a parameter was added gets its default.
         defaults = {name: each.default for name, each in signature(type(self)).parameters.items()}
         super().__setstate__({**defaults, **check_format(state)})
 
 
 def _has_columns(X: Any) -> bool:
-    """Whether ``X`` is a table (a list of pairs is), rather than one sequence of texts."""
+    """Whether ``X`` is a table (as a list of pairs is), rather than one sequence of texts."""
     if hasattr(X, "shape") or hasattr(X, "__array__"):
         return len(getattr(X, "shape", None) or np.asarray(X).shape) == 2
     return not isinstance(next(iter(X)), str)

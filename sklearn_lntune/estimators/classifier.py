@@ -23,90 +23,85 @@ if TYPE_CHECKING:
 class LNTunedTransformerClassifier(ClassifierMixin, BaseTuned):
     """Classify texts by training only the norms of a frozen transformer, and a head.
 
-    The backbone is loaded once a process and never changes; what a fit learns is a
-    *delta* of some ten thousand numbers. So clones are free, pickles are kilobytes and
-    all candidates of a grid search share one backbone.
+    The backbone is loaded once per process and never changes; a fit learns a *delta* of
+    some ten thousand numbers. So clones are free, pickles take kilobytes, and all
+    candidates of a grid search share one backbone.
 
     Parameters
     ----------
     backbone : str or path, default="sentence-transformers/all-MiniLM-L6-v2"
-        A folder written by transformers, or a name on the Hugging Face hub. Installed
-        packages that carry a backbone come before the hub.
+        A folder written by transformers, or a name on the Hugging Face hub. An installed
+        package that contains the backbone takes precedence over the hub.
     tuning : str, TuningMethod or TuningSum, default="layernorm"
-        What is trained beside the head: ``"layernorm"``, ``"bias"``, ``"lora"``,
+        What is trained besides the head: ``"layernorm"``, ``"bias"``, ``"lora"``,
         ``"prefix"``, ``"adapter"``, ``"scale"``, several of them joined with ``+``,
-        ``"full"``, ``"head"`` (nothing else), the name of a preset (`tuning.PRESETS`), or
-        method objects. Nested parameters go by the method's name, for instance
+        ``"full"``, ``"head"`` (the head alone), the name of a preset (`tuning.PRESETS`), or
+        method objects. Nested parameters contain the method's name, for instance
         ``tuning__layernorm__terms``.
     pooling : {"auto", "cls", "mean", "max", "last", "native"}, default="auto"
         How token states become one vector. ``"auto"`` follows the backbone's
-        sentence-transformers files, else takes the last token of causal models and the
-        mean of others. ``"native"`` trains the head of the model's own
-        ``...ForSequenceClassification``, whose pooler stays frozen.
+        sentence-transformers files if there are any, and otherwise takes the last token of
+        causal models and the mean of others. ``"native"`` trains the head of the model's
+        ``...ForSequenceClassification`` class, whose pooler stays frozen.
     max_length : "auto" or int, default="auto"
-        Longest input in tokens; longer texts are cut, with one warning. ``"auto"`` is
-        the sentence-transformers limit where there is one, else the smaller of 512 and
-        the model's positions.
+        Longest input in tokens; longer texts are truncated, with one warning. ``"auto"`` is
+        the sentence-transformers limit if there is one, otherwise the smaller of 512 and
+        the number of positions of the model.
     text_column : "auto", str or two str, default="auto"
-        Where ``X`` is a ``datasets`` table or Parquet: the column of the texts, or two of
-        sentence pairs. ``"auto"`` is ``"text"``, else ``"text_a"`` and ``"text_b"``, else
+        If ``X`` is a ``datasets`` table or Parquet: the column of the texts, or two columns
+        of sentence pairs. ``"auto"`` is ``"text"``, else ``"text_a"`` and ``"text_b"``, else
         the only column of strings.
     label_column : str, default="label"
-        In such a table, the column of the labels, read where ``y`` is not passed.
+        In such a table, the column of the labels, read if ``y`` is not passed.
     lr : "auto", float or dict, default="auto"
-        Peak learning rate. ``"auto"`` is each tuning method's own (5e-3 for
+        Peak learning rate. ``"auto"`` is the default of each tuning method (5e-3 for
         ``"layernorm"``). In a sum, a dict gives one for each method, for instance
-        ``{"layernorm": 5e-3, "prefix": 1e-2}``; those left out are ``"auto"``.
+        ``{"layernorm": 5e-3, "prefix": 1e-2}``; methods left out use ``"auto"``.
     head_lr : "auto" or float, default="auto"
         Peak learning rate of the head.
     batch_size : int, default=32
-        Rows a batch.
+        Rows per batch.
     max_epochs : int, default=5
         Passes over the training rows, unless ``min_steps`` asks for more.
     min_steps : int, default=300
-        Optimiser steps at the least: small data gets more epochs.
+        Smallest number of optimiser steps: small data sets get more epochs.
     accumulate : int, default=1
-        Batches whose gradients make one step.
+        Number of batches whose gradients are summed for one step.
     warmup : float, default=0.1
-        Share of the steps over which the learning rate rises.
+        Share of the steps during which the learning rate rises.
     schedule : {"linear", "cosine", "constant"}, default="linear"
         How the learning rate falls afterwards.
     weight_decay : float, default=0.01
-        AdamW's, on matrices only: never on gains, biases.
+        Weight decay of AdamW, for matrices only: never for gains or biases.
     max_grad_norm : float or None, default=1.0
-        Longest gradient; a longer one is scaled down.
+        Largest norm of the gradient; a larger gradient is scaled down to it.
     dropout : float in [0, 1), default=0.1
-        On the pooled vector. The backbone always runs without.
-    label_smoothing : float in [0, 1), default=0.0
-        Share of the target spread over all classes.
-    class_weight : None, "balanced" or dict, default=None
-        Weight of each class, 0 or more; those left out of a dict have 1. "balanced" is the
-        inverse of its frequency.
+        On the pooled vector. The backbone always runs without dropout.
     early_stopping : bool, default=False
         Score a validation set after each epoch, stop when it does not improve and keep
         the delta of the best epoch.
     validation_fraction : float in (0, 1), default=0.1
-        Share of the training rows held out for early stopping, stratified where the
-        classes allow it. Not used when ``X_val`` is passed.
+        Share of the training rows held out for early stopping, stratified if the classes
+        allow it. Not used if ``X_val`` is passed.
     patience : int, default=5
-        Epochs without improvement that early stopping waits.
+        Number of epochs without improvement after which early stopping ends the fit.
     scoring : str or callable, default="loss"
-        Early stopping's score: ``"loss"`` or a scikit-learn scorer.
+        Score for early stopping: ``"loss"`` or a scikit-learn scorer.
     callbacks : list of skorch callbacks, optional
-        They see real epochs and batches, and may end the fit as skorch's do.
+        They see the actual epochs and batches, and may end the fit as in skorch.
     device : str, default="auto"
-        ``"auto"`` is CUDA where there is one, then Apple's GPU, then the CPU.
+        ``"auto"`` is CUDA if available, then Apple's GPU, then the CPU.
     distributed : bool, default=False
-        Whether all processes that ``accelerate launch`` started fit together, each a share
-        of every batch; ``batch_size`` stays that of the whole. In a script that runs by
-        itself, the plain fit.
+        Whether all processes started by ``accelerate launch`` fit together, each with a
+        share of every batch; ``batch_size`` is that of the whole batch. In a script started
+        in the usual way, it changes nothing.
     precision : {"auto", "bfloat16", "float32", "float64"}, default="auto"
-        Type of the frozen weights. ``"auto"`` trains in bfloat16 where the hardware has
-        it and predicts in float32. What is learnt is always float32 (float64 under
-        "float64").
+        Type of the frozen weights. ``"auto"`` trains in bfloat16 if the hardware supports
+        it, and predicts in float32. The delta is always float32 (float64 with
+        ``"float64"``).
     compile : bool, default=False
         Whether the backbone runs through `torch.compile`, in training and prediction.
-        Compiling takes its time and pays for long fits only. On a CPU it needs a C++
+        Compilation takes time and pays off in long fits only. On a CPU it needs a C++
         compiler.
     revision : str, optional
         Branch, tag or commit of the backbone on the hub.
@@ -114,18 +109,23 @@ class LNTunedTransformerClassifier(ClassifierMixin, BaseTuned):
         Whether a backbone may run code that comes with it.
     random_state : int, RandomState or None, default=None
         Seed of the head, dropout, shuffling and the validation split. None takes fresh
-        entropy. The global random state is never used nor changed.
+        entropy. The global random state is neither used nor changed.
     verbose : int, default=0
-        0 is silent, 1 shows a progress bar, 2 prints a line an epoch.
+        0 is silent, 1 shows a progress bar, 2 prints one line per epoch.
     warm_start : bool, default=False
-        Whether `fit` goes on from the delta of the previous fit.
+        Whether `fit` continues from the delta of the previous fit.
     checkpoint : str or path, optional
-        A folder of this fit's own. `fit` writes its state there, and the same call on the
-        same data goes on from it and ends with the same delta, bit for bit. When a fit is
-        finished, the same call returns its result at once. A call with other data or
-        parameters is refused. `partial_fit` leaves the folder alone.
+        A folder for this fit alone. `fit` writes its state there; after an interruption, the
+        same call on the same data resumes from it and ends with the same delta, bit for
+        bit. Once a fit is finished, the same call returns its result at once. A call with
+        other data or parameters is refused. `partial_fit` ignores the folder.
     checkpoint_every : int, default=100
-        Optimiser steps between two writings; the end of each epoch is written too.
+        Optimiser steps between two checkpoints; there is also one after each epoch.
+    label_smoothing : float in [0, 1), default=0.0
+        Share of the target that is spread evenly over all classes.
+    class_weight : None, "balanced" or dict, default=None
+        Weight of each class, 0 or more; classes left out of a dict have weight 1.
+        "balanced" weights classes inversely to their frequency.
 
     Attributes
     ----------
@@ -135,21 +135,21 @@ class LNTunedTransformerClassifier(ClassifierMixin, BaseTuned):
         The learnt values, by ``<method>/<module path>/<array>``.
     backbone_ : dict
         Name, revision, folder and fingerprints of the backbone and its tokenizer, and the
-        parts of these (``"parts"``).
+        parts that the fingerprints are computed from (``"parts"``).
     history_ : pandas.DataFrame
-        A row an epoch.
+        One row per epoch.
     n_steps_, n_epochs_ : int
-        Optimiser steps taken and epochs passed.
+        Numbers of optimiser steps and epochs completed.
     pooling_, max_length_ : str, int
-        As resolved.
+        The values used, with ``"auto"`` resolved.
     tuning_ : list of dict
         The tuning methods of the fit, by name, with their parameters.
     embedding_size_ : int
-        Length of the vectors that `embed` gives.
+        Length of the vectors that `embed` returns.
     n_features_in_ : int
-        Columns of ``X``: 1 for texts, 2 for pairs.
+        Number of columns of ``X``: 1 for texts, 2 for pairs.
     feature_names_in_ : ndarray of str
-        Names of these columns, where ``X`` was a frame.
+        Names of these columns, if ``X`` was a table.
 
     References
     ----------
@@ -175,18 +175,23 @@ class LNTunedTransformerClassifier(ClassifierMixin, BaseTuned):
     def partial_fit(
         self, X: Any, y: Any = None, classes: Any = None, sample_weight: Any = None
     ) -> Self:
-        """Train one epoch on ``X`` at constant ``lr``, going on from where one left off.
+        """Train one epoch on ``X`` at constant ``lr``, continuing from the previous call.
 
         Parameters
         ----------
-        X, y, sample_weight : array-like
-            As for `fit`.
+        X : array-like of str
+            Texts or sentence pairs, as for `fit`.
+        y : array-like of shape (n_samples,)
+            Labels, as for `fit`.
         classes : array-like of shape (n_classes,), optional
-            All labels there will ever be; needed at the first call only.
+            All labels that will ever occur; required in the first call only.
+        sample_weight : array-like of shape (n_samples,), optional
+            Weight of each row.
 
         Returns
         -------
         self
+            The fitted classifier.
         """
         first = not hasattr(self, "delta_")
         if first and classes is None:
@@ -222,68 +227,88 @@ class LNTunedTransformerClassifier(ClassifierMixin, BaseTuned):
     def _task(self) -> OneLabel:
         return OneLabel(self.classes_)
 
-    # -- answers -------------------------------------------------------------------
+    # -- predictions -----------------------------------------------------------------
 
     def predict(self, X: Any) -> np.ndarray:
-        """The most likely label of each row.
+        """Predict the most likely label of each row.
 
         Parameters
         ----------
         X : array-like of str
-            As for `fit`.
+            Texts or sentence pairs, as for `fit`.
 
         Returns
         -------
         ndarray of shape (n_samples,)
+            Labels from ``classes_``.
         """
         logits = self._compute(X)
         return self._task.predict(logits)
 
     def predict_proba(self, X: Any) -> np.ndarray:
-        """Probability of each class, in the order of ``classes_``.
+        """Predict the probability of each class.
+
+        Parameters
+        ----------
+        X : array-like of str
+            Texts or sentence pairs, as for `fit`.
 
         Returns
         -------
         ndarray of shape (n_samples, n_classes)
+            Probabilities, with columns in the order of ``classes_``.
         """
         logits = self._compute(X)
         return self._task.probabilities(logits)
 
     def predict_log_proba(self, X: Any) -> np.ndarray:
-        """Logarithm of `predict_proba`, exact also where a probability underflows.
+        """Predict the logarithm of the probability of each class.
+
+        Parameters
+        ----------
+        X : array-like of str
+            Texts or sentence pairs, as for `fit`.
 
         Returns
         -------
         ndarray of shape (n_samples, n_classes)
+            Computed from the logits, so accurate even if a probability underflows.
         """
         logits = self._compute(X)
         return self._task.log_probabilities(logits)
 
     def decision_function(self, X: Any) -> np.ndarray:
-        """Logits; for two classes their difference, positive for ``classes_[1]``.
+        """Compute the logits; for two classes, their difference.
+
+        Parameters
+        ----------
+        X : array-like of str
+            Texts or sentence pairs, as for `fit`.
 
         Returns
         -------
         ndarray of shape (n_samples, n_classes), or (n_samples,) for two classes
+            Larger means more likely; for two classes, positive means ``classes_[1]``.
         """
         logits = self._compute(X)
         return self._task.decision_function(logits)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """Share of the rows whose label `predict` finds.
+        """Compute the accuracy of `predict` on ``X`` and ``y``.
 
         Parameters
         ----------
         X : array-like of str
-            As for `fit`.
+            Texts or sentence pairs, as for `fit`.
         y : array-like of shape (n_samples,)
-            Labels; those that the fit has not seen count as not found.
+            Labels; a label that the fit has not seen counts as a wrong prediction.
         sample_weight : array-like of shape (n_samples,), optional
             Weight of each row.
 
         Returns
         -------
         float
+            Share of the rows that are predicted correctly.
 
         Raises
         ------
@@ -295,26 +320,27 @@ class LNTunedTransformerClassifier(ClassifierMixin, BaseTuned):
 
     @property
     def net_(self) -> Never:
-        """Replaced by the method `net`: an attribute is read by whoever only looks."""
+        """Former name of `net`, which is a method since inspection reads every attribute."""
         raise AttributeError("net_ has become a method, since it builds a network: call net().")
 
     def net(self) -> FittedNet:
-        """A skorch net around the fitted network, with the history of the fit.
+        """Make a skorch net around the fitted network, with the history of the fit.
 
-        Its `predict`, `predict_proba` and `score` take texts or sentence pairs and answer as this
-        classifier does now; a later fit of the classifier leaves the net as it is. The net itself
-        cannot be fitted.
+        Its `predict`, `predict_proba` and `score` take texts or sentence pairs and return what this
+        classifier returns now; a later fit of the classifier does not change the net. The net
+        itself cannot be fitted.
 
         Returns
         -------
         skorch.NeuralNetClassifier
+            With the network, the values learnt and the history.
 
         Raises
         ------
         NotFittedError
             If the classifier is not fitted.
         ValueError
-            If the backbone is not found, or is another than that of the fit.
+            If the backbone is not found, or is not that of the fit.
         """
         check_is_fitted(self, "delta_")
         from sklearn_lntune.estimators.fitted_net import FittedNet

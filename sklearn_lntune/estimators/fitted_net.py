@@ -20,17 +20,18 @@ from sklearn_lntune.tuning.registry import from_plain
 
 
 class FittedNet(DeltaNet):
-    """A skorch net that answers as the classifier it comes from, and does not train.
+    """A skorch net that predicts as the classifier it comes from, and does not train.
 
     Parameters
     ----------
     module : Network
-        With the learnt values.
+        Holds the learnt values.
     state : FittedState
+        The fit.
     params : mapping
         The parameters of the classifier.
     check_texts : callable
-        Turns what is predicted into texts, and compares its columns with those of the fit.
+        Converts ``X`` to texts, and compares its columns with those of the fit.
     find_backbone : callable
         Returns the backbone of the fit.
     """
@@ -59,7 +60,7 @@ class FittedNet(DeltaNet):
     def forward_iter(
         self, X: Any, training: bool = False, device: Any = "cpu"
     ) -> Iterator[torch.Tensor]:
-        """Logits of the texts or sentence pairs ``X``, a batch at a time."""
+        """Logits of the texts or sentence pairs ``X``, one batch at a time."""
         if training:
             raise ValueError("training=True: the net of a fitted classifier only predicts.")
         logits = torch.from_numpy(self._logits(X)).to(device)
@@ -67,7 +68,7 @@ class FittedNet(DeltaNet):
             yield logits[start : start + self.batch_size]
 
     def predict_proba(self, X: Any) -> np.ndarray:
-        """Probability of each class, as the classifier's.
+        """Predict the probability of each class, as the classifier does.
 
         Returns
         -------
@@ -76,7 +77,7 @@ class FittedNet(DeltaNet):
         return self.answers.probabilities(self._logits(X))
 
     def predict(self, X: Any) -> np.ndarray:
-        """The most likely label of each row, as the classifier's.
+        """Predict the most likely label of each row, as the classifier does.
 
         Returns
         -------
@@ -85,7 +86,7 @@ class FittedNet(DeltaNet):
         return self.answers.predict(self._logits(X))
 
     def fit(self, X: Any, y: Any = None, **fit_params: Any) -> Never:
-        """Raise TypeError: the classifier is what can be fitted."""
+        """Raise TypeError: only the classifier can be fitted."""
         raise TypeError(
             "the net of a fitted classifier only predicts; to train, call fit or partial_fit of "
             "the classifier."
@@ -94,7 +95,7 @@ class FittedNet(DeltaNet):
     partial_fit = fit
 
     def __sklearn_clone__(self) -> Self:
-        """Itself, like scikit-learn's FrozenEstimator: it has nothing to fit again."""
+        """The net itself, as for scikit-learn's FrozenEstimator: it cannot be fitted again."""
         return self
 
     def _logits(self, X: Any) -> np.ndarray:

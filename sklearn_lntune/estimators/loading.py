@@ -1,4 +1,4 @@
-"""From files to a fitted estimator."""
+"""Load a fitted estimator from files."""
 
 from __future__ import annotations
 
@@ -27,19 +27,20 @@ def load(
     path : str or path
         A folder, a ``.zip``, or ``"user/name"`` on the Hugging Face hub.
     backbone : str or path, optional
-        In place of where the backbone was when the classifier was saved. It must be the
-        same model: it is compared at the first prediction. For one that is not the same but
-        shall count as such, see `LNTunedTransformerClassifier.accept_backbone`.
+        Where the backbone is now, if not where it was when the classifier was saved. It
+        must be the same model; this is checked at the first prediction. To use one that
+        differs but computes the same, see `LNTunedTransformerClassifier.accept_backbone`.
     revision : str, optional
-        Of the classifier's repository on the hub.
+        Revision of the classifier's repository on the hub.
     token : str or bool, optional
         As in huggingface_hub.
     trust_remote_code : bool, default=False
-        The parameter of the loaded estimator, whatever the files say of it.
+        Value of this parameter for the loaded estimator, whatever the files say.
 
     Returns
     -------
     LNTunedTransformerClassifier
+        Fitted, with the parameters it was saved with.
 
     Raises
     ------
@@ -47,7 +48,7 @@ def load(
         If a byte is not as it was written, a file is missing or too many, or what the
         files say cannot be.
     ValueError
-        If there is no such thing, or a newer version wrote it.
+        If there is no saved classifier, or a newer version wrote it.
 
     Examples
     --------

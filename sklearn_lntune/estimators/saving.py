@@ -1,4 +1,4 @@
-"""How a classifier leaves the process: files, peft, plain transformers, the hub."""
+"""Save, export and publish a fitted estimator."""
 
 from __future__ import annotations
 
@@ -40,31 +40,32 @@ class SavingMixin(BaseEstimator):
     ) -> None:
         """Write the classifier to a folder, or to one file if ``path`` ends in ``.zip``.
 
-        No pickle: ``config.json``, ``delta.safetensors``, ``SHA256SUMS`` over both and a
-        ``README.md``. Written whole or not at all. A saved classifier at ``path``, damaged
-        or not, is replaced, and whoever loads it meanwhile gets the old one or the new one;
-        anything else at ``path`` is an error and stays. The moments that `partial_fit`
-        keeps are not written.
+        The files are ``config.json``, ``delta.safetensors``, ``SHA256SUMS`` over both and a
+        ``README.md``; there is no pickle. They are written completely or not at all. A saved
+        classifier at ``path``, damaged or not, is replaced, and concurrent readers get
+        either the old one or the new one; anything else at ``path`` is an error and is left
+        alone. The optimiser state that `partial_fit` keeps is not written.
 
         Parameters
         ----------
         path : str or path
+            Where to write.
         metrics : mapping of str to float, optional
-            Results to keep with it, for instance ``{"accuracy": 0.95}``.
+            Results to store with it, for instance ``{"accuracy": 0.95}``.
         data : str, optional
-            A line on the training data, for the README.
+            A line about the training data, for the README.
         drop : iterable of str, default=()
-            Parameters to reset to their defaults in what is written.
+            Parameters to write with their default values instead of their own.
         include_backbone : bool, default=False
             Copy the backbone's files into the folder, which then needs nothing else.
 
         Raises
         ------
         NotFittedError
-            If there is nothing to save.
+            If the classifier is not fitted.
         ValueError
-            If a parameter has no form in JSON (callbacks, callables, random states) and
-            is not in ``drop``; or there is something else at ``path``.
+            If a parameter cannot be written as JSON (callbacks, callables, random states)
+            and is not in ``drop``; or there is something else at ``path``.
 
         Examples
         --------
@@ -100,18 +101,24 @@ class SavingMixin(BaseEstimator):
     ) -> str:
         """Publish the classifier on the Hugging Face hub, with a model card.
 
-        An earlier classifier in the repository is replaced; files of others stay. No path
-        of this machine is published: of a backbone in a folder only the folder's name is,
-        so pass ``backbone=`` to `load`.
+        An earlier classifier in the repository is replaced; other files stay. No path of
+        this machine is published: for a backbone in a local folder, only the folder's name
+        is, so pass ``backbone=`` to `load`.
 
         Parameters
         ----------
         repo : str
-            ``"user/name"``; made if it is not there.
-        metrics, data, drop, include_backbone
-            As for `save`.
+            ``"user/name"``; created if it does not exist.
+        metrics : mapping of str to float, optional
+            Results to store with it, for instance ``{"accuracy": 0.95}``.
+        data : str, optional
+            A line about the training data, for the model card.
+        drop : iterable of str, default=()
+            Parameters to write with their default values instead of their own.
+        include_backbone : bool, default=False
+            Publish the backbone's files as well.
         private : bool, optional
-            For a new repository.
+            Whether a new repository is private.
         revision : str, optional
             Branch to write to.
         token : str or bool, optional
@@ -125,8 +132,8 @@ class SavingMixin(BaseEstimator):
         Raises
         ------
         ValueError
-            As for `save`; or if a file of somebody else's in the repository would be
-            overwritten.
+            As for `save`; or if a file in the repository that is not part of a saved
+            classifier would be overwritten.
 
         Examples
         --------
@@ -145,7 +152,7 @@ class SavingMixin(BaseEstimator):
         return publish(repo, files_with, private=private, revision=revision, token=token)
 
     def export_transformers(self, folder: str | os.PathLike[str]) -> None:
-        """Write a plain transformers folder: what was learnt is merged into the weights.
+        """Write a plain transformers model, with the delta merged into its weights.
 
         ``transformers.pipeline("text-classification", folder)`` then gives the same
         probabilities, without this package. The folder is as large as the backbone.
@@ -153,12 +160,13 @@ class SavingMixin(BaseEstimator):
         Parameters
         ----------
         folder : str or path
+            Where to write.
 
         Raises
         ------
         ValueError
             If ``pooling`` was not ``"native"`` (the model class cannot hold another
-            head), or the tuning has prefixes or adapters, which no weight can hold.
+            head), or the tuning has prefixes or adapters, which cannot be merged.
 
         Examples
         --------
@@ -170,18 +178,19 @@ class SavingMixin(BaseEstimator):
         write_transformers(check_path("folder", folder), self._checked_backbone(), state)
 
     def export_peft(self, folder: str | os.PathLike[str]) -> None:
-        """Write an adapter that peft and transformers' `load_adapter` read.
+        """Write an adapter that peft and transformers' `load_adapter` can read.
 
         Parameters
         ----------
         folder : str or path
+            Where to write.
 
         Raises
         ------
         ValueError
-            If ``pooling`` was not ``"native"``; or the tuning is another than
-            ``"layernorm"``, ``"lora"``, their sum, or ``"prefix"`` on an architecture
-            where peft computes the same.
+            If ``pooling`` was not ``"native"``; or the tuning is not ``"layernorm"``,
+            ``"lora"``, their sum, or ``"prefix"`` on an architecture where peft computes
+            the same.
 
         Examples
         --------
@@ -193,16 +202,17 @@ class SavingMixin(BaseEstimator):
         write_peft(check_path("folder", folder), self._checked_backbone(), state)
 
     def export_onnx(self, file: str | os.PathLike[str]) -> None:
-        """Write one ONNX file, for any tuning and any pooling.
+        """Write an ONNX file, for any tuning and any pooling.
 
-        Its inputs are ``input_ids``, ``attention_mask`` and, for a classifier of sentence
-        pairs whose tokenizer tells them apart, ``token_type_ids``, of any number of rows
-        and tokens; its output is ``logits``. The classes stand in its metadata. The
-        tokenizer is not in it: ``transformers.AutoTokenizer`` loads that of the backbone.
+        The inputs are ``input_ids``, ``attention_mask`` and, for a classifier of sentence
+        pairs whose tokenizer distinguishes them, ``token_type_ids``, with any number of rows
+        and tokens; the output is ``logits``. The metadata contains the classes. The
+        tokenizer is not included: ``transformers.AutoTokenizer`` loads that of the backbone.
 
         Parameters
         ----------
         file : str or path
+            Where to write.
 
         Raises
         ------
@@ -237,29 +247,30 @@ class SavingMixin(BaseEstimator):
         backbone: str | os.PathLike[str] | None = None,
         **params: Any,
     ) -> Self:
-        """A fitted classifier from a LN_TUNING or LORA adapter for sequence classification.
+        """Make a fitted classifier from an LN_TUNING or LORA adapter for sequence classification.
 
         Parameters
         ----------
         folder : str or path
-            Written by peft, or by `export_peft`.
+            An adapter written by peft, or by `export_peft`.
         classes : array-like of shape (n_classes,), optional
             The label of each output; 0, 1, 2, ... if left out.
         backbone : str or path, optional
-            In place of the model that the adapter names.
-        **params
+            Used instead of the model that the adapter names.
+        **params : dict
             Other parameters of the estimator.
 
         Returns
         -------
         LNTunedTransformerClassifier
+            Fitted, with ``pooling="native"``.
 
         Raises
         ------
         ValueError
-            If the adapter is of another kind, or does not fit backbone and classes.
+            If the adapter is of another kind, or does not fit the backbone and the classes.
         DamagedFileError
-            If its files are not what peft writes, or hold values that are not numbers.
+            If its files are not what peft writes, or contain values that are not numbers.
 
         Examples
         --------
@@ -286,7 +297,7 @@ class SavingMixin(BaseEstimator):
         estimator.set_params(pooling="native", tuning=TuningSum(methods))
         return estimator._set_state(state, {"n_features_in": 1})  # noqa: SLF001 - our own
 
-    # -- parts ---------------------------------------------------------------------
+    # -- helpers -----------------------------------------------------------------------
 
     def _state(self) -> FittedState:
         check_is_fitted(self, "delta_")
@@ -302,7 +313,7 @@ class SavingMixin(BaseEstimator):
     def _document(
         self, metrics: Mapping[str, float] | None, data: str | None, drop: Iterable[str]
     ) -> Document:
-        """What is to be written; raises where a parameter cannot be."""
+        """The document to write; raises if a parameter has no form in JSON."""
         from sklearn_lntune.persistence.document import Document, unsavable
 
         state = self._state()

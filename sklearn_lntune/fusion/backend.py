@@ -1,4 +1,4 @@
-"""A joblib backend whose tasks are threads, all of them in flight together."""
+"""A joblib backend whose tasks are threads that all run at the same time."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from joblib.parallel import FallbackToBackend, ParallelBackendBase
 from sklearn_lntune.forking import ForkSafeLock
 from sklearn_lntune.fusion.coordinator import Coordinator, Task, current_task
 
-#: What is said to be the number of workers; joblib sends out twice as many tasks.
+#: The reported number of workers; joblib submits twice as many tasks.
 MAX_TASKS = 256
 
 
 class FusedBackend(ParallelBackendBase):
-    """Gives each task a thread, and tells the coordinator which of them may bring fits.
+    """Runs each task in a thread, and reports to the coordinator which of them may bring fits.
 
     Parameters
     ----------
     coordinator : Coordinator
     nesting_level : int
-        As joblib counts it.
+        As counted by joblib.
     """
 
     supports_retrieve_callback = True
@@ -45,7 +45,7 @@ class FusedBackend(ParallelBackendBase):
         self._retrieving = self._waiting = False
 
     def effective_n_jobs(self, n_jobs: int | None) -> int:
-        """One where the user says so; else as many as there may be tasks."""
+        """One if the user requests it; else the largest number of tasks."""
         if n_jobs == 0:
             raise ValueError("n_jobs == 0 in Parallel has no meaning")
         return 1 if n_jobs == 1 else MAX_TASKS
@@ -55,7 +55,7 @@ class FusedBackend(ParallelBackendBase):
         return FusedBackend(self.coordinator, (self.nesting_level or 0) + 1), None
 
     def configure(self, n_jobs: int | None = 1, parallel: Any = None, **options: Any) -> int:
-        """Have a backend for each `Parallel`, so that one can end without the others."""
+        """Use one backend per `Parallel` call, so that one can be aborted without the others."""
         if self.parallel is not parallel:
             own = FusedBackend(self.coordinator, self.nesting_level or 0)
             own.parallel = parallel
@@ -75,8 +75,8 @@ class FusedBackend(ParallelBackendBase):
                 except BaseException as error:
                     future.set_exception(error)
                 self._tasks.pop(task, None)
-                # Before the task counts as ended: joblib may submit the next one here, and
-                # after the last one the thread that waits for results goes on.
+                # Called before the task counts as ended: joblib may submit the next one in it,
+                # and after the last task, the thread that waits for results continues.
                 try:
                     callback(future)
                 finally:
@@ -102,22 +102,22 @@ class FusedBackend(ParallelBackendBase):
         """The result of a task, or its error."""
         return out.result()
 
-    # A thread that sends out tasks may bring more, until it begins to wait for results.
-    # The results of a generator may be taken by another thread than the one that sent out.
+    # A thread that submits tasks may submit more, until it begins to wait for results. With a
+    # generator, another thread than the one that submitted may take the results.
 
     def start_call(self) -> None:
-        """Begin to send out tasks."""
+        """Begin to submit tasks."""
         self._aborted = False
         self._sender = self.coordinator.sender
         self._sender.begin()
 
     def stop_call(self) -> None:
-        """All results are there."""
+        """End a call whose results are complete."""
         self._sender.end()
 
     @contextmanager
     def retrieval_context(self) -> Iterator[None]:
-        """Inside, the thread waits for results, until the last one is there."""
+        """Count the thread as waiting for results, until the last one is complete."""
         self._count(0, retrieving=True)
         try:
             yield
@@ -125,10 +125,10 @@ class FusedBackend(ParallelBackendBase):
             self._count(0, retrieving=False)
 
     def _count(self, change: int, retrieving: bool | None = None) -> None:
-        """Count the running tasks anew: the sender waits while it retrieves and some run.
+        """Update the number of running tasks: a sender waits if it retrieves and some run.
 
-        joblib looks for results from time to time. A thread that has not looked yet counts as
-        busy all the same, else whoever comes to a fit meanwhile would not wait for it.
+        joblib polls for results. Once the last task has ended, the sender counts as busy even
+        if it has not noticed yet, since it may submit more fits, which others should wait for.
         """
         with self._lock:
             self._n_running += change
@@ -138,7 +138,7 @@ class FusedBackend(ParallelBackendBase):
                 self._sender.coordinator.change(self._sender, waits=1 if self._waiting else -1)
 
     def abort_everything(self, ensure_ready: bool = True) -> None:
-        """Cancel what runs, and wait until it has ended."""
+        """Cancel the running tasks, and wait until they have ended."""
         self._aborted = True
         running = dict(self._tasks)
         for task in running:

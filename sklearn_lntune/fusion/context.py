@@ -1,4 +1,4 @@
-"""`fused_fits`: inside, the fits of a search run as one."""
+"""`fused_fits`: a context in which the fits of a search train as one."""
 
 from __future__ import annotations
 
@@ -17,38 +17,43 @@ from sklearn_lntune.checks import check_number
 def fused_fits(
     *, max_memory: int | str = "auto", verbose: int = 0, over: str | None = None
 ) -> Iterator[None]:
-    """Let all fits that scikit-learn starts through joblib train as one, over one backbone.
+    """Train all fits that scikit-learn starts through joblib together, over one backbone.
 
-    Inside, `GridSearchCV`, `cross_val_score`, `BaggingClassifier`, `VotingClassifier` and
-    all else that fits through joblib runs unchanged, but for ``n_jobs``: any number
-    except 1 means that all fits may run together, and so does None. Each fit keeps its
-    own data order, learning rate, schedule, seed and end, so that it learns what it
-    would learn by itself.
+    `GridSearchCV`, `cross_val_score`, `BaggingClassifier`, `VotingClassifier` and everything
+    else that fits through joblib runs unchanged in this context, except for ``n_jobs``: None
+    and any number but 1 mean that all fits may run together. Each fit has the data order,
+    learning rate, schedule, seed and number of steps that it would have alone, so it learns
+    the same.
 
     Parameters
     ----------
     max_memory : int or "auto", default="auto"
-        Bytes that fits which train together may take; more fits train one group after
-        the other. What a fit takes is measured. "auto" is half of the memory that is free
-        (of the GPU, where there is one).
+        Bytes that fits training together may use; if all fits need more, they train in
+        groups, one group after the other. The memory of a fit is measured. "auto" is half
+        of the free memory (of the GPU, if there is one).
     verbose : int, default=0
-        1 shows a bar with the fits that are done and running, and the time left.
+        1 shows a progress bar with the fits that are done and running, and the time left.
     over : None or "dask", default=None
-        None: everything in this process. "dask": the tasks go in groups to the workers of
-        the Dask client in use, one group a worker, and each group is fused there. Then
-        ``max_memory`` and ``verbose`` hold for each worker. Needs the extra ``cluster``.
+        None runs everything in this process. "dask" sends the tasks in groups to the workers
+        of the current Dask client, one group per worker, and fuses each group there; then
+        ``max_memory`` and ``verbose`` apply to each worker. Needs the extra ``cluster``.
+
+    Yields
+    ------
+    None
+        Nothing: the context has no value.
 
     Notes
     -----
-    Fits share a group where backbone, tuning methods, pooling, number of classes, device
-    and precision are equal. A fit with callbacks, with ``pooling="native"`` or with full
-    tuning trains by itself; the logger ``sklearn_lntune.fusion`` says so.
+    Fits train together if their backbone, tuning methods, pooling, number of classes, device
+    and precision are the same. A fit with callbacks, with ``pooling="native"`` or with full
+    tuning trains alone; the logger ``sklearn_lntune.fusion`` says so.
 
-    Of two contexts that choose a backend of joblib's, the inner one alone has an effect.
-    Inside ``joblib.parallel_config("dask")``, this one raises a ``ValueError``; the other
-    way round nothing can be noticed. Use ``over="dask"`` alone.
-    Inside another `fused_fits`, a second one changes nothing: its fits join the first. The
-    context is that of the thread which enters it; other threads of yours fit as always.
+    If two contexts choose a joblib backend, only the inner one has an effect. Inside
+    ``joblib.parallel_config("dask")``, this one raises a ``ValueError``; the reverse cannot be
+    detected. Use ``over="dask"`` alone. A `fused_fits` inside another changes nothing: its
+    fits join those of the outer one. The context applies to the thread that enters it; other
+    threads fit as usual.
 
     Examples
     --------
@@ -72,7 +77,8 @@ def fused_fits(
     if over is None and isinstance(joblib.parallel.get_active_backend()[0], FusedBackend):
         yield
         return
-    # scikit-learn sets the filters of warnings in each task, and they are the process's.
+    # scikit-learn sets the warning filters in each task. Here tasks are threads, and the filters
+    # belong to the whole process, so they are restored at the end.
     with catch_warnings(), joblib.parallel_config(backend=_backend(max_memory, verbose, over)):
         yield
 

@@ -1,8 +1,8 @@
-"""Know when every running task waits, and then let one of them serve them all.
+"""Collect requests until every running task waits, and then let one of them serve all.
 
-A task is a thread that joblib runs. While it computes by itself it is *busy*; when it
-comes to a fit or a prediction of ours it hands in a request and waits. As soon as nobody
-is busy, no further request can come, and one of the waiting threads serves all.
+A task is a thread that joblib runs. While it computes by itself it is *busy*; at a fit or a
+prediction it hands in a request and waits. When no thread is busy, no further request can
+come, and one of the waiting threads serves them all.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 from sklearn_lntune.forking import ForkSafeLock, on_fork
 
-#: Seconds without a new request after which those that wait are served in any case: a busy
-#: task may itself wait for one that waits here, for instance for a lock of the user's.
+#: Seconds without a new request after which the waiting ones are served in any case, since a
+#: busy task may depend on one that waits here, for instance through a lock of the user.
 PATIENCE = 30.0
 
 
 class Client:
-    """Whoever may bring requests: a task, or a thread that sends out tasks.
+    """A source of requests: a task, or a thread that submits tasks.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ class Client:
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """Inside, it waits for others."""
+        """Count as waiting in this context."""
         self.coordinator.change(self, waits=1)
         try:
             yield
@@ -86,12 +86,12 @@ class Task(Client):
 
     @property
     def cancelled(self) -> bool:
-        """Whether it, or a task above it, shall end."""
+        """Whether this task, or one that started it, has been cancelled."""
         return self._cancelled or (self._parent is not None and self._parent.cancelled)
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Inside, this thread is the task; it counts as busy since it was submitted."""
+        """Make this thread the task in this context; it counts as busy since its submission."""
         try:
             with answered_by(self):
                 yield
@@ -104,25 +104,25 @@ class Task(Client):
         return found
 
     def computing(self) -> AbstractContextManager[None]:
-        """Inside, this task computes, and no other does."""
+        """In this context this task computes, and no other does."""
         return self.coordinator.computing()
 
 
 def current_task() -> Task | None:
-    """The task that this thread is, if it is one."""
+    """The task of this thread, or None."""
     task: Task | None = answerer()
     return task
 
 
 @contextmanager
 def _no_task() -> Iterator[None]:
-    """Inside, what this thread calls (a scorer of the user's) computes by itself."""
+    """Let code called by this thread (such as the user's scorer) compute by itself."""
     with answered_by(None), joblib.parallel_config(backend="sequential"):
         yield
 
 
 class Request:
-    """What a task waits for.
+    """A fit or a prediction that a task waits for.
 
     Parameters
     ----------
@@ -142,15 +142,14 @@ class Request:
 
 
 class Coordinator:
-    """Collects requests, and has them served when all tasks wait.
+    """Collects requests, and serves them when all tasks wait.
 
     Parameters
     ----------
     serve : callable
-        Given a list of requests, sets ``result`` or ``error`` of each.
+        Takes a list of requests, and sets ``result`` or ``error`` of each.
     max_waiting : int
-        Bytes of waiting requests beyond which they are served at once, though more may
-        come.
+        If waiting requests take more bytes, they are served at once, although more may come.
     """
 
     def __init__(self, serve: Callable[[Sequence[Request]], None], max_waiting: int) -> None:
@@ -171,7 +170,7 @@ class Coordinator:
 
     @property
     def sender(self) -> Client:
-        """The running thread, as one that sends out tasks: the task that it is, or itself."""
+        """The client of the current thread as a sender of tasks: its task, or one of its own."""
         task = current_task()
         if task is not None:
             return task
@@ -181,7 +180,7 @@ class Coordinator:
         return client
 
     def change(self, client: Client, calls: int = 0, waits: int = 0) -> None:
-        """Count how many are busy anew."""
+        """Update the number of busy clients."""
         with self._changed:
             self._count(client, calls, waits)
             if self._due():
@@ -200,7 +199,7 @@ class Coordinator:
 
     @contextmanager
     def computing(self) -> Iterator[None]:
-        """Inside, this thread computes, and no other does: a bank, or a fit that trains alone."""
+        """In this context this thread computes a bank or an unfused fit, and no other does."""
         with self._computing, _no_task():
             yield
 
@@ -224,7 +223,7 @@ class Coordinator:
         return request.result
 
     def _due(self) -> bool:
-        """Whether the waiting requests shall be served now."""
+        """Whether the waiting requests should be served now."""
         if self._serving or not self._waiting:
             return False
         if self._busy == 0 or self._held > self._max_waiting:
@@ -238,7 +237,7 @@ class Coordinator:
         return request.task.cancelled and request in self._waiting
 
     def _take(self, request: Request) -> list[Request]:
-        """The requests that this thread is to serve; with the lock held."""
+        """The requests that this thread has to serve; the caller holds the lock."""
         if request.done:
             return []
         if self._gives_up(request):
@@ -256,7 +255,7 @@ class Coordinator:
         try:
             with self.computing():
                 self._serve(taken)
-        except BaseException as error:  # of ours: each task shall know of it
+        except BaseException as error:  # not of a single request: each task raises it
             for request in taken:
                 if request.error is None and request.result is None:
                     request.error = error

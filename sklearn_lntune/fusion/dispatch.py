@@ -1,4 +1,4 @@
-"""Where fits enter: inside a task of `fused_fits` they wait for those of other tasks."""
+"""The entrance of fits: inside `fused_fits` they wait for the fits of other tasks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ log = logging.getLogger("sklearn_lntune.fusion")
 
 
 def run(job: Job) -> Outcome:
-    """Train ``job``: with those of other tasks if there are some, else by itself."""
+    """Train ``job``: together with those of other tasks inside `fused_fits`, else alone."""
     task = current_task()
     if task is None:
         return fitting.run(job)

@@ -1,4 +1,4 @@
-"""One of several fits that train together: its data order, its record and its outcome."""
+"""One of several fits that train together: its data order, its log and its outcome."""
 
 from __future__ import annotations
 
@@ -19,17 +19,19 @@ from sklearn_lntune.training.scoring import validation_score
 
 @dataclass
 class FitState:
-    """How far one fit has come; what it learns stands in the bank.
+    """The state of one fit, except its values, which are in the shared network.
 
-    The order of its random draws is that of a fit by itself: head and methods, then each
-    epoch's batches, and before each batch the factors of dropout.
+    To learn the same as alone, it draws random numbers in the same order as a fit alone: head
+    and methods, then the batches of each epoch, and before each batch the dropout factors.
 
     Attributes
     ----------
     job : Job
+        The fit.
     network : Network
-        Of this fit alone: where it starts, and at its end what it has learnt.
+        A network for this fit only, with its initial values, and its final ones at the end.
     train, valid : EncodedDataset
+        Training and validation rows.
     """
 
     job: Job
@@ -45,7 +47,7 @@ class FitState:
         self._loss = 0.0
 
     def next_rows(self) -> tuple[np.ndarray, torch.Tensor | None]:
-        """The rows of the next step, and what their pooled vectors are multiplied by."""
+        """The rows of the next step, and the dropout factors of their pooled vectors."""
         settings = self.job.settings
         if not self._left:
             self._began, self._loss = time.perf_counter(), 0.0
@@ -60,12 +62,12 @@ class FitState:
         return np.concatenate(now), kept
 
     def note_loss(self, loss: float) -> None:
-        """Take in the loss of a step, summed over its rows."""
+        """Add the loss of a step, summed over its rows, to that of the epoch."""
         self._loss += loss
 
     @property
     def longest_batch(self) -> EncodedDataset:
-        """As many training rows as a batch has, those of most tokens."""
+        """The longest training rows, as many as a batch has."""
         return self.train.longest(self.job.settings.batch_size)
 
     def losses(self, logits: np.ndarray, rows: EncodedDataset) -> np.ndarray:

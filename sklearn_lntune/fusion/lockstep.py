@@ -1,8 +1,8 @@
-"""Train several jobs over one backbone, a step of each at a time.
+"""Train several jobs in one network, in lock-step.
 
-The rows of all their batches run together, sorted by length whatever fit they belong to,
-and each meets the values of its own fit. What a step and an epoch consist of is in
-`training.steps`.
+In each step the rows of all fits run together, sorted by length regardless of their fit, so
+that little is padded; each row is computed with the values of its fit. Every fit takes its own
+steps, with its own rate and batch size. `training.steps` defines a step and the end of an epoch.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from sklearn_lntune.training.job import Job, Outcome
 from sklearn_lntune.training.rules import row_losses
 from sklearn_lntune.training.steps import BAD_OUTPUT, Steps
 
-#: Of each fit, the rows of a step and the factors of dropout for them.
+#: For each fit, the rows of a step and their dropout factors.
 Drawn: TypeAlias = dict[int, tuple[np.ndarray, torch.Tensor | None]]
 
 
@@ -46,21 +46,21 @@ def train(
     n_tokens : int, optional
         Tokens, padding included, that run forward and backward at once.
     cancelled : callable
-        Asked before each step, with the number of a job: whether it shall end now.
+        Called before each step with the number of a job; returns whether to end it.
     on_step : callable
-        Told how many fits have taken a step.
+        Called with the number of fits that have taken a step.
     on_end : callable
-        Told the number of each job that ends, and how many steps it has taken.
+        Called with the number of each job that ends, and the steps it has taken.
 
     Returns
     -------
     list of Outcome
-        One a job, in order. The error may be one that the user's scorer has raised.
+        One per job, in order. The error may come from the user's scorer.
 
     Raises
     ------
     NotStackableError
-        If the backbone's layers cannot be shared so; nothing has been trained then.
+        If the backbone cannot be shared by several fits; nothing has been trained then.
     """
     trainer = StackedTrainer(jobs, n_tokens)
     while trainer.steps.active.any():
@@ -74,7 +74,7 @@ def train(
 
 
 class StackedTrainer:
-    """Several fits with their values side by side in one network, and what drives them."""
+    """Trains several fits with their values side by side in one network."""
 
     def __init__(self, jobs: Sequence[Job], n_tokens: int | None = None) -> None:
         self.fits = [FitState(job) for job in jobs]
@@ -85,10 +85,11 @@ class StackedTrainer:
         self.steps.load_moments([job.moments for job in jobs])
         self.n_tokens = n_tokens or STEP_TOKENS[self.network.device.type]
         self._ended: list[int] = []
-        self.network.eval()  # dropout is handed over, each fit's own
+        # No dropout of the network: each batch contains the factors that its fits have drawn.
+        self.network.eval()
 
     def _stacked(self) -> Network:
-        """One network that starts where each fit's own does."""
+        """One network with the initial values of all fits."""
         first = self.fits[0]
         network = network_of(first.job, len(self.fits))
         with torch.no_grad():
@@ -108,7 +109,7 @@ class StackedTrainer:
     # -- a step ----------------------------------------------------------------------
 
     def step(self) -> int:
-        """Move every fit that has not ended by one step; return how many those are."""
+        """Move every active fit by one step; return their number."""
         now = self.steps.going
         if not now:
             return 0
@@ -123,6 +124,8 @@ class StackedTrainer:
         return len(now)
 
     def _gradients_within_memory(self, drawn: Drawn) -> torch.Tensor:
+        # The rows and dropout factors of the step stay the same, so a second try with smaller
+        # batches computes the same gradients.
         while True:
             try:
                 return self._gradients(drawn)
@@ -134,7 +137,7 @@ class StackedTrainer:
             torch.cuda.empty_cache()
 
     def _gradients(self, drawn: Drawn) -> torch.Tensor:
-        """Add up the gradients of all rows; return the summed loss of each fit."""
+        """Accumulate the gradients of all rows; return the summed loss of each fit."""
         parts = [(self.fits[number], *drawn[number]) for number in drawn]
         device, kind = self.network.device, self.network.delta_type
         table = joined([fit.train.table.take(rows) for fit, rows, _ in parts])
@@ -161,6 +164,8 @@ class StackedTrainer:
                 key: value[at] for key, value in on_device.items() if value is not None
             }
             batch = self.network.batch(table, rows, fits, states or None)
+            # A row's loss depends on the values of its fit only, so one backward pass of the
+            # sum gives every fit its own gradient.
             each = self._row_losses(dataclasses.replace(batch, **own), fits[rows])
             torch.autograd.backward(each.sum())
             losses.index_add_(0, fit_of[at], each.detach())
@@ -183,7 +188,7 @@ class StackedTrainer:
     # -- the end of an epoch, and of a fit -------------------------------------------
 
     def _close_epochs(self) -> None:
-        """Score, keep the best deltas, and end the fits whose time has come."""
+        """Score the fits at the end of an epoch, save the best values, and end finished fits."""
         closing = [number for number in self.steps.going if self.fits[number].at_epoch_end]
         valid = {number: self.fits[number].valid for number in closing}
         logits = self._logits({number: rows for number, rows in valid.items() if rows is not None})
@@ -201,14 +206,14 @@ class StackedTrainer:
                 self.end(number)
 
     def _close_epoch(self, number: int, logits: np.ndarray | None) -> bool:
-        """Score a fit; return whether it has come to its end."""
+        """Score a fit; return whether it is finished."""
         fit, step = self.fits[number], self.steps.progress.step
         if logits is not None and not np.isfinite(logits).all():
             self.end(number, self.steps.fail(number, BAD_OUTPUT, after_step=True))
             return False
         try:
             score = fit.close_epoch(step, self.steps.factor(number, step - 1), logits)
-        except Exception as error:  # of the user's scorer
+        except Exception as error:  # raised by the user's scorer: ends this fit only
             self.end(number, error)
             return False
         spent = self.steps.end_epoch(number, score)
@@ -229,7 +234,7 @@ class StackedTrainer:
         return dict(zip(rows, np.split(logits, np.cumsum(sizes)[:-1]), strict=True))
 
     def end(self, number: int, error: BaseException | None = None) -> None:
-        """Take a fit out, with the best or else the latest of its values."""
+        """End a fit, with its best values or else the latest."""
         self.steps.settle(number)
         fit = self.fits[number]
         network = fit.network
@@ -253,17 +258,17 @@ class StackedTrainer:
         return ended
 
     def steps_of(self, number: int) -> int:
-        """Steps that a fit has taken by now."""
+        """Number of steps that a fit has taken."""
         outcome = self.fits[number].outcome
         return self.steps.progress.step if outcome is None else outcome.n_steps
 
     def outcomes(self) -> list[Outcome]:
-        """What each fit leaves behind."""
+        """The outcome of each fit."""
         return [fit.outcome for fit in self.fits if fit.outcome is not None]
 
 
 def _stacked_factors(kept: list[torch.Tensor | None], sizes: list[int]) -> torch.Tensor | None:
-    """Factors of dropout of all rows; ones for fits without dropout."""
+    """Dropout factors of all rows; ones for fits without dropout."""
     some = next((each for each in kept if each is not None), None)
     if some is None:
         return None

@@ -1,4 +1,4 @@
-"""What a bank takes, measured on the first of its fits."""
+"""The memory that a bank takes, measured on its first fit."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from sklearn_lntune.network import Network
 from sklearn_lntune.training.fitting import network_of
 from sklearn_lntune.training.job import Job
 
-#: Copies of what a fit learns: stacked and alone, gradient, two moments, last good and best.
+#: Copies of a fit's values: stacked and alone, gradient, two moments, last good and best.
 _COPIES = 7
-#: Where Linux keeps the limit of a container and what it uses, in the two versions of it.
+#: Files with the limit and the use of a container's memory, in both versions of Linux cgroups.
 _LIMITS = (
     ("memory.max", "memory.current"),
     ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
@@ -57,9 +57,9 @@ def room_for(job: Job, max_memory: int) -> Room:
 
 
 def bytes_a_token(network: Network, job: Job) -> int:
-    """What is kept of a token between the forward and the backward pass.
+    """Bytes per token that autograd saves between the forward and the backward pass.
 
-    Measured on the longest rows, since attention keeps more of each token there.
+    Measured on the longest rows, for which attention saves more per token.
     """
     rows = np.argsort(-job.train.table.lengths, kind="stable")[[0, min(1, len(job.train) - 1)]]
     fits = np.arange(len(job.train)) % network.n_fits
@@ -75,7 +75,7 @@ def bytes_a_token(network: Network, job: Job) -> int:
 
     with torch.autograd.graph.saved_tensors_hooks(note, lambda value: value):
         logits = network(batch)
-    del logits  # with it goes what was kept, so that no address was used twice
+    del logits  # until here it kept all saved tensors alive, so that no address was used twice
     return max(1, sum(kept.values()) // batch.inputs["attention_mask"].numel())
 
 
@@ -90,14 +90,14 @@ def bytes_of_rows(job: Job) -> int:
 
 
 def half_of_free(device: torch.device | None = None) -> int:
-    """Half of the memory that is free now."""
+    """Half of the free memory."""
     if torch.cuda.is_available() and not torch.cuda._is_in_bad_fork():  # noqa: SLF001
         return torch.cuda.mem_get_info(device)[0] // 2
     return free_memory() // 2
 
 
 def free_memory(control_group: Path = Path("/sys/fs/cgroup")) -> int:
-    """Bytes that are free on the machine, or in the container where it has fewer."""
+    """Free bytes of the machine, or of the container if it has fewer."""
     free = psutil.virtual_memory().available
     for limit, used in _LIMITS:
         if (control_group / limit).exists():
@@ -109,7 +109,7 @@ def free_memory(control_group: Path = Path("/sys/fs/cgroup")) -> int:
 
 def _with_python_bytes(job: Job) -> tuple[Network, int]:
     """A network for two fits like ``job``, and the bytes of its tree without any tensor."""
-    network_of(job)  # the first one loads the backbone
+    network_of(job)  # loads the backbone, which should not be measured
     traced = tracemalloc.is_tracing()
     if not traced:
         tracemalloc.start()

@@ -1,4 +1,4 @@
-"""What a user sees while a search runs."""
+"""The progress bar of a search."""
 
 from __future__ import annotations
 
@@ -36,17 +36,17 @@ class Bar:
         self._bar.close()
 
     def run(self, n_fits: int) -> None:
-        """A bank of ``n_fits`` begins."""
+        """Note that a bank of ``n_fits`` begins."""
         self._running = n_fits
         self._show()
 
     def step(self, n_steps: int) -> None:
-        """So many fits have taken a step."""
+        """Advance by the steps of so many fits."""
         self._bar.update(n_steps)
 
     def end(self, job: Job, n_steps: int) -> None:
-        """One fit has ended after ``n_steps``, perhaps before its time."""
-        if id(job) in self._done:  # in a bank that failed later, and trains one by one
+        """Note that a fit has ended after ``n_steps``, perhaps early."""
+        if id(job) in self._done:  # its bank failed later, and the fits are trained one by one
             return
         self._done.add(id(job))
         self._bar.total -= job.n_steps - n_steps

@@ -1,4 +1,4 @@
-"""Sort waiting fits and predictions into banks, and run each bank."""
+"""Group waiting fits and predictions into banks, and run each bank."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ log = logging.getLogger("sklearn_lntune.fusion")
 class Server:
     """Serves the requests of one `fused_fits`.
 
-    Whatever stops a bank, other than a fit's own end, stops one fit only: its fits then
-    train one by one.
+    If a bank fails as a whole, its fits are trained one by one, so that an error ends only
+    the fit that causes it.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ class Server:
                 self._answer(bank)
 
     def _fit(self, group: list[Request], bar: Bar) -> None:
-        """Train fits of one kind, in as many banks as the memory asks for."""
+        """Train fits of one kind, in as many banks as the memory requires."""
         try:
             room = room_for(group[0].content, self.max_memory)
         except Exception as error:
@@ -114,7 +114,7 @@ def _run_alone(request: Request) -> Outcome:
 
 
 def _hand_over(request: Request, outcome: Outcome) -> None:
-    """Give back ``outcome``, or an error that leaves no delta behind when training alone."""
+    """Return ``outcome``, or its error if that leaves no delta in a fit that trains alone."""
     if isinstance(outcome.error, KeyboardInterrupt | TrainingDivergedError | None):
         request.result = outcome
     else:
@@ -122,7 +122,7 @@ def _hand_over(request: Request, outcome: Outcome) -> None:
 
 
 def _kind(job: Job) -> Hashable:
-    """Equal for jobs that can share a bank."""
+    """A key that jobs share if they can be in one bank."""
     return (
         id(job.backbone),
         repr(as_plain(job.methods)),

@@ -1,4 +1,4 @@
-"""Fits that share no bank."""
+"""Fits inside `fused_fits` that cannot be trained together with others."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sklearn_lntune.training.job import Job, Outcome
 
 
 def why_alone(job: Job) -> str | None:
-    """Why ``job`` cannot share a bank, if so."""
+    """The reason why ``job`` cannot be trained together with others; None if it can."""
     if job.callbacks:
         return "it has callbacks of its own, which expect a skorch net"
     if job.checkpoint is not None:
@@ -27,7 +27,7 @@ def why_alone(job: Job) -> str | None:
 
 
 def run_alone(job: Job, cancelled: Callable[[], bool]) -> Outcome:
-    """Train ``job`` by itself; KeyboardInterrupt as soon as ``cancelled()``."""
+    """Train ``job`` alone; raise KeyboardInterrupt once ``cancelled()`` is true."""
     callbacks = [*(job.callbacks or ()), ("fused_fits", _Watch(cancelled))]
     try:
         return run(dataclasses.replace(job, callbacks=callbacks))
@@ -36,7 +36,10 @@ def run_alone(job: Job, cancelled: Callable[[], bool]) -> Outcome:
 
 
 class _CancelledError(BaseException):
-    """Neither an error that ends one fit, nor a callback's wish to stop."""
+    """Ends the fit; not an Exception, so that no handler takes it for an error of the fit.
+
+    Not a KeyboardInterrupt either, with which skorch's callbacks request an early end.
+    """
 
 
 class _Watch(Callback):
@@ -46,6 +49,6 @@ class _Watch(Callback):
         self.cancelled = cancelled
 
     def on_batch_begin(self, net: Any, **kwargs: Any) -> None:
-        """Look whether to end."""
+        """End the fit if it has been cancelled."""
         if self.cancelled():
             raise _CancelledError

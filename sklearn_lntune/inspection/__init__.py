@@ -1,4 +1,4 @@
-"""Look inside a classifier: what is trained, and how much of it."""
+"""Inspect a classifier: which parameters are trained, and how many."""
 
 from sklearn_lntune.inspection.parameters import parameter_report
 

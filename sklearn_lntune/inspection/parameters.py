@@ -29,38 +29,38 @@ _BYTES = 4  # a delta is kept in float32
 
 
 def parameter_report(clf: LNTunedTransformerClassifier, *, config: Any = None) -> pd.DataFrame:
-    """Count what a classifier trains, by method and site.
+    """Count the parameters that a classifier trains, by method and site.
 
-    Needs no weights: before fitting, the backbone's configuration alone is read. What two
-    methods of a sum both claim is counted once, where it is trained.
+    No weights are needed: before a fit, only the backbone's configuration is read. A parameter
+    that two methods of a sum both claim is counted once, for the method that trains it.
 
     Parameters
     ----------
     clf : LNTunedTransformerClassifier
         Fitted or not.
     config : transformers configuration or path, optional
-        Report on this architecture rather than on ``clf.backbone``. A path may lead to a
-        folder that holds no more than ``config.json``.
+        Report on this architecture instead of ``clf.backbone``. A path may be a folder that
+        contains ``config.json`` only.
 
     Returns
     -------
     pandas.DataFrame
-        A row for each method and site, then one for the head if ``clf`` is fitted, and
+        One row per method and site, then one for the head if ``clf`` is fitted, and one for
         the total. Columns:
 
         ``method``, ``site``
-            Where.
+            Tuning method, and place in the block.
         ``parameters``
-            Trained numbers.
+            Number of trained parameters.
         ``share``
-            Of the backbone's parameters, in percent.
+            Percentage of the backbone's parameters.
         ``bytes``
-            In a delta, in float32.
+            Size in a delta, in float32.
         ``workspace``, ``insertion``, ``integration``
             The method in the terms of PEFT-Ref.
         ``left_to``
-            Other methods of the sum that train what this one claims too, with the number
-            of parameters, for instance ``"layernorm: 4992"``.
+            Other methods of the sum that train parameters which this one claims as well, and
+            how many, for instance ``"layernorm: 4992"``.
 
     Raises
     ------
@@ -131,7 +131,7 @@ def _left_to(
     planned: dict[TuningMethod, tuple[Array, ...]],
     anatomy: Anatomy,
 ) -> str:
-    """Who trains what ``method`` claims at ``site`` as well, and how much of it."""
+    """The methods that train parameters which ``method`` claims at ``site``, and how many."""
     own = {array.key for array in planned[method]}
     lost = {a.claim for a in method.arrays(anatomy) if a.site == site and a.key not in own}
     lost.discard(None)

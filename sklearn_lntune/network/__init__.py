@@ -1,4 +1,4 @@
-"""Backbone with what is learnt attached, pooling and head: a batch in, logits out."""
+"""The network: backbone with a delta attached, pooling and head; a batch in, logits out."""
 
 from sklearn_lntune.network.batch import Batch
 from sklearn_lntune.network.building import build_network

@@ -1,4 +1,4 @@
-"""What a network computes at once."""
+"""The input of a network."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ import torch
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows on a device, with all that training needs to know of them.
+    """Rows on a device, with everything that training needs to know about them.
 
     Attributes
     ----------
     inputs : dict of str to torch.Tensor
-        What the backbone takes, by the name it has there; one entry per row each.
+        Arguments of the backbone's forward; the first axis is that of the rows.
     targets : torch.Tensor, optional
         As the task encodes them.
     weights : torch.Tensor of shape (n_rows,), optional
         Weight of each row in the loss.
     fits : torch.Tensor of int64 of shape (n_rows,), optional
-        The fit that each row belongs to. Without it, the batch consists of as many equal
-        groups of rows as there are fits.
+        The fit that each row belongs to. Without it, the batch consists of as many groups
+        of the same size as there are fits.
     entering : torch.Tensor of shape (n_rows, n_tokens, size), optional
-        Cached activations that enter the lowest block that learns.
+        Cached activations that enter the lowest trained block.
     dropout : torch.Tensor of shape (n_rows, embedding_size), optional
-        Factors for the pooled vectors, instead of those that the network would draw.
+        Dropout factors for the pooled vectors, instead of those that the network would draw.
     share : torch.Tensor of bool, optional
         Which rows of the whole batch these are, if other processes compute the rest.
     """
@@ -43,12 +43,12 @@ class Batch:
         return len(next(iter(self.inputs.values())))
 
     def __getitem__(self, name: str) -> torch.Tensor:
-        """One of the inputs: skorch's callbacks see a batch as a mapping and targets."""
+        """One of the inputs, since skorch's callbacks expect a mapping of inputs."""
         return self.inputs[name]
 
     @property
     def n_rows(self) -> int:
-        """Rows in all processes together."""
+        """Number of rows in all processes together."""
         return len(self) if self.share is None else len(self.share)
 
     def take(self, rows: slice | torch.Tensor) -> Batch:

@@ -1,4 +1,4 @@
-"""The network that a pooling asks for, empty or with deltas in it."""
+"""Build the network for a pooling, with or without deltas."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def build_network(
 ) -> Network:
     """The network for ``pooling``; ``options`` are those of `Network`.
 
-    With ``deltas`` it holds their values side by side, and methods are as for inference.
+    With ``deltas`` it contains their values side by side, with the methods for inference.
     """
     kind = NativeNetwork if pooling == "native" else Network
     if not deltas:

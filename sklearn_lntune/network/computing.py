@@ -28,12 +28,12 @@ def compute(
     fits : ndarray of int of shape (n_rows,), optional
         The fit that each row belongs to.
     states : list of torch.Tensor, optional
-        What enters the lowest block that learns, after `Network.enter_at`.
+        Activations that enter the lowest trained block, after `Network.enter_at`.
 
     Returns
     -------
     ndarray of shape (n_rows, n_outputs) or (n_rows, embedding_size)
-        In the order of the table. When a GPU's memory does not hold a batch, the batch
+        In the order of the table. If a GPU's memory does not suffice for a batch, the batch
         is halved and tried again.
     """
     check_after_fork(network.device.type)

@@ -1,4 +1,4 @@
-"""Whether learnt values fit a network, found out before memory is taken for it."""
+"""Check that deltas fit a network, before memory is allocated for it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sklearn_lntune.backbone.pool import Backbone
 from sklearn_lntune.tuning.base import TuningMethod
 from sklearn_lntune.tuning.plan import plan
 
-#: No model's own head reads vectors narrower than the states by this factor.
+#: No native head reads vectors that are narrower than the states by more than this factor.
 _NARROWEST = 8
 
 
@@ -21,9 +21,9 @@ def check_deltas(
     n_outputs: int,
     deltas: Sequence[Mapping[str, np.ndarray]],
 ) -> None:
-    """Raise a ValueError if one of ``deltas`` is of another network than these make.
+    """Raise a ValueError if one of ``deltas`` does not fit the network of these arguments.
 
-    No memory is taken for the network: files may claim sizes that they do not hold.
+    The network is not built, since a damaged file may claim sizes that would fill the memory.
     """
     planned = plan(methods, backbone.anatomy, with_pooler=pooling == "native")
     shapes = {f"{m.name}/{a.key}": a.shape for m, arrays in planned.items() for a in arrays}
@@ -36,7 +36,7 @@ def check_deltas(
 
 
 def _check_head(head: Mapping[str, np.ndarray], width: int, pooling: str, n_outputs: int) -> None:
-    """Raise a ValueError if ``head`` is of another model; a native one is compared later."""
+    """Raise a ValueError if ``head`` does not fit; a native head is compared later."""
     if pooling != "native":
         check_names(head.keys(), {"head/weight", "head/bias"})
         n_rows = len(head["head/weight"])
@@ -49,13 +49,13 @@ def _check_head(head: Mapping[str, np.ndarray], width: int, pooling: str, n_outp
 
 
 def check_names(found: Iterable[str], needed: Iterable[str]) -> None:
-    """Raise a ValueError if the names of learnt values are not those that are needed."""
+    """Raise a ValueError if the names of the learnt values are not those of the network."""
     if odd := set(found) ^ set(needed):
         raise ValueError(f"this delta belongs to another tuning: {sorted(odd)[:4]} do not match.")
 
 
 def check_shape(name: str, found: tuple[int, ...], needed: tuple[int, ...]) -> None:
-    """Raise a ValueError if the learnt value ``name`` does not have the shape it needs."""
+    """Raise a ValueError if the learnt value ``name`` does not have the shape ``needed``."""
     if found != needed:
         raise ValueError(
             f"this delta belongs to another model: {name} has the shape {found}, and {needed} is "

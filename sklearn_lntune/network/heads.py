@@ -1,4 +1,4 @@
-"""What turns pooled vectors into logits."""
+"""Heads: from pooled vectors to logits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A network whose head is that of the model's own ``...ForSequenceClassification``."""
+"""A network with the head of the model's own ``...ForSequenceClassification``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sklearn_lntune.network.pooling import pool
 
 
 class NativeNetwork(Network):
-    """A network with the model's own head, which does not stack."""
+    """A network with the model's own head, which cannot hold several fits."""
 
     reads_pooler = True
 
@@ -31,7 +31,8 @@ class NativeNetwork(Network):
         self.embedding_size = head.in_features
         head.register_forward_pre_hook(self._before_head)
         self.head = head
-        # What the head read last and reads next; thread-local, since threads share a network.
+        # The vectors that the head read last, and those to feed to it next; thread-local, since
+        # threads share a network.
         self._last = threading.local()
 
     def forward(self, batch: Batch) -> torch.Tensor:
@@ -41,10 +42,10 @@ class NativeNetwork(Network):
         return logits.to(self.delta_type)
 
     def pool(self, batch: Batch) -> torch.Tensor:
-        """What the last layer of the head reads: one vector per row."""
+        """The input of the head's last layer: one vector per row."""
         self(batch)
         pooled = self._last.pooled
-        # Heads of decoders read every token and choose the last one's logits.
+        # Heads of decoders read every token, and then choose the logits of the last one.
         return pooled if pooled.dim() == 2 else pool(pooled, batch.inputs["attention_mask"], "last")
 
     def _before_head(

@@ -45,7 +45,7 @@ class Network(nn.Module):
     dropout : float
         On the pooled vector, while training.
     generator : torch.Generator
-        On the CPU: first values of the head, and dropout.
+        On the CPU: for the initial values of the head, and dropout.
     n_fits : int
         Fits side by side.
     """
@@ -70,7 +70,7 @@ class Network(nn.Module):
         super().__init__()
         self.n_fits = n_fits
         private = any(method.private for method in methods)
-        # Master weights stay wide; the narrow type is then autocast's.
+        # Private weights are trained as float32 masters, and computed under autocast.
         held = delta_type(dtype) if private else dtype
         body = (backbone.private if private else backbone.shell)(held, device, attention)
         _switch_off_cache(body)
@@ -81,18 +81,18 @@ class Network(nn.Module):
         self.pooling = pooling
         self.dropout = dropout
         self.generator = generator
-        #: The type of what is learnt, of pooled vectors and of logits.
+        #: The type of learnt values, pooled vectors and logits.
         self.delta_type = delta_type(dtype)
-        #: Delta name to parameter; those in `unstacked` have no leading axis of fits.
+        #: Parameters by name in a delta; those in `unstacked` have no leading axis of fits.
         self.learnt: dict[str, nn.Parameter] = {}
         self.unstacked: set[str] = set()
-        #: What each method learns.
+        #: The arrays that each method learns.
         self.planned = plan(methods, backbone.anatomy, with_pooler=self.reads_pooler)
         context = AttachContext(body, backbone.anatomy, n_fits, generator)
         for method, arrays in self.planned.items():
             attached = attach(method, context, arrays)
             self._learn(method.name, attached, stacked=not method.private)
-        # Hidden from the module tree, where it stands as `body` or inside it.
+        # In a tuple, since it is in the module tree already, as `body` or inside it.
         self._shell = (body, backbone.anatomy)
         self._injector: CacheInjector | None = None
         self._add_head(body, backbone, n_outputs, n_fits)
@@ -100,16 +100,16 @@ class Network(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where it computes."""
+        """The device of the parameters."""
         return next(self.parameters()).device
 
     @property
     def lowest_block(self) -> int:
-        """Number of the lowest block that must be computed anew in each step."""
+        """Number of the lowest block that has to be computed in each step."""
         if any(method.private for method in self.planned):
             return 0
         arrays = [array for arrays in self.planned.values() for array in arrays]
-        top = self._shell[1].n_blocks - 1  # with nothing but a head, the last one
+        top = self._shell[1].n_blocks - 1  # if only a head is trained
         return min((array.block or 0 for array in arrays), default=top)
 
     def batch(
@@ -129,7 +129,7 @@ class Network(nn.Module):
         fits : ndarray of int of shape (len(table),), optional
             The fit that each row of the table belongs to.
         states : sequence of torch.Tensor of length len(table), optional
-            What enters the lowest block that learns, after `enter_at`.
+            Activations that enter the lowest trained block, after `enter_at`.
         """
         arrays, device = table.collate(rows, self._padded_length), self.device
         entering = None
@@ -140,15 +140,16 @@ class Network(nn.Module):
         return Batch(to_device(arrays, device), fits=chosen, entering=entering)
 
     def enter_at(self, cache: ActivationCache, table: TokenTable) -> bool:
-        """Skip the blocks below the lowest that learns, if the model allows it.
+        """Skip the blocks below the lowest trained one, if the model allows it.
 
-        It is tried out on the first rows of ``table``: some models (T5) make something
-        in their first block that later ones need. Batches then carry what enters the block.
+        Batches then have to contain the activations that enter this block. Whether the model
+        allows it is found out on the first rows of ``table``: some models (T5) compute
+        something in their first block that later ones need.
         """
         body, anatomy = self._shell
         rows = np.arange(min(3, len(table)))
         self._injector = injector = CacheInjector(body, anatomy.blocks, self.lowest_block)
-        self.eval()  # no dropout is drawn; each step of a fit sets its own mode
+        self.eval()  # without dropout; each step of a fit sets the mode it needs
         batch = self.batch(table, rows, np.zeros(len(table), np.int64))
         with torch.no_grad():
             with injector.watching():
@@ -160,13 +161,13 @@ class Network(nn.Module):
                 if torch.allclose(found, expected, rtol=1e-5, atol=1e-6):
                     return True
             except (TypeError, ValueError, IndexError, RuntimeError, AttributeError):
-                pass  # what passes on is not what this model's blocks hand over
+                pass  # the blocks of this model do not simply return their states
         injector.remove()
         self._injector = None
         return False
 
     def try_stacked(self, table: TokenTable) -> None:
-        """Run a few rows, each for another fit.
+        """Run a few rows, each for a different fit, to find out whether the model can be stacked.
 
         Raises
         ------
@@ -180,16 +181,16 @@ class Network(nn.Module):
             self.eval()(dataclasses.replace(batch, fits=fits))
 
     def compile_body(self) -> None:
-        """Run the backbone through torch.compile; to be called when all is attached.
+        """Run the backbone through torch.compile; to be called after everything is attached.
 
-        With a cache it stays as it is: what enters the block comes from outside the graph.
-        So it does for several fits, for which the same holds of whose row is whose.
+        Nothing is compiled with cached activations or with several fits: the activations, or
+        the assignment of rows to fits, come from outside the graph.
         """
         if self._injector is None and self.n_fits == 1:
             self._compiled = CompiledBody(self.body)
 
     def _add_head(self, body: nn.Module, backbone: Backbone, n_outputs: int, n_fits: int) -> None:
-        """Set ``body``, ``head`` and ``embedding_size``; note what the head learns."""
+        """Set ``body``, ``head`` and ``embedding_size``; record the parameters of the head."""
         self.body = body
         self.embedding_size = backbone.hidden_size
         head = RowHead(self.embedding_size, n_outputs, n_fits, self.delta_type, self.generator).to(
@@ -205,7 +206,7 @@ class Network(nn.Module):
             self.unstacked |= set(named)
 
     def train(self, mode: bool = True) -> Network:
-        """Switch our own dropout; the backbone always runs in eval mode."""
+        """Switch dropout of pooled vectors; the backbone always runs in eval mode."""
         self.training = mode
         return self
 
@@ -219,13 +220,13 @@ class Network(nn.Module):
             return self.head(pooled if factors is None else pooled * factors)
 
     def pool(self, batch: Batch) -> torch.Tensor:
-        """What the head reads: one vector per row."""
+        """The input of the head: one vector per row."""
         with fit_assignment(batch.fits):
             states = self._run(batch).last_hidden_state
         return pool(states.to(self.delta_type), batch.inputs["attention_mask"], self.pooling)
 
     def delta(self) -> dict[str, np.ndarray]:
-        """The learnt values of the first fit, as arrays of their own."""
+        """The learnt values of the first fit, copied to arrays."""
         values: dict[str, dict[str, np.ndarray]] = {}
         for name, weight in self.learnt.items():
             method, _, key = name.partition("/")
@@ -238,7 +239,7 @@ class Network(nn.Module):
     def load_delta(self, delta: Mapping[str, np.ndarray], fit: int = 0) -> None:
         """Set the learnt values of one fit.
 
-        Where several fits stand side by side, a head of fewer classes than the widest
+        With several fits side by side, a head with fewer classes than the network has outputs
         leaves the other logits at minus infinity.
         """
         check_names(delta.keys(), self.learnt.keys())
@@ -267,10 +268,10 @@ class Network(nn.Module):
     def dropout_factors(
         self, shape: Sequence[int], share: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """What vectors of ``shape`` are multiplied by in a training step, drawn anew.
+        """Draw the dropout factors of a training step for pooled vectors of ``shape``.
 
-        If they are only some rows of a batch, ``share`` says which: factors are drawn for
-        the whole batch, so that the result does not depend on the number of processes.
+        If the vectors are only some rows of a batch, ``share`` says which: factors are drawn
+        for the whole batch, so that the result does not depend on the number of processes.
         """
         n_rows = shape[0] if share is None else len(share)
         factors = torch.empty(n_rows, *shape[1:], dtype=torch.float32)
@@ -280,7 +281,7 @@ class Network(nn.Module):
 
 
 def _switch_off_cache(body: nn.Module) -> None:
-    """Decoders would keep keys and values of every batch."""
+    """Prevent decoders from returning the keys and values of every batch."""
     config: Any = body.config
     if getattr(config, "use_cache", False):
         config.use_cache = False

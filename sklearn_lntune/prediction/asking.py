@@ -1,4 +1,4 @@
-"""Where predictions enter: a thread answers them itself, unless somebody answers for it."""
+"""The entrance of predictions: a thread computes its own, unless an answerer does it for it."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ if TYPE_CHECKING:
 
 
 class Answerer(Protocol):
-    """Whoever answers the predictions of a thread, together with those of others."""
+    """Computes the predictions of a thread, together with those of other threads."""
 
     def answer(self, request: PredictRequest) -> np.ndarray:
-        """What ``request`` asks for."""
+        """The logits or vectors that ``request`` asks for."""
 
     def computing(self) -> AbstractContextManager[None]:
-        """Inside, the thread computes by itself, and no other does."""
+        """In this context the thread computes by itself, and no other thread does."""
 
 
 _thread = threading.local()
 
 
 def _forget_answerer() -> None:
-    # The tasks of others stay with the parent: a child that waited for them would wait for ever.
+    # Tasks stay in the parent: a child that waited for them would wait for ever.
     _thread.answerer = None
 
 
@@ -40,13 +40,13 @@ on_fork(_forget_answerer)
 
 
 def answerer() -> Any:
-    """Whoever answers for this thread, if anybody does."""
+    """The answerer of this thread, or None."""
     return getattr(_thread, "answerer", None)
 
 
 @contextmanager
 def answered_by(answerer: Answerer | None) -> Iterator[None]:
-    """Inside, ``answerer`` answers the predictions of this thread; None: the thread itself."""
+    """Let ``answerer`` compute the predictions of this thread; None: the thread itself."""
     before = getattr(_thread, "answerer", None)
     _thread.answerer = answerer
     try:
@@ -67,7 +67,7 @@ def ask(
 ) -> np.ndarray:
     """Logits or pooled vectors of ``texts`` from the fitted estimator ``owner``.
 
-    A table, which is never held whole, is always read and computed by this thread.
+    A streamed table, which is never loaded whole, is always read and computed by this thread.
     """
     # torch and transformers are imported from here on only.
     from sklearn_lntune.prediction.predictor import located, predictor_for

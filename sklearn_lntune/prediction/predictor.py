@@ -24,7 +24,7 @@ from sklearn_lntune.network import Batch, Network, build_network, compute
 from sklearn_lntune.persistence.state import FittedState
 from sklearn_lntune.tuning.registry import from_plain
 
-#: Texts of a table that are predicted at a time.
+#: Number of texts of a table that are predicted at a time.
 CHUNK_ROWS = 8192
 _REMEDY = (
     "Its delta means nothing on another model: point at the one of the fit with "
@@ -47,8 +47,8 @@ class Predictor:
     def run(self, texts: Texts, output: str = "logits", verbose: int = 0) -> np.ndarray:
         """Logits or pooled vectors of ``texts``; repeated texts are computed once.
 
-        Those of a `TextTable` are read, tokenised and computed in chunks, with a progress
-        bar if ``verbose`` is positive; repetitions are found within a chunk.
+        A `TextTable` is read, tokenised and computed in chunks, with a progress bar if
+        ``verbose`` is positive; repeated texts are found within a chunk only.
         """
         if not isinstance(texts, TextTable):
             return self._run(texts, output)
@@ -67,7 +67,7 @@ class Predictor:
         return checked_finite(compute(self.network, table, output))[numbers]
 
     def batch(self, texts: Sequence[Text]) -> Batch:
-        """What the network takes, for ``texts`` as one batch."""
+        """``texts`` as one batch."""
         table = self.tokens.table(list(texts), self.state.max_length)
         return self.network.batch(table, np.arange(len(texts)))
 
@@ -92,7 +92,7 @@ def checked_finite(values: np.ndarray) -> np.ndarray:
 def predictor_for(
     owner: Any, state: FittedState, backbone: Backbone, placement: Placement
 ) -> Predictor:
-    """The predictor of the fitted estimator ``owner``, made when first asked for."""
+    """The predictor of the fitted estimator ``owner``, built when it is first used."""
     kept: dict[Any, Predictor] = backbone.kept.setdefault(owner, {})
     key = (placement.device, placement.predict_type, placement.compiled)
     predictor = kept.get(key)
@@ -105,7 +105,7 @@ def predictor_for(
 def ready_network(
     states: Sequence[FittedState], backbone: Backbone, placement: Placement
 ) -> Network:
-    """A network with the deltas of ``states`` side by side; they differ in nothing else.
+    """A network with the deltas of ``states`` side by side; in all else they are the same.
 
     Logits of classes that a state does not have are minus infinity.
     """
@@ -132,7 +132,7 @@ def located(state: FittedState, ref: BackboneRef, where: Where) -> tuple[Backbon
     Raises
     ------
     BackboneMismatchError
-        If the backbone found is another.
+        If the backbone found is not that of the fit.
     """
     found = backbone_of(state, ref)
     return found, place_prediction(where, found.stored_type)
@@ -144,9 +144,9 @@ def backbone_of(state: FittedState, ref: BackboneRef) -> Backbone:
     Raises
     ------
     BackboneMismatchError
-        If it is another.
+        If it is not.
     ValueError
-        If ``state`` asks for longer texts than it can read.
+        If ``max_length`` of ``state`` exceeds its positions.
     """
     backbone = fitted_backbone(state.backbone, ref)
     check_same(state.backbone, backbone, state.pooling, _REMEDY)
@@ -160,7 +160,7 @@ def backbone_of(state: FittedState, ref: BackboneRef) -> Backbone:
 
 
 def accepted(state: FittedState, ref: BackboneRef, where: Where) -> dict[str, Any]:
-    """The identity of the backbone found now, once the delta of ``state`` is seen to fit it.
+    """The identity of the backbone found now, after checking that the delta of ``state`` fits it.
 
     Raises
     ------

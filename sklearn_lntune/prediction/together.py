@@ -20,7 +20,7 @@ from sklearn_lntune.tuning.registry import from_plain
 
 @dataclass(frozen=True)
 class PredictRequest:
-    """Texts for a fitted state, and what is wanted of them: logits or pooled vectors."""
+    """Texts for a fitted state, and the requested output: logits or pooled vectors."""
 
     state: FittedState
     backbone: Backbone
@@ -30,24 +30,24 @@ class PredictRequest:
 
     @property
     def kind(self) -> Hashable:
-        """Equal for requests that one network can answer."""
+        """A key that requests share if one network can answer them."""
         return (*kind_of(self.state), id(self.backbone), self.placement, self.output)
 
 
 def kind_of(state: FittedState) -> tuple[Hashable, ...]:
-    """Equal for states whose deltas can stand side by side."""
+    """A key that states share if one network can hold their deltas."""
     alone = None if may_stack(state) else id(state.delta)
     return repr(state.tuning), state.pooling, alone
 
 
 def may_stack(state: FittedState) -> bool:
-    """Whether deltas like that of ``state`` may stand side by side, if its model allows it."""
+    """Whether deltas like that of ``state`` can be stacked, if its model allows it."""
     private = any(method.private for method in from_plain(state.tuning))
     return not private and state.pooling != "native"
 
 
 def answer(requests: Sequence[PredictRequest]) -> list[np.ndarray]:
-    """What each of ``requests``, all of one kind, asks for.
+    """The outputs for each of ``requests``, which are all of one kind.
 
     Texts that a request repeats are computed once.
     """

@@ -1,6 +1,6 @@
-"""The output: what is learnt from ``y`` and how a network's outputs become answers.
+"""Targets: how ``y`` is encoded, and how the outputs of a network become predictions.
 
-Nothing below or above this room knows what kind of target there is.
+No other package knows what kind of target there is.
 """
 
 from sklearn_lntune.task.base import Task

@@ -1,4 +1,4 @@
-"""What a kind of target is to the rest of the house: the contract of all tasks."""
+"""The interface of all tasks: everything that depends on the kind of target."""
 
 from __future__ import annotations
 
@@ -13,37 +13,37 @@ if TYPE_CHECKING:
 
 
 class Task(ABC):
-    """From targets to what is trained on, and from a network's outputs to answers.
+    """Encode targets for training, and turn the outputs of a network into predictions.
 
-    NumPy outside; only `loss` sees tensors. Nobody else casts targets, or knows what the
-    columns of the outputs mean.
+    All arrays are NumPy's; only `loss` receives tensors. No other code converts targets or
+    knows what the columns of the outputs mean.
     """
 
-    #: Name of the kind, in files.
+    #: Name of the kind of task, in files.
     kind: ClassVar[str]
-    #: Whether each token has outputs, rather than each row.
+    #: Whether there are outputs for each token rather than for each row.
     per_token: ClassVar[bool] = False
 
     @property
     @abstractmethod
     def n_outputs(self) -> int:
-        """Columns of the outputs."""
+        """Number of columns of the outputs."""
 
     @property
     def loss_options(self) -> Hashable:
-        """Equal for tasks with the same number of outputs whose `loss` is the same."""
+        """A key that tasks with the same number of outputs share if their `loss` is the same."""
         return None
 
     @abstractmethod
     def encode(self, y: Any, name: str = "y") -> np.ndarray:
-        """Targets of shape (n_rows, ...), checked, as `loss` takes them.
+        """Checked targets of shape (n_rows, ...), in the form that `loss` takes.
 
         Parameters
         ----------
         y : array-like
-            As the user passes it.
+            As passed by the user.
         name : str
-            What errors call it.
+            Name of ``y`` in error messages.
         """
 
     @abstractmethod
@@ -52,17 +52,17 @@ class Task(ABC):
 
     @abstractmethod
     def strata(self, targets: np.ndarray) -> np.ndarray | None:
-        """What held-out rows should have in the same shares as all rows, if anything."""
+        """Group of each row for a stratified split; None for a plain one."""
 
     @abstractmethod
     def loss(
         self, outputs: torch.Tensor, targets: torch.Tensor, *, training: bool = True
     ) -> torch.Tensor:
-        """Loss of each row, of shape (n_rows,); without what only training adds if it is not."""
+        """Loss of each row, of shape (n_rows,); smoothing and the like only if ``training``."""
 
     @abstractmethod
     def predict(self, outputs: np.ndarray) -> np.ndarray:
-        """The answer for each row."""
+        """The prediction for each row."""
 
     @abstractmethod
     def score(
@@ -74,9 +74,9 @@ class Task(ABC):
         ----------
         outputs : ndarray of shape (n_rows, n_outputs)
         targets : ndarray of shape (n_rows, ...)
-            As `encode` gives them.
+            As returned by `encode`.
         weights : ndarray of shape (n_rows,)
-            Of each row in the score, if the scorer takes weights.
+            Weight of each row in the score, if the scorer takes weights.
         scoring : {"loss"}, str or callable
             ``"loss"`` is the negative mean of the loss; a string or callable is as
             scikit-learn's ``scoring``.
@@ -88,8 +88,8 @@ class Task(ABC):
 
     @abstractmethod
     def state(self) -> dict[str, np.ndarray]:
-        """What was learnt of the targets, by the name it has on a fitted estimator."""
+        """Attributes of a fitted estimator that come from the targets, without the final ``_``."""
 
     def options(self) -> dict[str, Any]:
-        """Parameters that training depends on beside the encoded targets and their weights."""
+        """Parameters that training depends on besides the encoded targets and their weights."""
         return {}

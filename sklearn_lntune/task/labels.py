@@ -1,4 +1,4 @@
-"""Check labels: those that scikit-learn's classifiers take, and plain words for the rest."""
+"""Check labels: accept those that scikit-learn's classifiers accept, and explain the rest."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ _LABELS = "labels are strings, whole numbers or booleans"
 def check_labels(y: Any, name: str = "y", *, warn: bool = True) -> np.ndarray:
     """``y`` as a 1-D array of labels.
 
-    What scikit-learn's own classifiers accept is accepted, and what they refuse is refused,
-    with two exceptions. Nullable integers and booleans stay integers and booleans, where
-    scikit-learn makes floats of them. A missing label is always an error, where
-    scikit-learn takes some of them for a class (``["a", nan]`` has a class ``'nan'``).
+    Labels that scikit-learn's classifiers accept are accepted, and others are refused, with
+    two exceptions. Nullable integers and booleans stay integers and booleans, while
+    scikit-learn converts them to floats. A missing label is always an error, while
+    scikit-learn treats some as a class (``["a", nan]`` has a class ``'nan'``).
 
     Parameters
     ----------
     y : array-like of shape (n_samples,) or (n_samples, 1)
     name : str
-        What errors call it.
+        Name of ``y`` in error messages.
     warn : bool
-        Whether a column vector is warned of, as scikit-learn does.
+        Whether to warn of a column vector, as scikit-learn does.
 
     Returns
     -------
     ndarray of shape (n_samples,)
-        Strings, whole numbers, booleans or dates; where the type is object, all are ``str``.
+        Strings, whole numbers, booleans or dates; if the type is object, all are ``str``.
 
     Raises
     ------
@@ -59,7 +59,7 @@ def check_labels(y: Any, name: str = "y", *, warn: bool = True) -> np.ndarray:
     labels = _as_array(y, name)
     cells = labels
     if labels.dtype.kind == "U" and not hasattr(y, "__array__"):
-        # NumPy has written out whatever was not a string, a missing label as 'nan'.
+        # NumPy has converted other values to strings, a missing label to 'nan'.
         cells = np.asarray(read_column(y), dtype=object)
     _refuse_missing(y, cells, name)
     if cells is not labels:
@@ -84,7 +84,7 @@ def _as_array(y: Any, name: str) -> np.ndarray:
         raise TypeError(f"{name} must be {_FORMS}; got {type(y).__name__} ({y!r:.60}).{hint}")
     try:
         labels = np.asarray(read_column(y))
-    except Exception as error:  # of whatever library the values come from
+    except Exception as error:  # any library may have implemented the values
         raise ValueError(f"{name} must be {_FORMS}; it cannot be read: {error}") from error
     if labels.ndim == 0:
         raise TypeError(f"{name} must be {_FORMS}; got a single value ({y!r:.60}).")
@@ -117,9 +117,9 @@ def _refuse_missing(y: Any, cells: np.ndarray, name: str) -> None:
 
 
 def _refuse_misread(cells: np.ndarray, name: str) -> None:
-    """Refuse strings that are not printed as what they are, as NumPy reads what is printed.
+    """Refuse strings whose `str` is another string, since NumPy stores that.
 
-    Members of ``(str, Enum)`` are printed by their names, and then cut to some length.
+    Members of ``(str, Enum)`` become their names, which NumPy then truncates.
     """
     for cell in cells.flat:
         if type(cell) is not str and isinstance(cell, str) and str(cell) != str.__str__(cell):
@@ -154,14 +154,14 @@ def _one_column(y: Any, labels: np.ndarray, name: str, warn: bool) -> np.ndarray
 
 
 def _strings(labels: np.ndarray, name: str) -> np.ndarray:
-    """``labels``, objects, if all of them are strings; as plain ones."""
+    """``labels`` of type object as plain strings; raises if one is not a string."""
     kinds = set(map(type, labels.tolist()))
     if kinds <= {str}:
         return labels
     if not all(issubclass(kind, str) for kind in kinds):
         raise ValueError(f"Unknown label type: {_object_error(labels, kinds, name)}")
     plain = np.empty(len(labels), dtype=object)
-    # A member of (str, Enum) is written out by its name, but it is its value.
+    # `str` of a member of (str, Enum) is its name, but the string itself is its value.
     plain[:] = [str.__str__(label) for label in labels]
     return plain
 
@@ -192,7 +192,7 @@ def _object_error(labels: np.ndarray, kinds: set[type], name: str) -> str:
 
 
 def _check_type(labels: np.ndarray, name: str) -> None:
-    """Refuse arrays of numbers or bytes that are not labels."""
+    """Refuse arrays of bytes, and of numbers that cannot be labels."""
     if labels.dtype.kind == "S":
         raise ValueError(f"{name} holds bytes, and {_LABELS}. Pass label.decode() for each label.")
     for kind, what in (("c", "complex numbers"), ("V", "records")):
@@ -200,7 +200,7 @@ def _check_type(labels: np.ndarray, name: str) -> None:
             raise ValueError(f"{name} holds {what}, and {_LABELS}.")
     if labels.dtype.kind != "f":
         return
-    wide = labels.astype(np.result_type(labels, float))  # float16 ends long before 64 bits
+    wide = labels.astype(np.result_type(labels, float))  # float16 overflows before 64-bit integers
     whole = (np.trunc(wide) == wide) & (wide >= -(2.0**63)) & (wide < 2.0**63)
     if whole.all():
         return

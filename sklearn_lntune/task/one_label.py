@@ -1,4 +1,4 @@
-"""One label a row: binary and multiclass classification."""
+"""One label per row: binary and multiclass classification."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class OneLabel(Task):
-    """Encode labels, weigh rows, turn logits into answers.
+    """Encode labels, weight rows, and turn logits into predictions.
 
     Parameters
     ----------
@@ -59,12 +59,12 @@ class OneLabel(Task):
             return cls.from_classes(y.values, y.where, **options)
         y = check_labels(y, warn=False)  # `encode` warns
         task = cls.from_classes(y, **options)
-        check_classification_targets(y)  # warns where most rows have a class to themselves
+        check_classification_targets(y)  # warns if classes exceed half the rows
         return task
 
     @classmethod
     def from_classes(cls, classes: Any, name: str = "y", **options: Any) -> OneLabel:
-        """The task of telling ``classes`` apart, which may come in any order, and repeatedly."""
+        """The task with these ``classes``, which may come in any order and repeat."""
         distinct = np.unique(check_labels(classes, name))
         if not len(distinct):
             raise ValueError(f"{name} holds no labels (0 sample(s)).")
@@ -82,7 +82,7 @@ class OneLabel(Task):
 
     @property
     def n_outputs(self) -> int:
-        """Logits a row: one a class, two for a binary task."""
+        """Logits per row: one per class, so two for a binary task."""
         return len(self.classes)
 
     def encode(self, y: Any, name: str = "y") -> np.ndarray:
@@ -92,7 +92,7 @@ class OneLabel(Task):
         labels = check_labels(y, name)
         codes = np.zeros(len(labels), np.int32)
         known = np.zeros(len(labels), bool)
-        # NumPy compares '1' with 1 as strings, so that one would pass for the other.
+        # NumPy would compare '1' and 1 as strings, and so take one for the other.
         if _family(labels) == _family(self.classes):
             codes += np.searchsorted(self.classes, labels).astype(np.int32)
             codes[codes == len(self.classes)] = 0
@@ -108,7 +108,7 @@ class OneLabel(Task):
     def weights(self, targets: np.ndarray, sample_weight: np.ndarray | None) -> np.ndarray:
         """Sample weight times class weight of each row.
 
-        As in scikit-learn's gradient boosting, a validation set is weighed like a training
+        As in scikit-learn's gradient boosting, a validation set is weighted like a training
         set.
         """
         return row_weights(self.classes, targets, sample_weight, self.class_weight)
@@ -124,7 +124,7 @@ class OneLabel(Task):
         from torch.nn.functional import cross_entropy
 
         smoothing = self.label_smoothing if training else 0.0
-        # Targets are held and sent as int32, half the size.
+        # Targets are stored and transferred as int32, half the size of int64.
         return cross_entropy(outputs, targets.long(), reduction="none", label_smoothing=smoothing)
 
     def predict(self, logits: np.ndarray) -> np.ndarray:
@@ -138,7 +138,7 @@ class OneLabel(Task):
 
     @staticmethod
     def log_probabilities(logits: np.ndarray) -> np.ndarray:
-        """Logarithm of the softmax, exact also where a probability underflows."""
+        """Logarithm of the softmax, accurate even if a probability underflows."""
         return np.asarray(log_softmax(logits, axis=1))
 
     @staticmethod
@@ -164,11 +164,11 @@ class OneLabel(Task):
         return {"classes": self.classes}
 
     def options(self) -> dict[str, Any]:
-        """Only the smoothing: class weights are in the weights of rows."""
+        """The smoothing; class weights are part of the weights of rows."""
         return {"label_smoothing": self.label_smoothing}
 
 
 def _family(labels: np.ndarray) -> str:
-    """What may be compared with ``labels``: strings with strings, numbers with numbers."""
+    """The kind of ``labels``: strings compare with strings only, and numbers with numbers."""
     kind = labels.dtype.kind
     return "strings" if kind in "UO" else "numbers" if kind in "biuf" else kind

@@ -1,4 +1,4 @@
-"""scikit-learn's scorers on outputs that are known already."""
+"""Apply scikit-learn's scorers to outputs that have been computed already."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from sklearn.metrics import get_scorer
 def score_known_outputs(
     task: Any, logits: np.ndarray, targets: np.ndarray, weights: np.ndarray, scoring: Any
 ) -> float:
-    """What the scorer that ``scoring`` names finds of ``logits``; `Task.score` has the rest."""
+    """The score of ``logits`` by the scorer ``scoring``; arguments as for `Task.score`."""
     scorer = check_scoring(scoring)
     rows = np.arange(len(targets))[:, None]
     options: dict[str, Any] = {}
     if not np.all(weights == weights[0]) and _takes(scorer, "sample_weight"):
         options["sample_weight"] = weights
     if _reads_columns(scorer) and len(np.unique(targets)) < task.n_outputs:
-        options["labels"] = task.classes  # of every column, also of classes without a row
-    # Options other than weights are taken with routing switched on only.
+        options["labels"] = task.classes  # for every column, including classes without a row
+    # Without metadata routing, scorers accept no other option than weights.
     routed = "labels" in options
     with config_context(enable_metadata_routing=True) if routed else nullcontext():
         found = scorer(_KnownAnswers(task, logits), rows, task.classes[targets], **options)
@@ -36,13 +36,13 @@ def score_known_outputs(
 def check_scores(task: Any, targets: np.ndarray, weights: np.ndarray, scoring: Any) -> None:
     """Raise if scikit-learn's scorer cannot score validation rows of these classes and weights.
 
-    It scores made-up answers, so that it fails before the first epoch rather than after it. A
-    callable of the user's is not tried out: it may count its calls.
+    The scorer is tried on made-up logits, so that it fails before the first epoch rather than
+    after it. A callable of the user is not tried, since it may count its calls.
 
     Raises
     ------
     ValueError
-        If no made-up answers have a finite score.
+        If no made-up logits have a finite score.
     """
     if not is_from_sklearn(scoring):
         return
@@ -72,9 +72,9 @@ def check_scores(task: Any, targets: np.ndarray, weights: np.ndarray, scoring: A
 
 
 def _made_up(targets: np.ndarray, n_outputs: int) -> Iterator[np.ndarray]:
-    """Logits that are right everywhere, nowhere, and in every second row.
+    """Logits that are right in all rows, in none, and in every second one.
 
-    Some scores are not defined where there is nothing right, or nothing wrong.
+    Some scores are undefined if everything is right, or everything is wrong.
     """
     row = np.arange(len(targets))
     for shift in (np.zeros_like(targets), np.ones_like(targets), row % 2):
@@ -84,7 +84,7 @@ def _made_up(targets: np.ndarray, n_outputs: int) -> Iterator[np.ndarray]:
 
 
 class _KnownAnswers(ClassifierMixin, BaseEstimator):
-    """A fitted classifier, as far as a scorer can tell, whose logits are known already."""
+    """Looks like a fitted classifier to a scorer, and returns known logits."""
 
     def __init__(self, task: Any, logits: np.ndarray) -> None:
         self.task = task
@@ -102,20 +102,20 @@ class _KnownAnswers(ClassifierMixin, BaseEstimator):
 
 
 def _takes(scorer: Any, option: str) -> bool:
-    """Whether a scorer, made by scikit-learn or a plain callable, knows ``option``."""
+    """Whether a scorer of scikit-learn or a plain callable accepts ``option``."""
     function = getattr(scorer, "_score_func", scorer)
     return option in signature(function).parameters
 
 
 def _reads_columns(scorer: Any) -> bool:
-    """Whether a scorer of scikit-learn's reads a column a class, and can be told which."""
+    """Whether a scorer of scikit-learn reads one column per class, and accepts ``labels``."""
     response = getattr(scorer, "_response_method", "predict")
     free = "labels" not in getattr(scorer, "_kwargs", {})
     return response != "predict" and free and _takes(scorer, "labels")
 
 
 def is_from_sklearn(scoring: Any) -> bool:
-    """Whether ``scoring`` is a scorer of scikit-learn's, rather than a callable of the user's."""
+    """Whether ``scoring`` is a scorer of scikit-learn rather than a callable of the user."""
     return hasattr(check_scoring(scoring), "_score_func")
 
 
@@ -129,7 +129,7 @@ def _as_number(score: Any, scoring: Any) -> float:
 
 
 def check_scoring(scoring: Any) -> Any:
-    """The scorer that ``scoring`` names, or the callable itself; ``"loss"`` stays."""
+    """The scorer named ``scoring``, or the callable itself; ``"loss"`` is returned as it is."""
     if callable(scoring) or (isinstance(scoring, str) and scoring == "loss"):
         return scoring
     try:

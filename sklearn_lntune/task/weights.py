@@ -1,4 +1,4 @@
-"""Weights of rows: those that the caller gives, times those of the classes."""
+"""Weights of rows: sample weights times class weights."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import _check_sample_weight
 
-#: Weights whose largest is beyond 2 to this power, or below its inverse, are scaled.
+#: Weights are scaled if the largest is above 2 to this power, or below its inverse.
 _MAX_EXPONENT = 256
 
 
 def check_sample_weight(
     sample_weight: Any, n_rows: int, name: str = "sample_weight"
 ) -> np.ndarray | None:
-    """``sample_weight`` as an array of finite numbers of 0 or more; None stays.
+    """``sample_weight`` as an array of finite numbers of 0 or more, or None.
 
     Parameters
     ----------
     sample_weight : array-like of shape (n_rows,), number or None
     n_rows : int
     name : str
-        What errors call it.
+        Name of ``sample_weight`` in error messages.
 
     Returns
     -------
@@ -46,9 +46,9 @@ def check_sample_weight(
         weights = _check_sample_weight(
             sample_weight, np.empty((n_rows, 1)), dtype=float, ensure_non_negative=True
         )
-    except Exception as error:  # of whatever library the weights come from
+    except Exception as error:  # any library may have implemented the weights
         raise _bad_sample_weight(name, n_rows, str(error)) from error
-    if not np.isfinite(weights).all():  # scikit-learn does not look at a single number
+    if not np.isfinite(weights).all():  # scikit-learn does not check a single number
         raise _bad_sample_weight(name, n_rows, f"got {sample_weight!r:.60}")
     return np.asarray(weights)
 
@@ -62,7 +62,7 @@ def _bad_sample_weight(name: str, n_rows: int, found: str) -> ValueError:
 def row_weights(
     classes: np.ndarray, codes: np.ndarray, sample_weight: np.ndarray | None, class_weight: Any
 ) -> np.ndarray:
-    """Sample weight times class weight of each row; only their ratios have a meaning.
+    """Sample weight times class weight of each row; only their ratios matter.
 
     Parameters
     ----------
@@ -78,13 +78,13 @@ def row_weights(
         If ``class_weight`` is none of these, or a weight or label in it is wrong.
     """
     if sample_weight is None:
-        weights = np.broadcast_to(1.0, codes.shape)  # one number, however many rows
+        weights = np.broadcast_to(1.0, codes.shape)  # no memory, however many rows there are
     else:
         weights = _tame(sample_weight.astype(float))
     if class_weight is None:
         return weights
     if isinstance(class_weight, str) and class_weight == "balanced":
-        # Weighted rows count as that many rows, as repeating them would.
+        # A row of weight 2 counts as two rows, as if it were repeated.
         counts = np.bincount(codes, weights=weights, minlength=len(classes))
         of_class = counts[codes]
         shares = np.divide(weights, of_class, out=np.zeros(len(codes)), where=of_class > 0)
@@ -103,7 +103,7 @@ def _factors(class_weight: Any, classes: np.ndarray) -> np.ndarray:
         raise ValueError(
             f"class_weight must be None, 'balanced' or a dict; got {class_weight!r:.80}{hint}"
         )
-    # Dates turn into integers in a list of Python's own objects.
+    # Not as a list of Python objects, in which NumPy's dates would become integers.
     labels = list(classes) if classes.dtype.kind in "mM" else classes.tolist()
     known = set(labels)
     unknown = [label for label in class_weight if label not in known]
@@ -130,9 +130,9 @@ def _number(label: Any, weight: Any) -> float:
 
 
 def _tame(weights: np.ndarray) -> np.ndarray:
-    """Weights in the same ratios that are neither so large nor so small that sums overflow.
+    """Scale weights that are so large or so small that their sums would overflow or underflow.
 
-    They are scaled by a power of two, which rounds nothing.
+    The factor is a power of two, so nothing is rounded.
     """
     _, exponent = np.frexp(weights.max(initial=0))
     return weights if abs(exponent) <= _MAX_EXPONENT else np.ldexp(weights, -exponent)

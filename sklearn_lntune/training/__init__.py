@@ -1,1 +1,1 @@
-"""From data and a network to a delta: skorch's loop, our rules."""
+"""Training, from data and parameters to a delta: skorch's loop with the package's own steps."""

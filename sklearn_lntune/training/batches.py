@@ -19,15 +19,15 @@ from sklearn_lntune.training.ranks import ALONE, Ranks
 
 @dataclass(frozen=True)
 class Begun:
-    """The batches of an epoch that were done before a fit was stopped.
+    """The batches of an epoch that were finished when a fit was interrupted.
 
     Attributes
     ----------
     losses : list of float
     sizes : list of int
-        Rows a batch.
+        Number of rows of each.
     random_state : torch.Tensor
-        Of the generator after them; of no meaning where there are none.
+        State of the generator after them; meaningless if there are none.
     """
 
     losses: list[float] = field(default_factory=list)
@@ -46,10 +46,10 @@ class Begun:
 
 
 class Batches:
-    """Iterate over ``rows``: anew each epoch, shuffled for training.
+    """Iterate over ``rows``, for training in a new random order in each epoch.
 
-    Of several processes, each gets a share of each batch. Batches that are ``begun`` are
-    left out, once.
+    With several processes, each gets a share of every batch. The batches in ``begun`` are
+    skipped, in the first epoch only.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class Batches:
             yield batch, batch.targets  # a pair, as skorch's callbacks know it
 
     def in_row_order(self, batches: list[np.ndarray]) -> np.ndarray:
-        """Join what was computed a batch and undo the ordering by length."""
+        """Join the results of the batches, and undo the ordering by length."""
         found = np.concatenate(batches)
         answers = np.empty_like(found)
         answers[np.concatenate(self._ordered)] = found
@@ -104,6 +104,6 @@ class Batches:
 
     def _by_length(self) -> list[np.ndarray]:
         lengths = self.rows.table.lengths
-        # As a prediction, but never more than a training batch may take.
+        # As in a prediction, but no batch takes more memory than a training batch may.
         most = min(int(lengths.max()) * self.batch_size, PREDICT_TOKENS[self._network.device.type])
         return list(ordered_batches(lengths, most))

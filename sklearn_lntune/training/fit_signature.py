@@ -1,4 +1,4 @@
-"""What makes two fits one and the same."""
+"""The signature of a fit: everything that its delta depends on."""
 
 from __future__ import annotations
 

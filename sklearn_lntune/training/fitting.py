@@ -34,7 +34,7 @@ def run(job: Job) -> Outcome:
         train, valid = with_states(job, cache)
     if job.placement.compiled:
         network.compile_body()
-    # After the user's callbacks, so that what they record of an epoch is kept.
+    # After the user's callbacks, so that the checkpoint includes what they record of an epoch.
     own = [] if checkpoint is None else [("checkpoint", checkpoint)]
     net = DeltaNet(
         network,
@@ -62,7 +62,7 @@ def run(job: Job) -> Outcome:
             net.train(train, begin)
         if checkpoint is not None:
             checkpoint.finish(net)
-            job.ranks.broadcast(None)  # no process goes on before it is written
+            job.ranks.broadcast(None)  # a barrier: no process continues before it is written
     except (KeyboardInterrupt, TrainingDivergedError) as stop:
         error = stop
     except torch.OutOfMemoryError as full:
@@ -107,8 +107,8 @@ def network_of(job: Job, n_fits: int = 1) -> Network:
 
 
 def activation_cache_of(job: Job, network: Network) -> ActivationCache | None:
-    """What keeps activations below the lowest block that learns, where that pays."""
-    # Each process computes what enters for all rows, and gains by its own.
+    """The cache of activations below the lowest trained block, if it saves time."""
+    # Each process would compute the activations of all rows, but use those of its own rows only.
     if not network.lowest_block or job.n_epochs <= job.ranks.size:
         return None
     if job.checkpoint is not None and job.checkpoint.finished:
@@ -119,7 +119,8 @@ def activation_cache_of(job: Job, network: Network) -> ActivationCache | None:
         place.device,
         place.attention(training=True),
         network.lowest_block,
-        # Rounding depends on which texts were computed together, so on earlier fits.
+        # Rounding depends on which texts are computed together. A shared cache would make the
+        # result depend on earlier fits, and a resumed fit differ from an uninterrupted one.
         fresh=job.checkpoint is not None,
     )
     tables = [rows.table for rows in (job.train, job.valid) if rows is not None]

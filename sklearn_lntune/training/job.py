@@ -1,4 +1,4 @@
-"""What a fit needs to know, and what it leaves behind."""
+"""The input and the result of training: `Job` and `Outcome`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from sklearn_lntune.tuning.base import TuningMethod
 
 @dataclass(frozen=True)
 class Job:
-    """All that a fit needs to know."""
+    """The input of training, with everything checked and resolved."""
 
     backbone: Backbone
     methods: tuple[TuningMethod, ...]
@@ -55,19 +55,19 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a fit leaves behind, all of it plain.
+    """The result of training, in plain values.
 
     Attributes
     ----------
     delta : dict of str to ndarray
     log : list of dict
-        A record an epoch.
+        One record per epoch.
     n_steps, n_epochs : int
         Steps taken; epochs begun and finished.
     embedding_size : int
         Length of the pooled vector.
     moments : dict
-        The optimiser's state, for going on.
+        The optimiser's state, from which a later fit can continue.
     error : BaseException or None
         What ended the fit early: an interrupt by the user, or divergence.
     """

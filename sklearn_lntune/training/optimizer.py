@@ -75,7 +75,7 @@ def _groups(network: Network) -> dict[tuple[str, bool], list[torch.nn.Parameter]
 
 
 class StackedAdamW(torch.optim.Optimizer):
-    """AdamW for several fits at once; PyTorch's own takes no rate for each.
+    """AdamW for several fits at once, since PyTorch's has only one rate for a parameter.
 
     Loshchilov and Hutter (2019), "Decoupled Weight Decay Regularization",
     arXiv:1711.05101, algorithm 2, at a rate, a decay and a count of steps for each fit.
@@ -140,11 +140,11 @@ def moments_of(optimizer: torch.optim.Optimizer, network: Network, fit: int = 0)
 def load_moments(
     optimizer: torch.optim.Optimizer, network: Network, moments: Sequence[Moments | None]
 ) -> None:
-    """Set what `moments_of` gave for each fit; what one of them lacks begins anew."""
+    """Restore the result of `moments_of` for each fit; missing state starts from zero."""
     for name, weight in network.learnt.items():
         states = [(each or {}).get(name) for each in moments]
         there = [state for state in states if state is not None]
-        if len(there) < len(states):  # of a projection that has been folded away, say
+        if len(there) < len(states):  # a prefix's projection, for instance, no longer exists
             continue
         optimizer.state[weight] = {
             key: _side_by_side([state[key] for state in there], weight) for key in there[0]

@@ -1,4 +1,4 @@
-"""What a user sees while a fit runs."""
+"""The progress of a fit, as a bar or as printed lines."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class ProgressBar(Callback):
 
 
 class EpochLines(Callback):
-    """A printed line an epoch."""
+    """Prints one line per epoch."""
 
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
         """Print loss, score and time."""
@@ -60,7 +60,7 @@ class EpochLines(Callback):
 
 
 def reporters(verbose: int) -> list[tuple[str, Callback]]:
-    """The callbacks for ``verbose``: 0 silent, 1 a bar, 2 a line an epoch."""
+    """The callbacks for ``verbose``: 0 is silent, 1 shows a bar, 2 prints one line per epoch."""
     if verbose <= 0:
         return []
     return [("report", ProgressBar() if verbose == 1 else EpochLines())]

@@ -1,7 +1,7 @@
-"""What happens at each step and at the end of each epoch, for any number of fits.
+"""The operations of a step and of the end of an epoch, for any number of fits.
 
-Every quantity of a fit stands in an array with one entry a fit, so that one fit
-(driven by skorch) and many (driven in lock-step) follow the same rules.
+Every quantity is an array with one entry per fit, so that one fit (driven by skorch) and
+many (driven in lock-step) follow the same rules.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def lr_factor(step: int, n_steps: int, warmup: float, schedule: str) -> float:
 
 
 def set_lr(optimizer: torch.optim.Optimizer, factor: float | torch.Tensor) -> None:
-    """Set every group's learning rate to ``factor`` of its peak; one a fit, or one for all."""
+    """Set each group's learning rate to ``factor`` of its peak; one per fit, or one for all."""
     for group in optimizer.param_groups:
         group["lr"] = factor * group["peak_lr"]
 
@@ -87,7 +87,7 @@ def clip_gradients(parameters: Sequence[torch.Tensor], max_norms: torch.Tensor) 
     gradients = [gradient.view(n_fits, -1) for gradient in _gradients(parameters)]
     parts = [torch.linalg.vector_norm(gradient, dim=1) for gradient in gradients]
     norms = torch.linalg.vector_norm(torch.stack(parts), dim=0)
-    # An infinite gradient stays what it is, for whoever looks at the norm.
+    # A gradient that is not finite is left alone: the norm tells the caller.
     factors = (max_norms / (norms + 1e-6)).clamp(max=1.0).nan_to_num(nan=1.0)
     for gradient in gradients:
         gradient.mul_(factors[:, None])
@@ -101,13 +101,13 @@ def _gradients(parameters: Sequence[torch.Tensor]) -> list[torch.Tensor]:
 def on_host(losses: torch.Tensor, norms: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
     """Loss and gradient norm of each fit, in one wait for the device.
 
-    A GPU runs behind Python; every look at a value lets it fall idle, so that a step
-    looks once, at both.
+    A GPU runs asynchronously, and every access to a value lets it run dry. So a step makes a
+    single access, to both at once.
 
     Returns
     -------
     tuple of two ndarray of float of shape (n_fits,)
-        A fit goes on only while both are finite.
+        A fit continues only while both are finite.
     """
     found = torch.stack([losses.detach(), norms.to(losses)]).cpu().numpy()
     return found[0], found[1]
@@ -178,7 +178,7 @@ class Progress:
 
 
 class Snapshot:
-    """A copy of the learnt values, kept at little cost.
+    """A copy of the learnt values, updated at little cost.
 
     Parameters
     ----------
@@ -191,7 +191,7 @@ class Snapshot:
         In the order of ``parameters``.
     """
 
-    #: Values of a fit copied a step at most, on average; larger deltas are copied less often.
+    #: Largest average number of values copied per step; larger deltas are copied less often.
     values_per_step = 1_000_000
 
     def __init__(self, parameters: Sequence[torch.Tensor], n_fits: int = 1) -> None:
@@ -202,9 +202,9 @@ class Snapshot:
         self._every = max(1, size // self.values_per_step)
 
     def take(self, step: int = 0, fits: np.ndarray | None = None) -> None:
-        """Copy the values, unless ``step`` is one of those passed over.
+        """Copy the values, unless ``step`` is skipped to save time.
 
-        ``fits`` chooses: a boolean each, by default all.
+        ``fits`` is a mask of the fits to copy, by default all.
         """
         if step % self._every == 0:
             _copy(self._parameters, self.copies, self._n_fits, fits)

@@ -1,7 +1,6 @@
-"""The steps of one fit, or of several over one network: the only place that has their order.
+"""The order of operations in a step and an epoch, for one fit or several in one network.
 
-skorch's net drives it for one fit, the stacked trainer for many. What happens in a step is
-in `rules`; here stands what happens after what.
+skorch's net drives it for one fit, the stacked trainer for many. `rules` has the operations.
 """
 
 from __future__ import annotations
@@ -28,13 +27,13 @@ from sklearn_lntune.training.rules import (
 )
 from sklearn_lntune.training.settings import Settings
 
-#: What can be wrong once a step has been taken.
+#: Messages about errors found after a step.
 BAD_OUTPUT = "the output for a validation row is not finite after the last step"
 BAD_VALUES = "the loss or a learnt value is not finite after the last step"
 
 
 class Steps:
-    """What moves the learnt values of a network, and remembers where they were.
+    """Takes the optimiser steps of a network, and remembers earlier values.
 
     Parameters
     ----------
@@ -84,19 +83,19 @@ class Steps:
         failed: Callable[[int, TrainingDivergedError], None],
         before_clipping: Callable[[], None] = lambda: None,
     ) -> np.ndarray:
-        """Move every fit that has not ended, by the gradients that have been added up.
+        """Move every active fit by its accumulated gradient.
 
         Parameters
         ----------
         losses : torch.Tensor of shape (n_fits,)
             Summed over the rows of the step.
         rows : sequence of float, one per fit
-            How many these are; 1 for a fit that has ended.
+            Number of these rows; 1 for a fit that has ended.
         failed : callable
-            Called before the step with each fit that has ended because its loss or gradient is
-            not finite, and the error.
+            Called before the step with each fit that ends because its loss or gradient is not
+            finite, and the error.
         before_clipping : callable
-            Called when the gradients are those of the mean.
+            Called when the gradients have been divided by the number of rows.
 
         Returns
         -------
@@ -112,7 +111,7 @@ class Steps:
         divide_gradients(self.parameters, n_rows)
         before_clipping()
         norms = clip_gradients(self.parameters, bounds)
-        # Of all that a step does, only this waits for the device.
+        # The only synchronisation with the device in a step.
         means, lengths = on_host(losses / n_rows, norms)
         for fit in self.going:
             if not np.isfinite(means[fit]):
@@ -134,7 +133,7 @@ class Steps:
         return lr_factor(step, self._n_steps[fit], settings.warmup, settings.schedule)
 
     def end_epoch(self, fit: int, score: float | None) -> bool:
-        """Take in the score of an epoch of ``fit``; return whether its patience is spent."""
+        """Record the score of an epoch of ``fit``; return whether its patience is exhausted."""
         self.n_epochs[fit] += 1
         self._in_epoch[fit] = False
         settings = self._settings[fit]
@@ -147,12 +146,12 @@ class Steps:
         return bool(self.progress.out_of_patience(settings.patience)[fit])
 
     def check_values(self, losses: Mapping[int, torch.Tensor]) -> dict[int, TrainingDivergedError]:
-        """Check what the last steps of some fits led to, as a next step would.
+        """Check the values after the last steps of some fits, as a following step would.
 
         Parameters
         ----------
         losses : mapping of int to torch.Tensor
-            Of each fit, a loss that its values give now.
+            A loss of each fit, computed with its current values.
 
         Returns
         -------
@@ -167,50 +166,50 @@ class Steps:
         return {fit: self.fail(fit, BAD_VALUES, after_step=True) for fit in losses if not good[fit]}
 
     def fail(self, fit: int, what: str, *, after_step: bool = False) -> TrainingDivergedError:
-        """End ``fit``, back at its last good values; return the error that says so.
+        """End ``fit`` with its last good values; return the error to raise.
 
-        ``after_step`` says that the latest step has led to what is wrong; otherwise the step
-        under way has.
+        ``after_step`` means that the latest step caused the failure; otherwise it happened in
+        the current one.
         """
         self.last_good.restore(self._only(fit))
-        self.progress.best_epoch[fit] = 0  # the last good delta is what stays
+        self.progress.best_epoch[fit] = 0  # so that `settle` keeps the last good values
         self.active[fit] = False
         taken = self.progress.step
         rate = max(self._settings[fit].rates.values())
-        # While a step is under way, the rates are still those of the step before.
+        # The rates of the current step are not set yet; the values come from the step before.
         lr = rate * (self.factor(fit, taken - 1) if taken else 1.0)
         epoch = int(self.n_epochs[fit]) + int(self._in_epoch[fit])
         return divergence(what, epoch, taken + (not after_step), lr)
 
     def has_best(self, fit: int) -> bool:
-        """Whether an earlier epoch of ``fit`` is what stays."""
+        """Whether ``fit`` ends with the values of its best epoch."""
         return bool(self._settings[fit].early_stopping and self.progress.best_epoch[fit])
 
     def settle(self, fit: int) -> None:
-        """End ``fit``, with the best or else the latest of its values."""
+        """End ``fit`` with its best values, or else the latest."""
         if self.has_best(fit):
             self.best.restore(self._only(fit))
         self.active[fit] = False
 
     def moments(self, fit: int) -> Moments:
-        """The optimiser's state of ``fit``, for going on."""
+        """The optimiser's state of ``fit``, from which a later fit can continue."""
         return moments_of(self.optimizer, self.network, fit)
 
     def load_moments(self, moments: Sequence[Moments | None]) -> None:
-        """Give the optimiser what it had, for each fit."""
+        """Restore the optimiser's state of each fit."""
         load_moments(self.optimizer, self.network, moments)
 
     def _only(self, fit: int) -> np.ndarray:
         return np.arange(len(self.active)) == fit
 
     def _on_device(self, rows: Sequence[float], factors: Sequence[float]) -> torch.Tensor:
-        """Rows, longest gradients and shares of the rates, in one transfer that nobody awaits."""
+        """Numbers of rows, largest norms and rate factors, in one asynchronous transfer."""
         bounds = [settings.max_grad_norm or np.inf for settings in self._settings]
         values = [list(rows), bounds, list(factors)]
         return moved(torch.tensor(values, dtype=self.network.delta_type), self.network.device)
 
     def _hold_still(self, factors: torch.Tensor) -> None:
-        """Let fits that have ended stay where they are, whatever their gradients."""
+        """Keep the values of ended fits: at a rate and a gradient of zero AdamW moves nothing."""
         if self.active.all():
             return
         ended = moved(torch.from_numpy(np.flatnonzero(~self.active)), self.network.device)

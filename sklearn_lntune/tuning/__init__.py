@@ -1,4 +1,4 @@
-"""What is trained: one module for each method; how methods add up and are named.
+"""Tuning methods, one per module; their sums and their names.
 
 Every module here is imported with the package, so that the methods in it are registered.
 None of them imports torch; `layers`, which does, is imported when a method is attached.

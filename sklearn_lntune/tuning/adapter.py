@@ -1,7 +1,7 @@
-"""Train small bottleneck networks at the outputs of attention and feed-forward network.
+"""Train small bottleneck networks at the outputs of the attention and feed-forward network.
 
 Houlsby et al. (2019), "Parameter-Efficient Transfer Learning for NLP", arXiv 1902.00751;
-Pfeiffer et al. (2021), "AdapterFusion", arXiv 2005.00247; beside the sub-layer and scaled:
+Pfeiffer et al. (2021), "AdapterFusion", arXiv 2005.00247; for parallel, scaled adapters
 He et al. (2022), "Towards a Unified View of Parameter-Efficient Transfer Learning",
 arXiv 2110.04366.
 """
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from sklearn_lntune.backbone.anatomy import Anatomy, Linear
 
-#: Those of `stacked_linear`, which needs torch.
+#: The same names as in `stacked_linear`, which cannot be imported here because it needs torch.
 _ACTIVATIONS = ("relu", "gelu", "silu", "tanh")
 _SITES = {"attention": ("attention",), "ffn": ("ffn",), "both": ("attention", "ffn")}
 
@@ -34,7 +34,7 @@ _SITES = {"attention": ("attention",), "ffn": ("ffn",), "both": ("attention", "f
 class AdapterTuning(TuningMethod):
     """Adapters: learn ``scale * up(activation(down(h)))``, added before the residual sum.
 
-    Starts as the exact identity, since the way up is zero.
+    The initial adapter is exactly zero, since ``up`` is.
 
     Parameters
     ----------
@@ -42,13 +42,14 @@ class AdapterTuning(TuningMethod):
         Width of the bottleneck.
     sites : {"attention", "ffn", "both"}, default="attention"
         At the output projection of the attention, of the feed-forward network, or of
-        both. The paper finds that the second hurts beside LayerNorm tuning.
+        both. Qi et al. found that ``"ffn"`` does harm in a sum with LayerNorm tuning.
     insertion : {"sequential", "parallel"}, default="sequential"
         Whether the adapter's input is the output of the projection (Houlsby, Pfeiffer),
         or the input of the attention or feed-forward network (He).
     scale : float, default=1.0
-        Factor of what the adapter adds; He et al. use 4 for parallel adapters.
+        Factor of the adapter's output; He et al. use 4 for parallel adapters.
     activation : {"relu", "gelu", "silu", "tanh"}, default="gelu"
+        Activation function of the bottleneck.
     layers : "all", int, range or sequence of int, default="all"
         Which blocks; negative numbers count from the top, an int k means the top k.
 
@@ -87,7 +88,7 @@ class AdapterTuning(TuningMethod):
         self.layers = layers
 
     def check_arguments(self) -> None:
-        """Raise a ValueError if an argument is wrong by itself."""
+        """Check all arguments but the depth of the backbone."""
         check_number("size", self.size, integer=True, low=1, high=MAX_SIZE)
         check_choice("sites", self.sites, tuple(_SITES))
         check_choice("insertion", self.insertion, ("sequential", "parallel"))
@@ -96,7 +97,7 @@ class AdapterTuning(TuningMethod):
         check_layers(self.layers)
 
     def shapes(self) -> dict[str, tuple[int | None, ...]]:
-        """The way down gives what the way up reads."""
+        """Down to ``size``, and up again."""
         size = self.size
         return {
             "down_weight": (size, None),
@@ -106,7 +107,7 @@ class AdapterTuning(TuningMethod):
         }
 
     def arrays(self, anatomy: Anatomy) -> tuple[Array, ...]:
-        """The way down and the way up at each chosen projection."""
+        """Weights and biases, down and up, at each chosen projection."""
         self.check_arguments()
         size = self.size
         outputs = [linear for linear in anatomy.linears if linear.role == "output"]
@@ -129,7 +130,7 @@ class AdapterTuning(TuningMethod):
         )
 
     def attach(self, context: AttachContext, arrays: tuple[Array, ...]) -> dict[str, nn.Parameter]:
-        """Put an adapter at each chosen projection."""
+        """Add an adapter at each chosen projection."""
         from sklearn_lntune.tuning.layers.stacked_linear import (
             AdapterLayer,
             InputRecorder,
@@ -158,13 +159,13 @@ class AdapterTuning(TuningMethod):
         return learnt
 
     def taxonomy(self) -> PeftRef:
-        """Runs after a sub-layer, or beside it."""
+        """Describe an adapter after a sub-layer, or parallel to it."""
         where = {"attention": "attention", "ffn": "feed-forward", "both": "attention, feed-forward"}
         scaled = "scaled addition" if self.scale != 1 else "direct addition"
         return PeftRef(f"{where[self.sites]} output", self.insertion, scaled)
 
     def sum_warning(self, others: tuple[TuningMethod, ...]) -> str | None:
-        """Warn of adapters at the feed-forward output beside LayerNorm tuning."""
+        """Warn of adapters at the feed-forward output in a sum with LayerNorm tuning."""
         beside_norms = any(method.name == "layernorm" for method in others)
         if self.sites not in ("ffn", "both") or not beside_norms:
             return None
@@ -177,7 +178,7 @@ class AdapterTuning(TuningMethod):
     @staticmethod
     def _source(anatomy: Anatomy, output: Linear) -> tuple[str, int]:
         """Path and width of the layer that reads what the sub-layer of ``output`` reads."""
-        # The value's, in attention: DeBERTa also puts positions through query and key.
+        # In attention, the value projection: DeBERTa calls query and key on positions as well.
         readers = [
             linear
             for linear in anatomy.linears

@@ -1,4 +1,4 @@
-"""What a tuning method is, and how methods add up.
+"""The interface of tuning methods, and their sums.
 
 A class derived from `TuningMethod` that sets a `name` is registered under it.
 """
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
     from sklearn_lntune.backbone.anatomy import Anatomy
 
-#: Hooks by the names that they had in version 0.1; methods written for it keep working.
+#: Names of hooks in version 0.1, and today's; methods written for it still work.
 _OLD_HOOKS = {"reference": "taxonomy", "settled": "for_inference", "folded": "export_values"}
-#: What arrays are called that learn one of their module's own weights, and that weight.
+#: Array names that stand for a weight of the frozen module, and the name of that weight.
 _OWN_WEIGHTS = {"gain": "weight", "weight": "weight", "bias": "bias"}
 
 
-#: The largest rank, length or width; more makes no sense on any model.
+#: The largest rank, length or width; larger values make no sense on any model.
 MAX_SIZE = 2**16
 
 
@@ -35,20 +35,22 @@ MAX_SIZE = 2**16
 class Array:
     """One learnt array of a delta.
 
-    Attributes
+    Parameters
     ----------
     path : str
-        Path of the module it belongs to, from the backbone's root.
+        Path of the module that it belongs to, from the backbone's root.
     name : str
-        Its name there. With a method's name before them, path and name give the array's
-        name in a delta.
+        Name within the module. The name in a delta is ``<method>/<path>/<name>``.
     site : str
+        Place in the block: ``"embedding"``, ``"attention"``, ``"ffn"``, ``"final"`` or
+        ``"qk"``.
     block : int or None
+        Number of the block; None below the blocks.
     shape : tuple of int
         Shape for one fit.
     learns : {"gain", "weight", "bias"}, optional
-        Which of the module's own weights it changes, if its name does not say so. Of
-        the methods in a sum whose arrays change the same weight, only the first learns it.
+        Which weight of the frozen module it changes, if its name does not say so. If arrays
+        of several methods in a sum change the same weight, only the first method learns it.
     """
 
     path: str
@@ -60,12 +62,12 @@ class Array:
 
     @property
     def key(self) -> str:
-        """Name of the array without that of its method."""
+        """Name of the array in a delta, without that of its method."""
         return f"{self.path}/{self.name}"
 
     @property
     def claim(self) -> str | None:
-        """The weight that no other array of a sum may change too, if there is one."""
+        """Weight of the backbone that only this array of a sum may change, if any."""
         weight = _OWN_WEIGHTS.get(self.learns or self.name)
         return None if weight is None else f"{self.path}/{weight}"
 
@@ -77,13 +79,14 @@ class Array:
 
 @dataclass(frozen=True)
 class AttachContext:
-    """What methods are attached to.
+    """The argument of `TuningMethod.attach`: where to put parameters.
 
-    Attributes
+    Parameters
     ----------
     shell : torch.nn.Module
         A private module tree over the frozen backbone.
     anatomy : Anatomy
+        Norms, linear layers and attentions of the backbone.
     n_fits : int
         Fits trained side by side: the leading length of every parameter.
     generator : torch.Generator
@@ -97,31 +100,37 @@ class AttachContext:
 
 
 class PeftRef(NamedTuple):
-    """A method in the terms of PEFT-Ref.
+    """Description of a method in the terms of PEFT-Ref.
 
     Sabry and Belz (2023), "PEFT-Ref: A Modular Reference Architecture and Typology for
     Parameter-Efficient Finetuning Techniques", arXiv:2304.12410.
+
+    Parameters
+    ----------
+    workspace : str
+        The part of a block that it changes.
+    insertion : str
+        Whether it follows that part (sequential) or runs beside it (parallel).
+    integration : str
+        How its result is combined with that of the frozen model.
     """
 
-    #: Where in the block it works.
     workspace: str
-    #: Whether it comes after what it works on (sequential), or runs beside it (parallel).
     insertion: str
-    #: How its result is combined with that of the frozen model.
     integration: str
 
 
-#: What `AttachContext` and `PeftRef` were called in version 0.1.
+#: Names of `AttachContext` and `PeftRef` in version 0.1.
 Ground = AttachContext
 Terms = PeftRef
 
 
 class TuningMethod(BaseEstimator):
-    """Something that is trained on a frozen backbone.
+    """Base class of the ways to tune a frozen backbone.
 
     A subclass stores its arguments untouched, sets `name` and `default_lr`, and
-    implements `arrays` and `attach`. Setting `name` registers it: from then on the name
-    works wherever that of a built-in method does. Add methods with ``+``.
+    implements `arrays` and `attach`. Setting `name` registers it: the name then works
+    wherever that of a built-in method does. Methods are added with ``+``.
 
     Attributes
     ----------
@@ -131,27 +140,28 @@ class TuningMethod(BaseEstimator):
     default_lr : float
         The peak learning rate used for ``lr="auto"``.
     private : bool, default=False
-        Whether the method changes the backbone's own weights and so needs a copy of them.
+        Whether the method trains the weights of the backbone itself, and so needs a copy.
     attach_order : int, default=100
         The methods of a sum are attached in ascending order, however the sum is written.
-        What changes a layer's output must come before what reads it. If two methods learn
-        the same thing, the first does.
+        A method that changes the output of a layer must come before one that reads it. If
+        two methods learn the same weight, only the first does.
 
     See Also
     --------
-    AttachContext : What `attach` is given.
+    AttachContext : The argument of `attach`.
     """
 
     name: ClassVar[str]
     default_lr: ClassVar[float]
     private: ClassVar[bool] = False
     attach_order: ClassVar[int] = 100
-    #: Names of `shapes` that some modules may lack.
+    #: Names in `shapes` that some modules may lack.
     optional: ClassVar[tuple[str, ...]] = ()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         for old, new in _OLD_HOOKS.items():
+            # Calls by either name reach a subclass's hook, whichever name it was written under.
             if new in vars(cls):
                 setattr(cls, old, vars(cls)[new])
             elif old in vars(cls):
@@ -159,18 +169,29 @@ class TuningMethod(BaseEstimator):
         register(cls)
 
     def check_arguments(self) -> None:
-        """Raise a ValueError if an argument is wrong by itself, whatever the backbone."""
+        """Check the arguments as far as possible without a backbone.
+
+        Raises
+        ------
+        ValueError
+            If an argument is wrong for any backbone.
+        """
 
     def shapes(self) -> dict[str, tuple[int | None, ...]] | None:
-        """Shapes of the arrays at each module by name, as far as the arguments decide them.
+        """Shapes of the arrays at each module, as far as the arguments determine them.
 
-        None stands for a length that the backbone decides. Files are compared with it
-        before memory is taken. A method that returns None instead of a dict does without.
+        Saved files are checked against them before memory is allocated.
+
+        Returns
+        -------
+        dict of str to tuple of (int or None), or None
+            By array name; None stands for a length that depends on the backbone. None
+            instead of a dict skips the check.
         """
         return None
 
     def arrays(self, anatomy: Anatomy) -> tuple[Array, ...]:
-        """Declare what the method learns on a backbone; needs no weights.
+        """Declare which arrays the method learns on a backbone; needs no weights.
 
         Parameters
         ----------
@@ -180,61 +201,65 @@ class TuningMethod(BaseEstimator):
         Returns
         -------
         tuple of Array
+            Not empty.
 
         Raises
         ------
         ValueError
-            If a parameter is wrong, by itself or for this backbone.
+            If an argument is wrong, for any backbone or for this one.
         """
         raise NotImplementedError
 
     def attach(self, context: AttachContext, arrays: tuple[Array, ...]) -> dict[str, nn.Parameter]:
-        """Put trainable parameters into the shell.
+        """Add trainable parameters to the shell.
 
         Parameters
         ----------
         context : AttachContext
+            The shell, and how many fits share it.
         arrays : tuple of Array
-            Those of `arrays` that no other method of the sum learns.
+            The arrays of the method that no other method of the sum learns.
 
         Returns
         -------
         dict of str to torch.nn.Parameter
             By `Array.key`, of shape ``(n_fits, *array.shape)``, or ``array.shape`` if
-            the method is private. With their initial values the network computes what the
-            frozen backbone computes (prefixes excepted).
+            the method is private. With their initial values the network computes the same as
+            the frozen backbone (except with prefixes).
         """
         raise NotImplementedError
 
     def taxonomy(self) -> PeftRef:
-        """The method in the terms of PEFT-Ref, for `parameter_report`.
+        """Describe the method in the terms of PEFT-Ref, for `parameter_report`.
 
         Returns
         -------
         PeftRef
-            Three empty strings if the method does not say.
+            Three empty strings by default.
         """
         return PeftRef("", "", "")
 
     def for_inference(self) -> TuningMethod:
-        """The method as it is once trained, without what only helps training.
+        """Return the method without the parts that are needed for training only.
 
         Returns
         -------
         TuningMethod
+            Declares the same arrays.
         """
         return self
 
     def export_values(
         self, arrays: tuple[Array, ...], values: Mapping[str, np.ndarray]
     ) -> dict[str, np.ndarray]:
-        """Values of ``arrays`` from those of the trained parameters.
+        """Compute the values of ``arrays`` from those of the trained parameters.
 
         Parameters
         ----------
         arrays : tuple of Array
+            As given to `attach`.
         values : mapping of str to ndarray
-            By the keys that `attach` returned.
+            Trained values, by the keys that `attach` returned.
 
         Returns
         -------
@@ -246,21 +271,21 @@ class TuningMethod(BaseEstimator):
     reference, settled, folded = taxonomy, for_inference, export_values
 
     def merge(self, model: nn.Module, values: Mapping[str, np.ndarray]) -> None:
-        """Write learnt ``values`` into the weights of ``model``, a private copy.
+        """Write learnt ``values`` into the weights of ``model``.
 
-        Methods of a sum merge in the order of attaching.
+        The methods of a sum are merged in the order in which they are attached.
 
         Parameters
         ----------
         model : torch.nn.Module
-            The backbone.
+            A private copy of the backbone.
         values : mapping of str to ndarray
             By `Array.key`.
 
         Raises
         ------
         ValueError
-            If no weight of the model can hold them.
+            If the weights of the model cannot express them.
         """
         raise ValueError(
             f"what {self.name!r} learns cannot be written into the backbone's own weights."
@@ -277,11 +302,11 @@ class TuningMethod(BaseEstimator):
         Raises
         ------
         ValueError
-            If it cannot.
+            If they cannot be combined.
         """
 
     def sum_warning(self, others: tuple[TuningMethod, ...]) -> str | None:
-        """What the user should know before training the method together with ``others``.
+        """Return a warning about training the method together with ``others``, if any.
 
         Parameters
         ----------
@@ -291,20 +316,22 @@ class TuningMethod(BaseEstimator):
         Returns
         -------
         str or None
-            The text of a warning.
+            The text of the warning.
         """
         return None
 
     def count(self, anatomy: Anatomy) -> int:
-        """Number of parameters that one fit trains, if this is the only method.
+        """Count the parameters that one fit trains, if this is the only method.
 
         Parameters
         ----------
         anatomy : Anatomy
+            Norms, linear layers and attentions of the backbone.
 
         Returns
         -------
         int
+            Number of trained values.
         """
         return sum(array.size for array in self.arrays(anatomy))
 
@@ -321,7 +348,7 @@ class TuningSum(BaseEstimator):
     Parameters
     ----------
     methods : tuple of TuningMethod, default=()
-        No two with the same name. The empty sum trains the head alone.
+        Methods with different names. The empty sum trains the head alone.
 
     Examples
     --------

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 class BiasTuning(TuningMethod):
     """BitFit: learn the bias of each linear layer, and of each norm.
 
-    A key's bias adds the same number to every attention score of a query, which the
-    softmax cancels: such biases are never trained nor counted. Where the position
-    changes the keys (rotary embeddings, DeBERTa) they do matter and are trained. A
-    prefix does not see them, but shifting its learnt keys does the same.
+    The bias of a key adds the same number to every attention score of a query, which the
+    softmax cancels: such biases are neither trained nor counted. If positions change the
+    keys (rotary embeddings, DeBERTa), they do matter and are trained. They do not apply to
+    a prefix, whose learnt keys can be shifted to the same effect.
 
     Parameters
     ----------
@@ -36,8 +36,8 @@ default="all"
     layers : "all", int, range or sequence of int, default="all"
         Which blocks; negative numbers count from the top, an int k means the top k.
     norms : bool, default=True
-        Whether biases of norms are learnt too. In a sum with `LayerNormTuning` they are
-        left to it.
+        Whether the biases of norms are learnt, too. In a sum with `LayerNormTuning`, that
+        method learns them.
 
     References
     ----------
@@ -61,18 +61,18 @@ default="all"
         self.norms = norms
 
     def check_arguments(self) -> None:
-        """Raise a ValueError if an argument is wrong by itself."""
+        """Check all arguments but the depth of the backbone."""
         if not isinstance(self.norms, bool | np.bool_):
             raise ValueError(f"norms must be True or False; got {self.norms!r}.")
         check_sites(self.sites)
         check_layers(self.layers)
 
     def shapes(self) -> dict[str, tuple[int | None, ...]]:
-        """A bias is at most as long as the layer is wide."""
+        """One bias, at most as long as the layer is wide."""
         return {"bias": (None,)}
 
     def arrays(self, anatomy: Anatomy) -> tuple[Array, ...]:
-        """Biases of the chosen linear layers and norms, cancelled ones left out."""
+        """Biases of the chosen linear layers and norms, except those without effect."""
         self.check_arguments()
         sizes: dict[Place, int] = {
             norm: norm.size for norm in anatomy.norms if self.norms and norm.has_bias
@@ -91,7 +91,7 @@ default="all"
         )
 
     def attach(self, context: AttachContext, arrays: tuple[Array, ...]) -> dict[str, nn.Parameter]:
-        """Let each chosen layer add the difference of its learnt bias from the frozen one."""
+        """Add the difference between learnt and frozen bias to the output of each layer."""
         from sklearn_lntune.tuning.layers.stacked_linear import LearnedBias, add_residual_hook
         from sklearn_lntune.tuning.layers.stacked_norm import learn_term
 
@@ -109,11 +109,11 @@ default="all"
         return learnt
 
     def taxonomy(self) -> PeftRef:
-        """Shifts the outputs of the layers."""
+        """Describe a shift of the layers' outputs."""
         return PeftRef("linear layers and norms", "parallel", "direct addition")
 
     def merge(self, model: nn.Module, values: Mapping[str, np.ndarray]) -> None:
-        """Set the model's own biases."""
+        """Set the biases of the model."""
         from sklearn_lntune.backbone.inspect_model import anatomy_of
         from sklearn_lntune.tuning.layers.merging import set_weight
 
@@ -130,11 +130,11 @@ default="all"
 def active_bias_mask(linear: Linear, anatomy: Anatomy) -> np.ndarray:
     """Which elements of the layer's bias have an effect, as booleans.
 
-    The bias of a key adds ``q @ b`` to all scores of a query alike, unless positions
-    turn the key first.
+    The bias of a key adds the same ``q @ b`` to all scores of a query, unless positions
+    rotate the key first.
     """
     everything = np.ones(linear.n_out, dtype=bool)
-    if linear.role == "position key":  # it adds the same number to the score of every key
+    if linear.role == "position key":  # adds the same number to the score of every key
         return ~everything
     owner = linear.path.rpartition(".")[0]
     attention = next((each for each in anatomy.attentions if each.path == owner), None)
@@ -147,7 +147,7 @@ def active_bias_mask(linear: Linear, anatomy: Anatomy) -> np.ndarray:
 
 
 def _in_fused(key: np.ndarray, attention: Attention) -> np.ndarray:
-    """``key`` at its position in the fused projection of query, key and value."""
+    """The mask ``key`` within the fused projection of query, key and value; True elsewhere."""
     size, n_keys = attention.head_size, attention.n_key_heads * attention.head_size
     if attention.by_head:
         by_head = np.ones((attention.n_heads, 3, size), dtype=bool)

@@ -1,4 +1,4 @@
-"""Train every weight of the backbone: the expensive end of the scale."""
+"""Train every weight of the backbone, as an expensive baseline."""
 
 from __future__ import annotations
 
@@ -18,8 +18,7 @@ class FullTuning(TuningMethod):
     """Full fine-tuning: learn all weights of the backbone.
 
     Nothing is shared: each fitted estimator holds (and pickles) a whole model, in
-    float32, trained under autocast where ``precision`` says bfloat16. For comparison,
-    and for those who can afford it.
+    float32, trained under autocast if ``precision`` is bfloat16. Intended as a baseline.
 
     Examples
     --------
@@ -38,7 +37,7 @@ class FullTuning(TuningMethod):
         return tuple(
             Array(weight.path, weight.name, weight.site, weight.block, weight.shape)
             for weight in anatomy.weights
-            if not weight.path.startswith("contact_head")  # ESM's, for another purpose
+            if not weight.path.startswith("contact_head")  # ESM's; no output depends on it
         )
 
     def attach(self, context: AttachContext, arrays: tuple[Array, ...]) -> dict[str, nn.Parameter]:
@@ -52,11 +51,11 @@ class FullTuning(TuningMethod):
         return learnt
 
     def taxonomy(self) -> PeftRef:
-        """Changes the weights themselves."""
+        """Describe a change of the weights themselves."""
         return PeftRef("all weights", "none", "direct addition")
 
     def check_sum(self, others: tuple[TuningMethod, ...]) -> None:
-        """Refuse every sum."""
+        """Refuse any sum."""
         if others:
             names = [method.name for method in (self, *others)]
             raise ValueError(
@@ -64,7 +63,7 @@ class FullTuning(TuningMethod):
             )
 
     def merge(self, model: nn.Module, values: Mapping[str, np.ndarray]) -> None:
-        """Set the model's own weights."""
+        """Set the weights of the model."""
         from sklearn_lntune.tuning.layers.merging import set_weight
 
         for key, value in values.items():

@@ -22,13 +22,13 @@ _TERMS = {"both": ("gain", "bias"), "gain": ("gain",), "bias": ("bias",)}
 
 
 class LayerNormTuning(TuningMethod):
-    """LN-tuning: learn gain and bias of each normalisation layer.
+    """LN-tuning: learn the gain and bias of each normalisation layer.
 
     Parameters
     ----------
     terms : {"both", "gain", "bias"}, default="both"
-        Which of a norm's two vectors is learnt. Norms without a bias (RMSNorm) learn
-        their gain under "both" and are passed over under "bias".
+        Which of a norm's two vectors is learnt. For norms without a bias (RMSNorm), "both"
+        learns the gain and "bias" skips them.
     sites : "all", str or tuple of {"embedding", "attention", "ffn", "final", "qk"}, \
 default="all"
         Which norms, by their place in the block: around the attention, around the
@@ -36,7 +36,7 @@ default="all"
         queries and keys.
     layers : "all", int, range or sequence of int, default="all"
         Which blocks; negative numbers count from the top, an int k means the top k.
-        The embedding norm is taken only with "all" or when ``sites`` names it; a final
+        The embedding norm is included only with "all" or if ``sites`` names it; a final
         norm belongs to the last block.
 
     References
@@ -62,14 +62,14 @@ default="all"
         self.layers = layers
 
     def check_arguments(self) -> None:
-        """Raise a ValueError if an argument is wrong by itself."""
+        """Check all arguments but the depth of the backbone."""
         if not isinstance(self.terms, str) or self.terms not in _TERMS:
             raise ValueError(f"terms must be 'both', 'gain' or 'bias'; got {self.terms!r}.")
         check_sites(self.sites)
         check_layers(self.layers)
 
     def shapes(self) -> dict[str, tuple[int | None, ...]]:
-        """A gain and a bias are as long as the norm is wide."""
+        """One vector per term, as long as the norm is wide."""
         return dict.fromkeys(_TERMS[self.terms], (None,))
 
     def arrays(self, anatomy: Anatomy) -> tuple[Array, ...]:
@@ -89,7 +89,7 @@ default="all"
         return arrays
 
     def attach(self, context: AttachContext, arrays: tuple[Array, ...]) -> dict[str, nn.Parameter]:
-        """Replace each chosen norm by one whose gain and bias are learnt."""
+        """Replace each chosen norm by one that learns its gain and bias."""
         from sklearn_lntune.tuning.layers.stacked_norm import learn_term
 
         return {
@@ -98,11 +98,11 @@ default="all"
         }
 
     def taxonomy(self) -> PeftRef:
-        """Rescales and shifts the output of the norm."""
+        """Describe a scale and a shift of a norm's output."""
         return PeftRef("normalisation layers", "sequential", "rescaling")
 
     def merge(self, model: nn.Module, values: Mapping[str, np.ndarray]) -> None:
-        """Set the model's own gains and biases."""
+        """Set the gains and biases of the model's norms."""
         from sklearn_lntune.tuning.layers.merging import set_weight
 
         for key, value in values.items():

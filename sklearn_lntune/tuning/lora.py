@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 class LoraTuning(TuningMethod):
     """LoRA: learn ``alpha / rank * B @ A`` beside the matrices of linear layers.
 
-    Starts as the exact identity, since ``B`` is zero, and can be merged into the
-    weights afterwards.
+    The initial change is exactly zero, since ``B`` is; the result can be merged into the
+    weights.
 
     Parameters
     ----------
@@ -40,10 +40,10 @@ class LoraTuning(TuningMethod):
     alpha : float, default=16
         The change is scaled by ``alpha / rank``.
     targets : str or tuple of str, default=("query", "value")
-        Which linear layers of a block: ``"query"``, ``"key"``, ``"value"``, the attention's
-        ``"attention.output"``, and of the feed-forward half ``"ffn.input"`` and
-        ``"ffn.output"``. Where query, key and value are one fused layer, any of the three
-        means that layer.
+        Which linear layers of a block: ``"query"``, ``"key"``, ``"value"`` and
+        ``"attention.output"`` of the attention, and ``"ffn.input"`` and ``"ffn.output"`` of
+        the feed-forward network. If query, key and value are one fused layer, any of the
+        three means that layer.
     layers : "all", int, range or sequence of int, default="all"
         Which blocks; negative numbers count from the top, an int k means the top k.
 
@@ -77,7 +77,7 @@ class LoraTuning(TuningMethod):
         self.layers = layers
 
     def check_arguments(self) -> None:
-        """Raise a ValueError if an argument is wrong by itself."""
+        """Check all arguments but the depth of the backbone."""
         check_number("rank", self.rank, integer=True, low=1, high=MAX_SIZE)
         check_number("alpha", self.alpha, open_low=True)
         for target in self._targets():
@@ -85,7 +85,7 @@ class LoraTuning(TuningMethod):
         check_layers(self.layers)
 
     def shapes(self) -> dict[str, tuple[int | None, ...]]:
-        """The two matrices share the rank."""
+        """Two matrices that share the rank."""
         return {"A": (self.rank, None), "B": (None, self.rank)}
 
     def arrays(self, anatomy: Anatomy) -> tuple[Array, ...]:
@@ -109,7 +109,7 @@ class LoraTuning(TuningMethod):
         return (self.targets,) if one else tuple(self.targets)
 
     def attach(self, context: AttachContext, arrays: tuple[Array, ...]) -> dict[str, nn.Parameter]:
-        """Put the low-rank product beside each chosen layer."""
+        """Add the low-rank product to the output of each chosen layer."""
         from sklearn_lntune.tuning.layers.stacked_linear import (
             LoraLayer,
             add_residual_hook,
@@ -125,11 +125,11 @@ class LoraTuning(TuningMethod):
         return learnt
 
     def taxonomy(self) -> PeftRef:
-        """Adds to the output of a matrix."""
+        """Describe a sum with the output of a matrix."""
         return PeftRef("linear layers", "parallel", "scaled addition")
 
     def merge(self, model: nn.Module, values: Mapping[str, np.ndarray]) -> None:
-        """Add the products to the model's own matrices."""
+        """Add the products to the matrices of the model."""
         from sklearn_lntune.tuning.layers.merging import add_to_weight
 
         for path in {key.rpartition("/")[0] for key in values}:
@@ -137,7 +137,7 @@ class LoraTuning(TuningMethod):
             add_to_weight(model, path, change)
 
 
-#: target -> the (site, role) it means
+#: For each target, the (site, role) of the linear layers that it means.
 TARGETS: dict[str, tuple[tuple[str, str], ...]] = {
     "query": (("attention", "query"), ("attention", "qkv")),
     "key": (("attention", "key"), ("attention", "qkv")),

@@ -1,7 +1,7 @@
-"""What each method of a sum learns: no array twice.
+"""Decide which method of a sum learns which array: none is learnt twice.
 
-Two methods may claim one array: BitFit and LayerNorm tuning both learn the bias of a
-norm. The one that is attached first has it, however the sum is written.
+Two methods may claim the same weight: BitFit and LayerNorm tuning both learn the bias of a
+norm. The method that is attached first learns it, however the sum is written.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def plan(
     methods: tuple[TuningMethod, ...], anatomy: Anatomy, *, with_pooler: bool = True
 ) -> dict[TuningMethod, tuple[Array, ...]]:
-    """The arrays that each method learns, in the order of attaching.
+    """The arrays that each method learns, in the order in which methods are attached.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ def plan(
     Raises
     ------
     ValueError
-        If a method does not fit the backbone, or others leave nothing for it to learn.
+        If a method does not fit the backbone, or the others leave nothing for it to learn.
     """
     claimed: set[str | None] = set()
     planned: dict[TuningMethod, tuple[Array, ...]] = {}
@@ -56,10 +56,10 @@ def plan(
 def attach(
     method: TuningMethod, context: AttachContext, arrays: tuple[Array, ...]
 ) -> dict[str, nn.Parameter]:
-    """Attach ``method``, and check what it returns.
+    """Attach ``method``, and check the parameters that it returns.
 
-    Without the check, a parameter that lacks the axis of fits would train, and all but its
-    first element would be lost when the delta is taken.
+    Without the check, a parameter that lacks the axis of fits would train, but all except
+    its first element would be lost when the delta is read.
 
     Raises
     ------
@@ -68,7 +68,8 @@ def attach(
     """
     attached = method.attach(context, arrays)
     declared = {array.key: array.shape for array in arrays}
-    # What is only trained with (a prefix's projection) becomes the declared arrays later.
+    # A method that exports values may train other parameters than the arrays that it declares,
+    # such as a prefix's projection.
     converts = type(method).export_values is not TuningMethod.export_values
     if not converts and (odd := sorted(declared.keys() ^ attached.keys())):
         raise ValueError(
@@ -88,7 +89,7 @@ def attach(
 
 
 def warn_of_bad_sums(methods: tuple[TuningMethod, ...]) -> None:
-    """Warn if a method has something to say about its sum with the others."""
+    """Emit the warnings of methods about their sum with the others."""
     for method in methods:
         text = method.sum_warning(tuple(other for other in methods if other is not method))
         if text is not None:

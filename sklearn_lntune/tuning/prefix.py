@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 class PrefixTuning(TuningMethod):
     """Prefix-tuning: learn ``length`` keys and values in front of each attention layer.
 
-    Every position attends to them, whatever the causal mask or sliding window says. They
-    have no position: rotary embeddings do not turn them, position biases do not meet
-    them, and the positions of the tokens stay as they are.
+    Every token attends to them, regardless of causal mask or sliding window. They have no
+    position: rotary embeddings do not rotate them, position biases do not apply to them,
+    and the positions of the tokens do not change.
 
     Parameters
     ----------
@@ -34,12 +34,12 @@ class PrefixTuning(TuningMethod):
     layers : "all", int, range or sequence of int, default="all"
         Which blocks; negative numbers count from the top, an int k means the top k.
     projection : int or None, default=None
-        Width of a small network that makes the prefix while training (Li & Liang, section
-        4.3). It is folded away at the end: the delta holds the prefix alone, and a fit
-        that goes on from it trains the prefix directly.
+        Width of a small network that computes the prefix during training (Li & Liang,
+        section 4.3). At the end it is replaced by its output: the delta holds the prefix
+        alone, and a fit that continues from it trains the prefix directly.
     init : {"vocabulary", "random"}, default="vocabulary"
-        First values: keys and values of random tokens of the vocabulary, or small random
-        numbers. With ``projection`` the network's own random start is used.
+        Initial values: keys and values of random tokens of the vocabulary, or small random
+        numbers. With ``projection``, the network is initialised at random instead.
 
     References
     ----------
@@ -71,7 +71,7 @@ class PrefixTuning(TuningMethod):
         self.init = init
 
     def check_arguments(self) -> None:
-        """Raise a ValueError if an argument is wrong by itself."""
+        """Check all arguments but the depth of the backbone."""
         check_number("length", self.length, integer=True, low=1, high=MAX_SIZE)
         check_choice("init", self.init, ("vocabulary", "random"))
         if self.projection is not None:
@@ -79,7 +79,7 @@ class PrefixTuning(TuningMethod):
         check_layers(self.layers)
 
     def shapes(self) -> dict[str, tuple[int | None, ...]]:
-        """Heads, length and size of a head."""
+        """Heads, ``length``, and size of a head."""
         return dict.fromkeys(("keys", "values"), (None, self.length, None))
 
     def arrays(self, anatomy: Anatomy) -> tuple[Array, ...]:
@@ -107,7 +107,7 @@ class PrefixTuning(TuningMethod):
         )
 
     def attach(self, context: AttachContext, arrays: tuple[Array, ...]) -> dict[str, nn.Parameter]:
-        """Put a prefix before the keys and values of each chosen attention."""
+        """Put a prefix in front of the keys and values of each chosen attention."""
         from sklearn_lntune.tuning.layers.stacked_prefix import attach_prefixes, attach_projected
 
         shapes = {array.path: array.shape for array in arrays}
@@ -116,17 +116,17 @@ class PrefixTuning(TuningMethod):
         return attach_prefixes(context, shapes, from_vocabulary=self.init == "vocabulary")
 
     def taxonomy(self) -> PeftRef:
-        """Stands beside the tokens' keys and values."""
+        """Describe keys and values beside those of the tokens."""
         return PeftRef("attention keys and values", "parallel", "concatenation")
 
     def for_inference(self) -> PrefixTuning:
-        """Without the projection, which is folded away, and without a search for a start."""
+        """Drop the projection and the initialisation from the vocabulary."""
         return PrefixTuning(self.length, layers=self.layers, init="random")
 
     def export_values(
         self, arrays: tuple[Array, ...], values: Mapping[str, np.ndarray]
     ) -> dict[str, np.ndarray]:
-        """Keys and values, made from the projection where there is one."""
+        """Keys and values, computed by the projection if there is one."""
         if self.projection is None:
             return dict(values)
         from sklearn_lntune.tuning.layers.stacked_prefix import fold

@@ -1,4 +1,4 @@
-"""Which name belongs to which tuning method.
+"""The registry of tuning methods by name.
 
 `base.TuningMethod` calls `register` for each class derived from it.
 """
@@ -10,20 +10,21 @@ from typing import Any
 from weakref import WeakSet
 
 HEAD = "head"
-#: What else a string in ``tuning`` may say; `registry` adds the presets.
+#: Other words allowed in the string ``tuning``; `registry` adds the presets.
 reserved = {HEAD}
-#: The name goes into delta arrays (``name/path/array``), strings (``name+name``) and nested
-#: parameters (``name__parameter``).
+#: Names occur in delta arrays (``name/path/array``), strings (``name+name``) and nested
+#: parameters (``name__parameter``), so they must not contain the separators.
 _NAME = re.compile(r"[A-Za-z0-9]+(?:[-._][A-Za-z0-9]+)*")
 _registered: dict[str, type[Any]] = {}
 _seen: WeakSet[type[Any]] = WeakSet()
 
 
 def register(method: type[Any]) -> None:
-    """Make ``method`` known by its name; a class that sets none is passed over.
+    """Register ``method`` under its name; a class that sets none is ignored.
 
-    The same class defined again takes the place of the old one, as when a notebook cell
-    runs once more. A class made inside a function gives way to any other.
+    The same class defined again replaces the old one, as when a notebook cell is run
+    again. A class defined inside a function never replaces another class, and any other
+    class replaces it.
 
     Raises
     ------
@@ -33,7 +34,9 @@ def register(method: type[Any]) -> None:
     name = vars(method).get("name")
     if name is None:
         return
-    _seen.add(method)  # a class that is refused lives on for a while, and is refused only once
+    # Before the checks: a refused class lives on until it is collected, and `registered`, which
+    # looks at all subclasses, must not raise for it again.
+    _seen.add(method)
     if not isinstance(name, str) or not _NAME.fullmatch(name) or name in reserved:
         raise ValueError(
             f"{method.__qualname__}.name must be letters and digits, with single '-', '_' or '.' "
@@ -47,12 +50,12 @@ def register(method: type[Any]) -> None:
 
 
 def check_registered(method: type[Any], name: str) -> None:
-    """Raise unless ``name`` leads back to ``method``.
+    """Raise unless ``method`` is registered as ``name``.
 
     Raises
     ------
     ValueError
-        If it is the name of another class, or of the parent of ``method``.
+        If ``name`` belongs to another class, or to the parent of ``method``.
     """
     if "name" not in vars(method):
         raise ValueError(
@@ -66,8 +69,8 @@ def check_registered(method: type[Any], name: str) -> None:
 
 def registered(parent: type[Any]) -> dict[str, type[Any]]:
     """Every known method by its name; ``parent`` is the class that all derive from."""
-    # cloudpickle, which carries classes of a notebook to other processes, sets the attributes
-    # of a class after it has made it: `__init_subclass__` sees no name then.
+    # cloudpickle, which sends classes of a notebook to other processes, sets the attributes of
+    # a class only after creating it, when `__init_subclass__` has already run without a name.
     for method in _subclasses(parent):
         if method not in _seen:
             register(method)
@@ -77,7 +80,8 @@ def registered(parent: type[Any]) -> dict[str, type[Any]]:
 def is_redefinition(method: type[Any], known: type[Any]) -> bool:
     """Whether ``method`` is the class ``known``, or that class defined again.
 
-    It may have moved, say from a notebook to a module; those of this package do not.
+    It may have moved, say from a notebook to a module. Methods of this package cannot be
+    replaced in this way.
     """
     built_in = known.__module__.startswith(f"{__package__}.")
     return method.__qualname__ == known.__qualname__ and (

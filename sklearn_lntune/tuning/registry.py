@@ -1,4 +1,4 @@
-"""From what a user passes as ``tuning`` to methods, and their nested parameters."""
+"""Turn the parameter ``tuning`` into methods, and handle their nested parameters."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sklearn_lntune.tuning.prefix import PrefixTuning
 from sklearn_lntune.tuning.registration import HEAD, check_registered, registered, reserved
 
 _ATTENTION_ADAPTER = AdapterTuning(16, sites="attention")
-#: Named sums, from the paper and its neighbours.
+#: Named sums, from the paper and related ones.
 PRESETS: dict[str, tuple[TuningMethod, ...]] = {
     "ln-tuning": (LayerNormTuning(),),
     "prefix-ln": (LayerNormTuning(), PrefixTuning()),
@@ -46,14 +46,18 @@ def registered_methods() -> dict[str, type[TuningMethod]]:
 
 
 def methods_of(tuning: Any) -> tuple[TuningMethod, ...]:
-    """The methods that ``tuning`` stands for.
+    """Return the methods that ``tuning`` stands for.
 
     Parameters
     ----------
     tuning : str, TuningMethod or TuningSum
-        Names may be joined with ``+``. ``"head"`` is the sum of nothing: the head is
-        always trained. A name of `PRESETS` is one of the sums that the paper and its
-        neighbours describe.
+        Names may be joined with ``+``. ``"head"`` is the empty sum, since the head is
+        always trained. A key of `PRESETS` is a sum from the paper or a related one.
+
+    Returns
+    -------
+    tuple of TuningMethod
+        Methods that can be trained together.
 
     Raises
     ------
@@ -138,7 +142,7 @@ def with_params(tuning: Any, changes: dict[str, Any]) -> Any:
 
 
 def as_plain(methods: tuple[TuningMethod, ...]) -> list[dict[str, Any]]:
-    """``methods`` by name and parameters, in plain values: all that a fit keeps of them.
+    """``methods`` by name and parameters, in plain values: the form that a fit stores.
 
     Ranges and tuples become lists.
     """
@@ -191,7 +195,7 @@ def _from_entry(method: str, **params: Any) -> TuningMethod:
 
 
 def _check_registered(method: TuningMethod) -> None:
-    """Raise unless predictions and files, which go by the name, will find the method again."""
+    """Raise unless the name leads back to the method, as predictions and saved files need."""
     kind = type(method)
     check_registered(kind, method.name)
     what = f"the tuning method {kind.__qualname__}"

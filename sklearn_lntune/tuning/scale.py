@@ -1,4 +1,4 @@
-"""Train a scale and a shift of the outputs of attention and feed-forward network.
+"""Train a scale and a shift of the outputs of the attention and feed-forward network.
 
 Wu et al. (2024), "Advancing Parameter Efficiency in Fine-tuning via Representation
 Editing", arXiv 2402.15179 (RED); Lian et al. (2022), "Scaling & Shifting Your Features: A
@@ -29,8 +29,8 @@ class ScaleTuning(TuningMethod):
     """Learn ``scale * y + shift`` of the output ``y`` of each chosen output projection.
 
     The output projection is the last linear layer of an attention or of a feed-forward
-    network; its output meets the residual. Starts as the exact identity, and can be merged
-    into the projection afterwards.
+    network; its output is added to the residual. The initial change is exactly zero, and
+    the result can be merged into the projection.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ class ScaleTuning(TuningMethod):
         both.
     terms : {"both", "scale", "shift"}, default="both"
         Which of the two vectors is learnt. A shift is a change of the projection's bias:
-        in a sum with `BiasTuning`, a projection that has a bias leaves its shift to it.
+        in a sum with `BiasTuning`, that method learns it if the projection has a bias.
     layers : "all", int, range or sequence of int, default="all"
         Which blocks; negative numbers count from the top, an int k means the top k.
 
@@ -59,8 +59,8 @@ class ScaleTuning(TuningMethod):
 
     name = "scale"
     default_lr = 1.5e-2  # benchmarks/rates.py
-    optional = ("shift",)  # where another method of the sum learns the bias
-    attach_order = 45  # scales what biases and LoRA add; adapters read the result
+    optional = ("shift",)  # absent if another method of the sum learns the bias
+    attach_order = 45  # after biases and LoRA, whose sum it scales; before adapters, which read it
 
     def __init__(self, *, sites: Any = "ffn", terms: str = "both", layers: Any = "all") -> None:
         self.sites = sites
@@ -68,13 +68,13 @@ class ScaleTuning(TuningMethod):
         self.layers = layers
 
     def check_arguments(self) -> None:
-        """Raise a ValueError if an argument is wrong by itself."""
+        """Check all arguments but the depth of the backbone."""
         check_choice("terms", self.terms, tuple(_TERMS))
         check_sites(self.sites)
         check_layers(self.layers)
 
     def shapes(self) -> dict[str, tuple[int | None, ...]]:
-        """Both vectors are as long as an output."""
+        """One vector per term, as long as an output."""
         return dict.fromkeys(_TERMS[self.terms], (None,))
 
     def arrays(self, anatomy: Anatomy) -> tuple[Array, ...]:
@@ -96,7 +96,7 @@ class ScaleTuning(TuningMethod):
         )
 
     def attach(self, context: AttachContext, arrays: tuple[Array, ...]) -> dict[str, nn.Parameter]:
-        """Let each chosen projection change its output."""
+        """Scale and shift the output of each chosen projection."""
         from sklearn_lntune.tuning.layers.stacked_linear import learn_vectors
 
         learnt: dict[str, nn.Parameter] = {}
@@ -106,11 +106,11 @@ class ScaleTuning(TuningMethod):
         return learnt
 
     def taxonomy(self) -> PeftRef:
-        """Rescales and shifts the outputs of the projections."""
+        """Describe a scale and a shift of the projections' outputs."""
         return PeftRef("output projections", "sequential", "rescaling")
 
     def merge(self, model: nn.Module, values: Mapping[str, np.ndarray]) -> None:
-        """Scale the projections' weights and biases, and add the shifts to the biases."""
+        """Scale the weights and biases of the projections, and add the shifts to the biases."""
         from sklearn_lntune.tuning.layers.merging import scale_and_shift
 
         for path in dict.fromkeys(key.rpartition("/")[0] for key in values):
@@ -128,8 +128,8 @@ def _change(
 ) -> torch.Tensor:
     """``(scale - 1) * output + shift``, which is added to ``output``.
 
-    Not ``scale * output``: in bfloat16 a scale near 1 has steps of 0.008, and the
-    difference from 1 has much finer ones.
+    Not ``scale * output``: near 1, bfloat16 has steps of 0.008, while the difference from 1
+    is represented much more finely.
     """
     if scale is None:
         assert shift is not None

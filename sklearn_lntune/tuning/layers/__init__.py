@@ -1,1 +1,1 @@
-"""The torch side of the tuning methods: the modules that they put into a network."""
+"""The torch side of the tuning methods: the modules that they add to a network."""

@@ -1,7 +1,9 @@
 """Arithmetic for several fits side by side: each row uses the values of its fit.
 
-Learnt arrays have a leading axis of fits. `fit_assignment` says which fit each row of the
-batch belongs to; without it, the batch is ``n_fits`` groups of rows of the same size.
+Learnt arrays have a leading axis of fits. `fit_assignment` sets which fit each row of the
+batch belongs to; without it, the batch consists of ``n_fits`` groups of the same size. The
+assignment is ambient rather than an argument, since the layers are called by the forward of
+the model, which could not pass it on.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ _running = threading.local()
 
 @contextlib.contextmanager
 def fit_assignment(fits: torch.Tensor | None) -> Iterator[None]:
-    """Inside, row ``i`` of each batch belongs to fit ``fits[i]``.
+    """Assign row ``i`` of each batch to fit ``fits[i]`` in this context.
 
     Parameters
     ----------
@@ -72,7 +74,7 @@ def batched_linear(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
 
 
 def _fits_of(x: torch.Tensor) -> torch.Tensor | None:
-    """The fit of each row of ``x``; None inside no `fit_assignment`."""
+    """The fit of each row of ``x``; None outside of `fit_assignment`."""
     fits: torch.Tensor | None = getattr(_running, "fits", None)
     if fits is not None and len(fits) != len(x):
         raise NotStackableError(len(x))

@@ -28,9 +28,9 @@ def set_weight(
 def scale_and_shift(
     model: nn.Module, path: str, scale: np.ndarray | None, shift: np.ndarray | None
 ) -> None:
-    """Make the linear layer at ``path`` give ``scale * y + shift`` of its output ``y``.
+    """Make the linear layer at ``path`` return ``scale * y + shift`` for its output ``y``.
 
-    A shift needs a layer with a bias.
+    A shift requires a layer with a bias.
     """
     layer = model.get_submodule(path)
     weight, bias = layer.get_parameter("weight"), getattr(layer, "bias", None)

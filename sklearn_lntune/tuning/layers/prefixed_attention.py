@@ -46,7 +46,7 @@ def deberta(
     relative_pos: torch.Tensor | None = None,
     rel_embeddings: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, None]:
-    """DeBERTa's: content meets content, and content meets relative position."""
+    """DeBERTa's: content-to-content scores, plus content-to-position scores for the tokens."""
     n_heads = module.num_attention_heads
     layers = (module.query_proj, module.key_proj, module.value_proj)
     states = (hidden_states if query_states is None else query_states, *[hidden_states] * 2)

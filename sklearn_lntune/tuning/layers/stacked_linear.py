@@ -1,8 +1,9 @@
-"""What is learnt beside a frozen linear layer: a bias, a low-rank product, an adapter.
+"""Learnt additions to a frozen linear layer: a bias, a low-rank product, an adapter.
 
-Each is a small module that takes the layer's input and output and returns what is added
-to the output. A forward hook calls it, so that paths in the shell stay those of the
-backbone; several hooks on one layer run in the order in which they were added.
+Each is a small module that takes the layer's input and output and returns a term to add to
+the output. A forward hook calls it, rather than a module that wraps the layer, so that paths
+in the shell stay those of the backbone; several hooks on one layer run in the order in which
+they were added.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 def add_residual_hook(shell: nn.Module, path: str, addition: nn.Module) -> None:
     """Add ``addition(x, output)`` to the output of the layer at ``path``."""
     layer = shell.get_submodule(path)
-    n_before = sum(1 for _ in layer.children())  # two additions may be of one class
+    n_before = sum(1 for _ in layer.children())  # two additions may have the same class
     name = f"learnt_{n_before}_{type(addition).__name__}"
     layer.add_module(name, addition.to(_weight(layer).device))
     layer.register_forward_hook(
@@ -53,12 +54,12 @@ def learn_vectors(
     context : AttachContext
     path : str
     shapes : mapping of str to tuple of int
-        Of each vector, by name: (size,).
+        Shape of each vector, (size,), by name.
     starts : mapping of str to float
         Initial values.
     change : callable
-        ``change(output, **vectors)`` returns what is added to ``output``; each row of
-        the output comes with the vectors of its fit.
+        ``change(output, **vectors)`` returns the term to add to ``output``; the vectors
+        broadcast with it, each row with those of its fit.
 
     Returns
     -------
@@ -78,7 +79,7 @@ def learn_vectors(
 
 
 class LearnedVectors(nn.Module):
-    """Vectors in ``n_fits`` copies, and what they change of a layer's output."""
+    """Vectors in ``n_fits`` copies, and their change of a layer's output."""
 
     def __init__(
         self, starts: Mapping[str, torch.Tensor], change: Callable[..., torch.Tensor]
@@ -90,7 +91,7 @@ class LearnedVectors(nn.Module):
         self.change = change
 
     def forward(self, x: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
-        """What is added to ``output``."""
+        """The term to add to ``output``."""
         vectors = {name: expand_vector(getattr(self, name), output) for name in self.names}
         return self.change(output, **vectors)
 
@@ -99,7 +100,7 @@ class LearnedBias(nn.Module):
     """The elements ``active`` of a layer's bias, learnt in ``n_fits`` copies.
 
     It adds the difference between the learnt bias and the frozen one, so that an untrained
-    bias does not change a single bit.
+    bias changes not a single bit of the output.
     """
 
     frozen: torch.Tensor
@@ -184,7 +185,7 @@ class AdapterLayer(nn.Module):
         self.source = source
 
     def forward(self, x: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
-        """What the adapter adds."""
+        """The term to add to ``output``."""
         h = output if self.source is None else self.source.last()
         low = batched_linear(h, self.down_weight)
         low = ACTIVATIONS[self.activation](low + expand_vector(self.down_bias, low).to(low.dtype))
@@ -193,7 +194,7 @@ class AdapterLayer(nn.Module):
 
 
 class InputRecorder:
-    """Remembers the input of the layer at ``path``, per thread, since threads share shells."""
+    """Records the input of the layer at ``path``, per thread, since threads share shells."""
 
     def __init__(self, shell: nn.Module, path: str) -> None:
         self._seen = threading.local()
@@ -220,7 +221,7 @@ def _weight(layer: nn.Module) -> torch.Tensor:
 def _uniform(
     shape: tuple[int, ...], dtype: torch.dtype, generator: torch.Generator
 ) -> nn.Parameter:
-    """Uniform within one over the root of the inputs, as PyTorch initialises linear layers."""
+    """Uniform between plus and minus ``n_in ** -0.5``, as PyTorch initialises linear layers."""
     bound = 1 / math.sqrt(shape[-1])
     return nn.Parameter(
         torch.empty(shape, dtype=dtype).uniform_(-bound, bound, generator=generator)

@@ -15,7 +15,7 @@ from sklearn_lntune.tuning.layers.grouped import expand_vector
 def learn_term(shell: nn.Module, path: str, term: str, n_fits: int) -> nn.Parameter:
     """Replace ``term`` of the norm at ``path`` by a parameter with ``n_fits`` copies.
 
-    Two methods may learn one term each of the same norm.
+    Two methods may each learn one term of the same norm.
     """
     norm = shell.get_submodule(path)
     if not isinstance(norm, StackedNorm):
@@ -32,8 +32,8 @@ class StackedNorm(nn.Module):
     Parameters
     ----------
     norm : torch.nn.Module
-        LayerNorm is computed by its formula. For any other norm (RMSNorm, NoNorm, ...) its
-        class's forward runs with this module's gain and bias in place of its weights.
+        LayerNorm is computed by its formula. For any other norm (RMSNorm, NoNorm, ...), the
+        forward of its class runs with the gain and bias of this module as its weights.
     """
 
     gain: torch.Tensor
@@ -47,8 +47,8 @@ class StackedNorm(nn.Module):
             self.register_buffer(term, fixed, persistent=False)
         self.epsilon = norm.eps if type(norm) is nn.LayerNorm else None
         self._norm_type = self.gain.dtype
-        # Only its forward is used: without weights, and in a tuple, which hides it from the
-        # module tree.
+        # Only the forward of this copy is used, so it has no weights. The tuple keeps it out of
+        # the module tree, where it would count as a norm of the backbone.
         template = copy.copy(norm)
         template.__dict__["_parameters"] = {}
         self._norm = (template,)
@@ -68,7 +68,8 @@ class StackedNorm(nn.Module):
         if all(
             term is None or term.dim() == 1 or len(term) == 1 for term in (self.gain, self.bias)
         ):
-            # The CPU kernel takes float32 gains with bfloat16 activations; others do not.
+            # One fit: the fused kernel is fastest. On a CPU it accepts float32 gains with
+            # bfloat16 activations; on other devices it does not.
             gain, bias = (
                 None if term is None else term.view(-1).to(self._kernel_type(x, term))
                 for term in (self.gain, self.bias)
@@ -76,6 +77,7 @@ class StackedNorm(nn.Module):
             if gain is not None and bias is not None and gain.dtype != bias.dtype:
                 gain, bias = gain.to(x.dtype), bias.to(x.dtype)
             return functional.layer_norm(x, x.shape[-1:], gain, bias, self.epsilon)
+        # Several fits: the fused kernel takes one gain for all rows, so it only normalises.
         normed = functional.layer_norm(x, x.shape[-1:], None, None, self.epsilon)
         gain = self._per_row(self.gain, x).to(x.dtype)
         if self.bias is None:
@@ -83,7 +85,8 @@ class StackedNorm(nn.Module):
         return torch.addcmul(self._per_row(self.bias, x).to(x.dtype), normed, gain)
 
     def _forward_of_class(self, x: torch.Tensor) -> torch.Tensor:
-        # A copy for each call, since two threads may run one shell.
+        # A copy for each call, since two threads may share a shell. `__dict__` bypasses the
+        # checks of `nn.Module`, which refuses a plain tensor as a parameter.
         norm = copy.copy(self._norm[0])
         norm.__dict__["weight"] = self._per_row(self.gain, x).to(self._norm_type)
         if self.bias is not None:

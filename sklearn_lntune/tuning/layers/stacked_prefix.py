@@ -1,10 +1,10 @@
 """Learnt keys and values in front of those of an attention layer.
 
 Most architectures look up their attention by name in transformers' attention interface.
-This module registers a name there for each known implementation with a prefix: it puts
-the prefix before keys and values, extends the mask and the position bias, and calls the
-implementation. The few architectures that do not use the interface have their attention
-rewritten in `prefixed_attention`.
+This module registers a variant of each known implementation there: it puts the prefix in
+front of keys and values, extends the mask and the position bias, and calls the original.
+`prefixed_attention` rewrites the attention of the few architectures that do not use the
+interface.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from sklearn_lntune.tuning.base import AttachContext
 from sklearn_lntune.tuning.layers.grouped import expand_rows
 from sklearn_lntune.tuning.layers.prefixed_attention import PREFIXED_FORWARDS
 
-#: Name of the submodule of an attention that holds its prefix.
+#: Name of the submodule of an attention module that holds its prefix.
 _SUBMODULE = "learnt_prefix"
 _SPREAD = 0.02
-#: Tokens recorded at a time: a prefix may be longer than the model's positions.
+#: Tokens recorded at a time, since a prefix may be longer than the model's longest input.
 _PIECE = 32
 
 
@@ -54,8 +54,8 @@ class Prefix(nn.Module):
     ) -> tuple[torch.Tensor, torch.Tensor] | None:
         """The prefix for each row of ``key`` and ``value`` (n_rows, n_heads, length, size).
 
-        While recording, it stores them as its values from position ``recording`` on,
-        and returns None: the attention then runs without a prefix.
+        While recording, it stores ``key`` and ``value`` as its own from position
+        ``recording`` on, and returns None: the attention then runs without a prefix.
         """
         keys, values = self.both()
         if self.recording is not None:
@@ -66,7 +66,7 @@ class Prefix(nn.Module):
 
 
 class ProjectedPrefix(Prefix):
-    """A prefix computed by a small network, most of which is shared between the layers."""
+    """A prefix computed by a small network that is mostly shared between the layers."""
 
     def __init__(
         self,
@@ -84,7 +84,7 @@ class ProjectedPrefix(Prefix):
         self.weight = nn.Parameter(weight.normal_(0.0, width**-0.5, generator=generator))
         self.bias = nn.Parameter(bias)
         self.recording: int | None = None
-        self._shared = (shared,)  # a tuple hides it from the module tree, where it is once
+        self._shared = (shared,)  # in a tuple, since it is in the module tree already, once
         self._n_heads = n_heads
 
     def both(self) -> tuple[torch.Tensor, torch.Tensor]:
@@ -114,7 +114,7 @@ def project(
 def attach_prefixes(
     context: AttachContext, shapes: Mapping[str, tuple[int, ...]], *, from_vocabulary: bool
 ) -> dict[str, nn.Parameter]:
-    """Put a `Prefix` on each attention; parameters by path and name."""
+    """Add a `Prefix` to each attention; return the parameters by path and name."""
     shell = context.shell
     learnt: dict[str, nn.Parameter] = {}
     prefixes = []
@@ -133,7 +133,7 @@ def attach_prefixes(
 def attach_projected(
     context: AttachContext, shapes: Mapping[str, tuple[int, ...]], width: int
 ) -> dict[str, nn.Parameter]:
-    """Put a `ProjectedPrefix` on each attention; parameters by path and name."""
+    """Add a `ProjectedPrefix` to each attention; return the parameters by path and name."""
     shell, n_fits, generator = context.shell, context.n_fits, context.generator
     first, shape = next(iter(shapes.items()))
     dtype, device = _learnt_at(shell, first)
@@ -157,7 +157,7 @@ def attach_projected(
 def fold(
     values: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]]
 ) -> dict[str, np.ndarray]:
-    """Keys and values from the parameters of `attach_projected`, without the axis of fits."""
+    """Keys and values computed from the parameters of `attach_projected`, for one fit."""
     tensors = {key: torch.from_numpy(value)[None] for key, value in values.items()}
     shared = {name: tensors[f"projection/{name}"] for name in ("embedding", "weight", "bias")}
     folded = {}
@@ -170,7 +170,7 @@ def fold(
 
 
 def _put(shell: nn.Module, path: str, prefix: nn.Module) -> None:
-    """Give the attention at ``path`` its prefix."""
+    """Add ``prefix`` to the attention at ``path``."""
     attention: Any = shell.get_submodule(path)
     attention.add_module(_SUBMODULE, prefix)
     forward = PREFIXED_FORWARDS.get(type(attention).__name__)
@@ -202,7 +202,7 @@ def _record(context: AttachContext, prefixes: list[Prefix]) -> None:
 
 
 def _name_attention(shell: nn.Module) -> None:
-    """Make the shell look up the attention with a prefix in place of its current one."""
+    """Make the shell use the variant of its attention implementation that has a prefix."""
     for module in shell.modules():
         config: Any = getattr(module, "config", None)
         chosen = getattr(config, "_attn_implementation", None)
@@ -225,12 +225,12 @@ def _attend(
     if before is not None:
         length = before[0].shape[-2]
         if attention_mask is None and implementation == "sdpa" and _is_causal(module, kwargs):
-            # The fused kernel's built-in causal mask assumes as many keys as queries; with the
-            # prefix in front there are more, and it would hide the last ones.
+            # The built-in causal mask of the fused kernel is aligned with the first key. With a
+            # prefix in front it would hide the last tokens, so the mask is made explicit.
             n_tokens = query.shape[-2]
             attention_mask = query.new_ones(1, 1, n_tokens, n_tokens, dtype=torch.bool).tril()
         key, value = torch.cat([before[0], key], dim=-2), torch.cat([before[1], value], dim=-2)
-        if attention_mask is not None:
+        if attention_mask is not None:  # the prefix is visible to every token
             seen = True if attention_mask.dtype == torch.bool else 0.0
             attention_mask = functional.pad(attention_mask, (length, 0), value=seen)
         elif implementation == "sdpa":
