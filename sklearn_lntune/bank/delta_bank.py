@@ -39,9 +39,9 @@ class DeltaBank:
     fingerprint, wherever its files are), tuning methods, pooling, device and precision run
     in one pass, whatever their classes and ``max_length``. Full tuning, ``pooling="native"``
     and models whose layers read more than the rows of a batch (DeBERTa's relative positions)
-    do not stack: such classifiers take turns, one after the other, each compiled if its
-    ``compile`` says so. Deltas side by side run as they are: whose row is whose comes from
-    outside a compiled graph.
+    cannot be stacked: such classifiers run one after the other, each compiled if its
+    ``compile`` says so. Stacked deltas are not compiled, since which row belongs to which
+    of them comes from outside the graph.
 
     Threads may predict while others add, remove or reload: a prediction uses the members
     that the bank had when it began.
@@ -188,7 +188,18 @@ class DeltaBank:
         return [by_row[row] for row in range(len(by_row))]
 
     def classes(self, name: str) -> np.ndarray:
-        """The labels of the classifier ``name``, in the order of probabilities."""
+        """Labels of one classifier, in the order of its probabilities.
+
+        Parameters
+        ----------
+        name : str
+            Name of the classifier.
+
+        Returns
+        -------
+        ndarray of shape (n_classes,)
+            As the classifier's ``classes_``.
+        """
         return self._register.ready([name])[name].task.classes
 
     # -- members -------------------------------------------------------------------

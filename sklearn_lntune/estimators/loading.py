@@ -45,8 +45,8 @@ def load(
     Raises
     ------
     DamagedFileError
-        If a byte is not as it was written, a file is missing or too many, or what the
-        files say cannot be.
+        If a file was changed or damaged, is missing, or does not belong there, or if what
+        the files say is not possible.
     ValueError
         If there is no saved classifier, or a newer version wrote it.
 
