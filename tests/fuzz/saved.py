@@ -20,9 +20,10 @@ from safetensors.numpy import load as read_tensors
 from safetensors.numpy import save as write_tensors
 
 from sklearn_lntune import LNTunedTransformerClassifier, load
-from sklearn_lntune.persistence.sealed import SUMS, write_sealed
+from sklearn_lntune.persistence.sealed import write_sealed
 from sklearn_lntune.training.checkpoint import ARRAYS, FIT, STATE
 
+SUMS = "SHA256SUMS"
 _BOOL = st.booleans()
 
 # -- bytes -------------------------------------------------------------------------------
