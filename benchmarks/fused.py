@@ -93,7 +93,7 @@ def figure() -> str:
 
 def main() -> None:
     given = options(
-        __doc__, rows=(900, 60), batch_sizes=((8, 16), (8,)), repeats=(3, 1), skorch_rows=(150, 30)
+        __doc__, rows=(900, 30), batch_sizes=((8, 16), (8,)), repeats=(3, 1), skorch_rows=(150, 30)
     )
     X, y = fetch_text_dataset("trec")
     X, y = list(X[: given.rows]), np.unique(y[: given.rows], return_inverse=True)[1]

@@ -86,13 +86,12 @@ def classifier(method: str, factor: float, steps: int, seed: int, length: int) -
     )
 
 
-def run(method: str, name: str, seed: int, n: int) -> dict[str, Any]:
+def run(method: str, name: str, seed: int, steps: int, n: int) -> dict[str, Any]:
     """One fit and its answers on the test rows; sst2_sentences has those of sst2."""
     X, y = some_rows(*fetch_text_dataset(name), n)
     source = "sst2" if name == "sst2_sentences" else name
     X_test, y_test = some_rows(*fetch_text_dataset(source, "test"), min(n, N_TEST))
-    _, factor, steps = COMPARED[method]
-    size = 0
+    factor, size = COMPARED[method][1], 0
     if method == FROZEN:
         frozen = classifier("head", 1.0, 1, 0, SETS[name]).fit(X[:BATCH], y[:BATCH])
         X, X_test, grid = frozen.embed(X), frozen.embed(X_test), {"C": [1.0, 10.0, 100.0]}
@@ -201,12 +200,14 @@ def plot(file: Path) -> None:
 
 def main() -> None:
     methods = tuple(COMPARED), ("adapter(MHA)+LN", FROZEN)
-    given = options(__doc__, methods=methods, sets=(tuple(SETS), ("trec",)), rows=(N_TRAIN, 90))
+    sets = tuple(SETS), ("trec",)
+    given = options(__doc__, methods=methods, sets=sets, rows=(N_TRAIN, 90), most_steps=(300, 2))
     records = Records(given.out / "methods.jsonl")
     for seed, name, method in itertools.product(range(3), given.sets, given.methods):
         _, factor, steps = COMPARED[method]
+        steps = min(steps, given.most_steps)
         key = {"method": method, "set": name, "seed": seed, "factor": factor, "steps": steps}
-        records.once(key, partial(run, method, name, seed, given.rows))
+        records.once(key, partial(run, method, name, seed, steps, given.rows))
 
 
 if __name__ == "__main__":
