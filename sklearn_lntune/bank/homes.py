@@ -1,7 +1,7 @@
-"""Where the deltas of a bank live: side by side in one network, or by turns in it.
+"""Networks for the deltas of a bank, which they hold side by side or one after the other.
 
-Heads are small and differ in their number of classes, so a stack leaves them out: its
-network gives pooled vectors, and each classifier's own head reads those of its rows.
+Heads are small and differ in their number of classes, so a stack does not include them: its
+network returns pooled vectors, and the head of each classifier is applied to those of its rows.
 """
 
 from __future__ import annotations
@@ -29,14 +29,15 @@ from sklearn_lntune.tuning.layers.grouped import NotStackableError
 from sklearn_lntune.tuning.registry import from_plain
 
 _HEAD = ("head/weight", "head/bias")
-#: Rows whose pooled vectors are held at a time.
+#: Number of rows whose pooled vectors are in memory at a time.
 _ROWS = 16384
 
 
 class Slot:
-    """A place in a stack, free again when nobody refers to it any more.
+    """A place in a stack, which becomes free when the last reference to it is gone.
 
-    So a prediction that runs keeps what it reads, whatever happens to the bank.
+    So the values that a running prediction reads are not overwritten, even if the member is
+    removed from the bank meanwhile.
     """
 
     def __init__(self, number: int, free: list[int]) -> None:
@@ -59,9 +60,9 @@ class Member:
     home : Stack or Turns
         Holds the rest of the delta.
     arrays : dict of str to ndarray
-        The part of the delta that is its own: the head, or all.
+        The part of the delta that the member itself holds: the head, or everything.
     slot : Slot or None
-        Where in a stack the rest stands.
+        Place of the rest in a stack.
     """
 
     task: OneLabel
@@ -79,7 +80,7 @@ class Stack:
     Parameters
     ----------
     state : FittedState
-        Any of its members': they differ in delta, classes and longest input only.
+        That of any member: they differ in delta, classes and longest input only.
     backbone : Backbone
     placement : Placement
     """
@@ -92,18 +93,18 @@ class Stack:
 
     @property
     def capacity(self) -> int:
-        """Members that it has room for."""
+        """The number of members that it has room for."""
         return self.network.n_fits
 
     def reserve(self, n: int) -> None:
-        """Make room for ``n`` more; where that takes a larger network, for some more yet."""
+        """Make room for ``n`` more; if that needs a larger network, for a few extra ones."""
         if len(self.free) >= n:
             return
         before = self.capacity
         fresh = self._built(before + n - len(self.free) + before // 8)
         for name, weight in fresh.learnt.items():
             weight[:before] = self.network.learnt[name]
-        # Those who run go on with the old one, which holds the same values for them.
+        # Running predictions finish with the old network, which has the same values for them.
         self.network = fresh
         self.free.extend(range(before, self.capacity))
 
@@ -119,7 +120,7 @@ class Stack:
         return _member(state, n_columns, self, head, slot)
 
     def shrunk(self, members: Sequence[Member]) -> list[Member]:
-        """``members``, all that are left, in a stack without spare room."""
+        """The remaining ``members`` in a new stack without spare room."""
         smaller = Stack(self._state, self._backbone, self._placement)
         smaller.reserve(len(members))
         at = torch.tensor([member.slot.number for member in members if member.slot])
@@ -160,7 +161,7 @@ class Stack:
                 yield member, checked_finite(vectors @ weight.T + bias)
 
     def _built(self, capacity: int) -> Network:
-        # No outputs: heads stay with the members.
+        # No outputs, since the members hold the heads.
         return Network(
             self._backbone,
             tuple(method.for_inference() for method in from_plain(self._state.tuning)),
@@ -175,12 +176,12 @@ class Stack:
 
 
 class Turns:
-    """One network for deltas that do not stack; each is copied in when it is its turn.
+    """One network for deltas that cannot be stacked; they are copied in one after the other.
 
     Parameters
     ----------
     state : FittedState
-        Any of its members'; they differ in delta, labels and longest input only.
+        That of any member; they differ in delta, labels and longest input only.
     backbone : Backbone
     placement : Placement
     """
@@ -192,10 +193,10 @@ class Turns:
         self._lock = ForkSafeLock()
 
     def reserve(self, n: int) -> None:
-        """Nothing to do: members bring their own arrays."""
+        """Nothing to do: members hold their own arrays."""
 
     def take_in(self, state: FittedState, n_columns: int) -> Member:
-        """A member with the delta of ``state``, once that has been seen to fit."""
+        """A member with the delta of ``state``, after checking that it fits."""
         with self._lock:
             self._load(state.delta)
         return _member(state, n_columns, self, state.delta)
@@ -228,9 +229,9 @@ def find_home(
     backbone: Backbone,
     placement: Placement,
 ) -> Home:
-    """The one of ``homes`` where the delta of ``state`` can live, or a new one among them."""
+    """The one of ``homes`` that can hold the delta of ``state``, or a new one added to them."""
     identity = (backbone.fingerprint, backbone.tokenizer_fingerprint)
-    # Several deltas side by side are never compiled, so that their stack is the same.
+    # Stacked deltas are never compiled, so `compile` makes no difference to their home.
     kind = (*identity, replace(placement, compiled=False), *kind_of(state)[:2])
     alone = (*identity, placement, *kind_of(state)[:2], state.task.n_outputs)
     home = homes.get(kind) or homes.get(alone)
@@ -244,7 +245,7 @@ def find_home(
 def compacted(
     homes: MutableMapping[Hashable, Home], members: Mapping[str, Member], gone: Sequence[Member]
 ) -> dict[str, Member]:
-    """``members``, once ``gone`` have left: in smaller stacks where most room is empty."""
+    """``members`` after ``gone`` have been removed; stacks that are mostly empty are shrunk."""
     found = dict(members)
     for home in {member.home for member in gone}:
         own = [name for name, member in members.items() if member.home is home]
@@ -256,7 +257,7 @@ def compacted(
 
 
 def _stacks(state: FittedState, backbone: Backbone, placement: Placement) -> bool:
-    """Whether several deltas like that of ``state`` can share a pass; it is tried out."""
+    """Whether several deltas like that of ``state`` can share a pass, found out by a trial."""
     if not may_stack(state):
         return False
     try:

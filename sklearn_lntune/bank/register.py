@@ -1,4 +1,4 @@
-"""The members of a bank, by name: taken in, read from files, dropped, while others predict."""
+"""The members of a bank by name, which change safely while other threads predict."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class View:
-    """What the bank holds at one moment; never changed, only replaced."""
+    """The members at one moment; a view is never changed, only replaced by another."""
 
     members: Mapping[str, Member] = field(default_factory=dict)
     #: Those that can be read again.
@@ -42,19 +42,19 @@ class View:
 
 
 class Register:
-    """Who is in a bank.
+    """The members of a bank.
 
-    Whoever predicts takes a view and goes by it. Whoever changes something holds the lock
-    and puts a new view in the old one's place.
+    A prediction takes the current view and uses it to its end, without a lock. A change holds
+    the lock, and replaces the view by a new one.
 
     Parameters
     ----------
     folder : Path, optional
-        Of saved classifiers, read when they are needed.
+        Folder of saved classifiers, which are read when they are needed.
     max_memory : int, optional
         Bytes of deltas to hold.
     load_options : mapping, default={}
-        For `load`.
+        Arguments for `load`.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Register:
     # -- changes -------------------------------------------------------------------
 
     def add(self, classifiers: Mapping[str, LNTunedTransformerClassifier]) -> None:
-        """Take in fitted classifiers under new names."""
+        """Add fitted classifiers under new names."""
         with self._lock:
             for name in classifiers:
                 if name in self.view:
@@ -122,7 +122,7 @@ class Register:
         if files:
             with self._lock:
                 for name, file in list(files.items()):
-                    # Another thread may have read it by now.
+                    # Another thread may have read it while this one waited for the lock.
                     if name in self.view.members and self.view.files.get(name) == file:
                         members[name] = self.view.members[name]
                         del files[name]
@@ -132,7 +132,7 @@ class Register:
         return {name: members[name] for name in names}
 
     def _read(self, files: Mapping[str, Path], needed: Collection[str]) -> dict[str, Member]:
-        """Members from ``files``; what was removed meanwhile is not kept."""
+        """Members from ``files``; those removed meanwhile are not added to the bank."""
         classifiers = {name: load(file, **self._load_options) for name, file in files.items()}
         self._make_room(needed, sum(map(size_of, files.values())))
         read = self._members_of(classifiers)
@@ -141,7 +141,7 @@ class Register:
         return read
 
     def portions(self, view: View) -> list[list[str]]:
-        """All names, in groups that ``max_memory`` has room for."""
+        """All names, in groups that fit in ``max_memory``."""
         if self._max_memory is None:
             return [view.names]
         portions: list[list[str]] = [[]]
@@ -157,7 +157,7 @@ class Register:
         return portions
 
     def _members_of(self, classifiers: Mapping[str, Any]) -> dict[str, Member]:
-        """Take in what ``classifiers`` learnt; nobody sees it before it is published."""
+        """Copy the deltas of ``classifiers``; they are not visible before they are published."""
         # torch and transformers are imported from here on only.
         from sklearn_lntune.bank.homes import find_home
         from sklearn_lntune.prediction.predictor import located
@@ -180,7 +180,7 @@ class Register:
         self.view = View({**self.view.members, **members}, files)
 
     def _make_room(self, needed: Collection[str], size: int) -> None:
-        """For ``size`` bytes under ``max_memory``, drop what was not used for longest."""
+        """Drop the least recently used members until ``size`` bytes fit in ``max_memory``."""
         members, files = self.view.members, self.view.files
         if self._max_memory is None:
             return
@@ -195,7 +195,7 @@ class Register:
         self._drop(dropped)
 
     def _drop(self, names: Collection[str]) -> None:
-        """Forget members, and the room they took where most of it is empty now."""
+        """Remove members, and shrink the stacks that are mostly empty then."""
         from sklearn_lntune.bank.homes import compacted
 
         gone = [self.view.members[name] for name in names if name in self.view.members]
@@ -213,7 +213,7 @@ class Register:
 
 
 def _state_of(name: str, clf: Any) -> FittedState:
-    """What a classifier learnt."""
+    """The fitted state of a classifier."""
     if not isinstance(name, str):
         raise TypeError(f"names of classifiers are strings; got {name!r}.")
     if not isinstance(clf, LNTunedTransformerClassifier):

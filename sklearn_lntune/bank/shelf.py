@@ -35,7 +35,7 @@ def saved_in(folder: str | os.PathLike[str]) -> dict[str, Path]:
 
 
 def size_of(path: Path) -> int:
-    """Bytes of a saved classifier, about those of its delta; 0 where it is gone."""
+    """Size of a saved classifier, which is about that of its delta; 0 if it does not exist."""
     try:
         files = [path] if path.is_file() else list(path.glob("*.safetensors"))
         return sum(file.stat().st_size for file in files)

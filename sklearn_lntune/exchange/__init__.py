@@ -1,1 +1,1 @@
-"""Classifiers in other people's forms: peft adapters, plain transformers folders, ONNX files."""
+"""Exchange with other libraries: peft adapters, plain transformers folders, ONNX files."""

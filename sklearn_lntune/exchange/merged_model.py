@@ -37,12 +37,12 @@ def learnt_by(state: FittedState, method: str) -> dict[str, np.ndarray]:
 
 
 def merged_model(backbone: Backbone, state: FittedState) -> nn.Module:
-    """The model's own classifier with everything learnt written into its weights.
+    """The model's own classifier with the delta merged into its weights.
 
     Raises
     ------
     ValueError
-        If a method's values have no place in the weights (prefixes, adapters).
+        If the values of a method cannot be merged (prefixes, adapters).
     """
     methods = in_attach_order(from_plain(state.tuning))
     body = backbone.private(torch.float32, torch.device("cpu"), "eager")

@@ -1,4 +1,4 @@
-"""ONNX files, by torch's own exporter: backbone, delta and head in one graph."""
+"""ONNX files, written by torch's exporter: backbone, delta and head in one graph."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _NEEDED = ("onnx", "onnxscript")
 
 
 def write_onnx(file: Path, network: Network, example: dict[str, torch.Tensor], meta: Any) -> None:
-    """Write ``network`` with free numbers of rows and tokens.
+    """Write ``network`` with dynamic numbers of rows and tokens.
 
     Parameters
     ----------
@@ -26,7 +26,7 @@ def write_onnx(file: Path, network: Network, example: dict[str, torch.Tensor], m
     example : dict of str to torch.Tensor
         A batch; the graph's inputs get its names.
     meta : object
-        What JSON can hold of the classes and more, kept in the file's metadata.
+        Classes and further information for the file's metadata, written as JSON.
     """
     lacking = [package for package in _NEEDED if importlib.util.find_spec(package) is None]
     if lacking:

@@ -1,4 +1,4 @@
-"""The form of peft's files that writing and reading agree on."""
+"""Names in peft's files, shared by reading and writing."""
 
 from __future__ import annotations
 

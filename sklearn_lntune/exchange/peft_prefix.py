@@ -1,9 +1,9 @@
-"""A prefix in peft's form, where peft's arithmetic gives the same.
+"""A prefix in peft's format, if peft computes the same with it.
 
-peft hands the prefix over as a cache of past keys and values, so the tokens' positions
-begin behind it. Ours begin at 0. Where positions act by rotation alone, only distances
-count, and turning the prefix's keys on by its length makes up for that; anywhere else the
-two differ. Nothing is assumed of an architecture: the exported prefix is tried out.
+peft passes the prefix as a cache of past keys and values, so the positions of the tokens start
+after it; ours start at 0. If positions act by rotation alone, only distances matter, and
+rotating the prefix's keys by its length compensates; in all other models the results differ.
+Nothing is assumed about an architecture: the exported prefix is tried.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def _turned(body: Any, path: str, keys: torch.Tensor) -> torch.Tensor:
 
 
 def _example(backbone: Backbone, length: int) -> dict[str, torch.Tensor]:
-    """Two rows of tokens, one of them shorter; long, so that sliding windows bite."""
+    """Two rows of tokens, one of them shorter; long enough for sliding windows to matter."""
     generator = torch.Generator().manual_seed(0)
     size = backbone.config.get_text_config().vocab_size
     ids = torch.randint(1, size, (2, length), generator=generator)
@@ -94,7 +94,7 @@ def _example(backbone: Backbone, length: int) -> dict[str, torch.Tensor]:
 def _logits(
     model: Any, keys: torch.Tensor, values: torch.Tensor, example: dict[str, torch.Tensor]
 ) -> torch.Tensor:
-    """What peft computes."""
+    """The logits that peft computes."""
     mask = example["attention_mask"]
     cache = DynamicCache(config=model.config)
     for layer, (key, value) in enumerate(zip(keys, values, strict=True)):

@@ -1,4 +1,4 @@
-"""Adapters written by peft, or in its form, read without peft: LN_TUNING and LORA."""
+"""Read LN_TUNING and LORA adapters in peft's format, without peft."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from sklearn_lntune.tuning.layernorm import LayerNormTuning
 from sklearn_lntune.tuning.lora import TARGETS, LoraTuning
 from sklearn_lntune.tuning.registry import as_plain
 
-#: Settings of peft's that change the arithmetic in ways our methods do not know.
+#: Settings of peft that change the computation in ways that our methods do not support.
 _UNREADABLE = (
     "use_dora",
     "bias",
@@ -49,7 +49,7 @@ _KINDS: dict[str, type] = {
     "revision": str,
     "use_rslora": bool,
 }
-#: How LoRA may have begun; others change the frozen matrices as well.
+#: Supported initialisations of LoRA; others change the frozen matrices as well.
 _PLAIN_STARTS = (True, False, None, "gaussian", "orthogonal", "eva")
 
 
@@ -80,7 +80,7 @@ def read_peft(
             f"classes must name the {n_outputs} outputs of the adapter's head, each once; got "
             f"{labels.tolist()[:20]}."
         )
-    # The labels of a classifier are sorted: the rows of its last layer are turned to match.
+    # The labels of a classifier are sorted, so the rows of its last layer are reordered to match.
     order = np.argsort(labels)
     last = {id(weight) for weight in network.head.parameters()}
     for key, weight in network.learnt.items():
@@ -183,7 +183,7 @@ def _read_weights(file: Path) -> dict[str, np.ndarray]:
 def _read_pooler(
     backbone: Backbone, prefix: str, path: str, name: str, value: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """A pooler that the adapter holds: part of the head, or the frozen one over again."""
+    """A pooler in the adapter: part of the head, or a copy of the frozen one."""
     frozen = backbone.model(torch.float32, torch.device("cpu"))
     if getattr(frozen, "pooler", None) is None:
         return {f"head/{prefix}{path}/{name}": value}

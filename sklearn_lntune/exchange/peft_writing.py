@@ -1,4 +1,4 @@
-"""peft's files, written without peft: LN_TUNING, LORA and PREFIX_TUNING adapters."""
+"""Write LN_TUNING, LORA and PREFIX_TUNING adapters in peft's format, without peft."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _TERMS = {"gain": "weight", "bias": "bias"}
 
 
 def write_peft(folder: Path, backbone: Backbone, state: FittedState) -> None:
-    """Write the delta of ``state`` as an adapter of peft's.
+    """Write the delta of ``state`` as a peft adapter.
 
     Raises
     ------
@@ -49,7 +49,7 @@ def write_peft(folder: Path, backbone: Backbone, state: FittedState) -> None:
         lora = methods["lora"]
         assert isinstance(lora, LoraTuning)
         weights, config = _lora_with_norms(backbone, state, lora)
-    # Kept whole: the head's modules, with LoRA the norms, and a pooler that peft would draw.
+    # Modules saved whole: the head, the norms with LoRA, and a pooler that peft would initialise.
     prefix, root = base_prefix(backbone), "base_model." if kinds == {"prefix"} else ROOT
     pooler = _lacking_pooler(backbone, state)
     weights |= {f"{root}{prefix}{name}": value for name, value in pooler.items()}
@@ -106,7 +106,7 @@ def _ln_tuning(
 def _lora_with_norms(
     backbone: Backbone, state: FittedState, lora: LoraTuning
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """LoRA; tuned norms go along as whole modules."""
+    """LoRA; tuned norms are added as whole modules."""
     prefix, weights = base_prefix(backbone), _head(state, ROOT)
     learnt, norms = learnt_by(state, "lora"), _norms(backbone, state)
     for key, value in learnt.items():

@@ -1,4 +1,4 @@
-"""Plain transformers folders: the delta merged, no trace of this package needed."""
+"""Plain transformers folders with the delta merged, which do not need this package."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a fit leaves behind, as plain values, and how it is kept."""
+"""The result of a fit as plain values, and its files."""
 
 from sklearn_lntune.persistence.state import FittedState, check_format, portable, with_format
 

@@ -1,11 +1,11 @@
-"""Put a folder or a file in the place of another; readers see the old one or the new.
+"""Replace a folder or a file, while readers see either the old one or the new one.
 
-Nobody waits for anybody. A writer writes to a hidden name beside the path, under a lock of
-its own that tells others that it is alive, and then changes names. Linux exchanges two
-folders in one step. Elsewhere the old folder is moved aside before the new one takes its
-name; a reader that comes between the two steps, or after a crash there, finds the old one
-aside. Readers change nothing. A folder may be replaced, and removed, while it is being
-read: `read_steadily` then reads again.
+Neither readers nor writers wait for each other. A writer writes under a hidden name next to the
+path, holding a lock file that shows that it is alive, and then renames. Linux exchanges two
+folders atomically. On other systems the old folder is moved aside before the new one takes
+its name; a reader between the two steps, or after a crash there, finds the old one aside.
+Readers change nothing. A folder may be replaced and removed while it is read: `read_steadily`
+then reads it again.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ Result = TypeVar("Result")
 
 @contextlib.contextmanager
 def replacement(path: Path) -> Iterator[Path]:
-    """A name beside ``path`` to write to; what is there at the end takes the place of ``path``.
+    """A temporary name to write to, which replaces ``path`` at the end.
 
-    On an error ``path`` stays as it is. What killed writers left beside it is removed.
+    On an error ``path`` stays as it is. Files left by killed writers are removed.
     """
     with _token(path) as token:
         _remove_leftovers(path, token)
@@ -63,7 +63,7 @@ def replacement(path: Path) -> Iterator[Path]:
 
 
 def _replace_folder(path: Path, fresh: Path, aside: Path) -> None:
-    """Give ``fresh`` the name ``path``; others may do that with theirs at any moment."""
+    """Rename ``fresh`` to ``path``; other writers may do the same at any moment."""
     while True:
         try:
             if path.exists() and _exchange(path, fresh):
@@ -89,7 +89,7 @@ def _replace_folder(path: Path, fresh: Path, aside: Path) -> None:
 
 
 def _exchange(one: Path, other: Path) -> bool:
-    """Exchange two names in one step; False where the system cannot do that."""
+    """Exchange two names atomically; False if the system cannot do that."""
     if sys.platform != "linux":
         return False
     rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
@@ -105,7 +105,7 @@ def _exchange(one: Path, other: Path) -> bool:
 
 
 def to_disk(file: Path) -> None:
-    """Wait until the file system has it; where folders cannot be opened, never mind."""
+    """Flush a file or a folder to disk; ignored on systems that cannot open folders."""
     try:
         handle = os.open(file, os.O_RDONLY)
     except OSError:
@@ -152,7 +152,7 @@ def _token(path: Path) -> Iterator[str]:
                 lock.acquire(timeout=0)
             except Timeout:
                 continue
-            # Whoever cleans up may have come between making it and locking it.
+            # Another writer may have removed it between its creation and its locking.
             if not file.exists():
                 lock.release()
                 continue
@@ -166,12 +166,12 @@ def _token(path: Path) -> Iterator[str]:
 
 
 def _remove_leftovers(path: Path, own: str) -> None:
-    """Remove what writers of ``path`` left that do not live any more."""
+    """Remove the files of writers of ``path`` that have died."""
     for token, endings in _hidden(path).items():
         if token == own or _lives(_beside(path, f"{token}.lock"), "lock" in endings):
             continue
         remove(_beside(path, f"{token}.new"))
-        if path.exists():  # else the one that was moved aside is the only one
+        if path.exists():  # otherwise the folder moved aside is the only copy
             remove(_beside(path, f"{token}.old"))
         remove(_beside(path, f"{token}.lock"))
     if path.exists():
@@ -212,7 +212,7 @@ def _previous(path: Path) -> Path:
 
 
 def standing(path: Path) -> Path | None:
-    """Where what ``path`` names is right now; None where there is nothing."""
+    """The current location of the content of ``path``; None if there is none."""
     for _ in range(3):
         if os.path.exists(path):  # never raises, however odd the name
             return path

@@ -1,8 +1,8 @@
-"""What a saved classifier may say of itself, checked before anything is done with it.
+"""Check the fields of a saved classifier before they are used.
 
-A file may come from a stranger, and a few bytes in it may claim any size. So what a field
-says is compared with the rest of the file, which holds what it weighs. The same checks
-stand before writing: what is saved can be read.
+A file may be malicious, and a few bytes in it may claim any size. So each field is compared
+with the rest of the file, whose actual size is known. The same checks run before writing, so
+that whatever is saved can be read.
 """
 
 from __future__ import annotations

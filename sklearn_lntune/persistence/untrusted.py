@@ -23,7 +23,7 @@ def open_regular(file: Path) -> BufferedReader:
         If it cannot be opened.
     """
     _check_regular(os.stat(file), file)
-    # Between the two looks it may have become a pipe, so do not wait for it either.
+    # It may have become a pipe since the check, so the file is opened without waiting.
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     stream = os.fdopen(os.open(file, flags), "rb")
     try:
