@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -9,7 +10,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from sklearn_lntune.checks import column_names
-from sklearn_lntune.inputs.growing import Growing
 from sklearn_lntune.inputs.tables import Source, open_source
 from sklearn_lntune.inputs.text.check import Text, check_texts, is_missing, plain_texts
 from sklearn_lntune.inputs.text.utf8 import surrogate_error, surrogate_row
@@ -95,7 +95,7 @@ class TextTable:
             If a row has no label, or several.
         """
         seen: dict[Any, int] = {}
-        codes, done = Growing(), 0
+        codes, done = array("i"), 0
         for batch in self._source.batches([column]):
             cells, n_known = batch[column], len(seen)
             try:
@@ -111,7 +111,7 @@ class TextTable:
                         f"column {column!r} has rows without a label: row {row} is {label!r}. "
                         "Leave such rows out."
                     )
-            codes.add(np.array(part, np.int32))
+            codes.extend(part)
             done += len(part)
         if column in self._source.class_numbers and -1 in seen:
             raise ValueError(
@@ -121,7 +121,7 @@ class TextTable:
         values: Any = list(seen)
         if any(type(label) is int and label >= 2**63 for label in values):
             values = np.array(values, np.uint64)  # NumPy would make floats of a mixture
-        return LabelColumn(f"column {column!r} of X", values, codes.whole())
+        return LabelColumn(f"column {column!r} of X", values, np.frombuffer(codes, np.int32))
 
 
 @dataclass(frozen=True)

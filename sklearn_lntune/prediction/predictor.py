@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,7 +17,6 @@ from sklearn_lntune.backbone.usage import position_limit, resolve_max_length
 from sklearn_lntune.backbone.where import BackboneRef, Where
 from sklearn_lntune.checks import check_verbose
 from sklearn_lntune.console import progress_bar
-from sklearn_lntune.inputs.growing import Growing
 from sklearn_lntune.inputs.stream import Texts, TextTable
 from sklearn_lntune.inputs.text.check import Text, distinct
 from sklearn_lntune.inputs.text.tokens import Tokens
@@ -52,14 +52,17 @@ class Predictor:
         """
         if not isinstance(texts, TextTable):
             return self._run(texts, output)
-        answers = Growing()
+        held = array("f")
         with progress_bar(
             total=texts.n_rows, desc="predict", unit="text", disable=check_verbose(verbose) <= 0
         ) as bar:
             for chunk in texts.chunks(CHUNK_ROWS):
-                answers.add(self._run(chunk, output))
+                answers = self._run(chunk, output)
+                # It grows in place: parts joined at the end would be held twice.
+                held = held or array(answers.dtype.char)
+                held.frombytes(answers.tobytes())
                 bar.update(len(chunk))
-        return answers.whole()
+        return np.frombuffer(held, answers.dtype).reshape(-1, answers.shape[1])
 
     def _run(self, texts: Sequence[Text], output: str) -> np.ndarray:
         unique, numbers = distinct(texts)
