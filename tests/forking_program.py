@@ -167,19 +167,19 @@ def holds_all_locks(wait: Callable[[], None]) -> None:
 
 def computes_a_fingerprint(wait: Callable[[], None]) -> None:
     """Until Python 3.12 a cached property locks for all objects of its class."""
-    fingerprint, parent = pool.backbone_fingerprint, os.getpid()
+    identity_parts, parent = pool.identity_parts, os.getpid()
 
-    def slow(*args: Any) -> str:
+    def slow(*args: Any) -> dict[str, Any]:
         if os.getpid() == parent:
             wait()
-        return fingerprint(*args)
+        return identity_parts(*args)
 
     fresh = pool.Backbone(pool.resolve(BACKBONE), False)
-    pool.backbone_fingerprint = slow
+    pool.identity_parts = slow
     try:
         assert fresh.fingerprint
     finally:
-        pool.backbone_fingerprint = fingerprint
+        pool.identity_parts = identity_parts
 
 
 def tokenises(wait: Callable[[], None]) -> None:
@@ -252,9 +252,9 @@ def files_stay() -> str | None:
 def _table() -> Any:
     import datasets
 
-    from sklearn_lntune.inputs.stream import open_texts
+    from sklearn_lntune.inputs.text.opening import TextInput
 
-    return open_texts(datasets.Dataset.from_dict({"text": TEXTS}), "auto", "label")
+    return TextInput().open(datasets.Dataset.from_dict({"text": TEXTS})).examples
 
 
 def _ends_in_order() -> None:

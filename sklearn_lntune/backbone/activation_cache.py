@@ -21,8 +21,8 @@ import torch
 from torch import nn
 
 from sklearn_lntune.forking import ForkSafeLock, remove_with
+from sklearn_lntune.inputs.base import Table
 from sklearn_lntune.inputs.batches import ordered_batches, to_device
-from sklearn_lntune.inputs.text.table import TokenTable
 
 #: Bytes of activations held in memory; more stand in a temporary file.
 MEMORY_BYTES = 1 << 30
@@ -42,7 +42,7 @@ class ActivationCache:
         Path of the list of blocks.
     block : int
     padded_length : callable
-        As `TokenTable.collate` takes it; that of the networks which the activations enter,
+        As `Table.collate` takes it; that of the networks which the activations enter,
         since rounding depends on the padding.
     """
 
@@ -57,7 +57,7 @@ class ActivationCache:
         self._folder: str | None = None
         self._lock = ForkSafeLock()
 
-    def states(self, table: TokenTable) -> list[torch.Tensor] | None:
+    def states(self, table: Table) -> list[torch.Tensor] | None:
         """One tensor (n_tokens, size) a row, or None if they are too many to keep."""
         keys = [table.key(row) for row in range(len(table))]
         with self._lock:
@@ -67,7 +67,7 @@ class ActivationCache:
                 return None
             return [self._known[key] for key in keys]
 
-    def _compute(self, table: TokenTable, rows: np.ndarray, keys: list[bytes]) -> bool:
+    def _compute(self, table: Table, rows: np.ndarray, keys: list[bytes]) -> bool:
         """Add ``rows`` to what is known, unless there is no room."""
         lengths = table.lengths[rows]
         store, start = None, 0
@@ -84,7 +84,7 @@ class ActivationCache:
                 start = end
         return True
 
-    def entering(self, table: TokenTable, rows: np.ndarray) -> torch.Tensor:
+    def entering(self, table: Table, rows: np.ndarray) -> torch.Tensor:
         """What enters the block for a batch of ``rows``; the model's forward ends there."""
         device = next(self._shell.parameters()).device
         hook = self._block.register_forward_pre_hook(_stop, with_kwargs=True)

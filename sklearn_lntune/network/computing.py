@@ -6,8 +6,8 @@ import numpy as np
 import torch
 
 from sklearn_lntune.backbone.placement import check_after_fork
+from sklearn_lntune.inputs.base import Table
 from sklearn_lntune.inputs.batches import ordered_batches
-from sklearn_lntune.inputs.text.table import TokenTable
 from sklearn_lntune.network.network import Network
 
 #: Tokens, padding included, in one batch of a prediction. On a CPU more do not fit its caches.
@@ -16,7 +16,7 @@ PREDICT_TOKENS = {"cpu": 1024, "cuda": 65536, "mps": 16384}
 
 def compute(
     network: Network,
-    table: TokenTable,
+    table: Table,
     output: str = "logits",
     fits: np.ndarray | None = None,
     states: list[torch.Tensor] | None = None,
@@ -26,7 +26,7 @@ def compute(
     Parameters
     ----------
     network : Network
-    table : TokenTable
+    table : Table
     output : {"logits", "pooled"}
     fits : ndarray of int of shape (n_rows,), optional
         The fit that each row belongs to.
@@ -54,7 +54,7 @@ def compute(
 
 def _compute(
     network: Network,
-    table: TokenTable,
+    table: Table,
     output: str,
     fits: np.ndarray | None,
     states: list[torch.Tensor] | None,

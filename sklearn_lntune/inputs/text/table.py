@@ -51,6 +51,16 @@ class TokenTable:
         return len(self.starts)
 
     @property
+    def kind(self) -> bool:
+        """Whether there are segments."""
+        return self.with_segments
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that it takes; tokens in a file count, too."""
+        return self.tokens.nbytes + self.starts.nbytes + self.lengths.nbytes
+
+    @property
     def n_truncated(self) -> int:
         """How many rows were longer than ``max_length``."""
         return int(self.truncated.sum())
@@ -64,6 +74,25 @@ class TokenTable:
             truncated=self.truncated[rows],
         )
 
+    def join(self, others: Sequence[TokenTable]) -> TokenTable:
+        """These rows and after them those of ``others``, with no tokens but theirs."""
+        tables = [self, *others]
+        lengths = np.concatenate([table.lengths for table in tables])
+        ends = np.cumsum(lengths, dtype=np.int64)
+        starts = ends - lengths
+        tokens = np.empty(ends[-1], np.int32)
+        done = 0
+        for table in tables:
+            own = starts[done : done + len(table)]
+            shift = np.repeat(table.starts - own, table.lengths)
+            first, last = own[0], own[-1] + int(table.lengths[-1])
+            tokens[first:last] = table.tokens[np.arange(first, last) + shift]
+            done += len(table)
+        truncated = np.concatenate([table.truncated for table in tables])
+        return dataclasses.replace(
+            self, tokens=tokens, starts=starts, lengths=lengths, truncated=truncated
+        )
+
     def key(self, row: int) -> bytes:
         """What the row holds: equal for rows that the model cannot tell apart."""
         start = self.starts[row]
@@ -74,7 +103,7 @@ class TokenTable:
         digest = hashlib.sha256(np.ascontiguousarray(self.lengths).data)
         for start in range(0, len(self), _DIGESTED):
             rows = np.arange(start, min(start + _DIGESTED, len(self)))
-            digest.update(joined([self.take(rows)]).tokens.data)
+            digest.update(self.take(rows).join([]).tokens.data)
         return digest.hexdigest()
 
     def collate(
@@ -105,25 +134,6 @@ class TokenTable:
         if self.with_segments:
             inputs["token_type_ids"] = np.where(mask, tokens >> ID_BITS, np.int32(0))
         return inputs
-
-
-def joined(tables: Sequence[TokenTable]) -> TokenTable:
-    """The rows of ``tables``, one table after the other, with no tokens but theirs."""
-    lengths = np.concatenate([table.lengths for table in tables])
-    ends = np.cumsum(lengths, dtype=np.int64)
-    starts = ends - lengths
-    tokens = np.empty(ends[-1], np.int32)
-    done = 0
-    for table in tables:
-        own = starts[done : done + len(table)]
-        shift = np.repeat(table.starts - own, table.lengths)
-        first, last = own[0], own[-1] + int(table.lengths[-1])
-        tokens[first:last] = table.tokens[np.arange(first, last) + shift]
-        done += len(table)
-    truncated = np.concatenate([table.truncated for table in tables])
-    return dataclasses.replace(
-        tables[0], tokens=tokens, starts=starts, lengths=lengths, truncated=truncated
-    )
 
 
 class TokenFile:
