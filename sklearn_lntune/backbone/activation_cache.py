@@ -22,8 +22,8 @@ from torch import nn
 
 from sklearn_lntune.backbone.placement import CACHE_TOKENS
 from sklearn_lntune.forking import ForkSafeLock, remove_with
+from sklearn_lntune.inputs.base import Table
 from sklearn_lntune.inputs.batches import ordered_batches, to_device
-from sklearn_lntune.inputs.text.table import TokenTable
 
 #: Bytes of activations kept in memory; the rest is in a temporary file.
 MEMORY_BYTES = 1 << 30
@@ -43,8 +43,8 @@ class ActivationCache:
     block : int
         Number of the block.
     padded_length : callable
-        Argument of `TokenTable.collate`. Must be the same as in the networks that the
-        activations enter, since rounding depends on the padding.
+        As `Table.collate` takes it; that of the networks which the activations enter,
+        since rounding depends on the padding.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class ActivationCache:
         self._folder: str | None = None
         self._lock = ForkSafeLock()
 
-    def states(self, table: TokenTable) -> list[torch.Tensor] | None:
+    def states(self, table: Table) -> list[torch.Tensor] | None:
         """One tensor (n_tokens, size) per row, or None if there is no room for them."""
         keys = [table.key(row) for row in range(len(table))]
         with self._lock:
@@ -68,7 +68,7 @@ class ActivationCache:
                 return None
             return [self._known[key] for key in keys]
 
-    def _compute(self, table: TokenTable, rows: np.ndarray, keys: list[bytes]) -> bool:
+    def _compute(self, table: Table, rows: np.ndarray, keys: list[bytes]) -> bool:
         """Compute and store ``rows``; return whether there was room."""
         lengths = table.lengths[rows]
         store, start = None, 0
@@ -85,7 +85,7 @@ class ActivationCache:
                 start = end
         return True
 
-    def entering(self, table: TokenTable, rows: np.ndarray) -> torch.Tensor:
+    def entering(self, table: Table, rows: np.ndarray) -> torch.Tensor:
         """The input of the block for a batch of ``rows``; the forward pass stops there."""
         device = next(self._shell.parameters()).device
         hook = self._block.register_forward_pre_hook(_stop, with_kwargs=True)

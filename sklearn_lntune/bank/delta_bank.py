@@ -11,7 +11,8 @@ import numpy as np
 from sklearn_lntune.bank.register import Register, View, without
 from sklearn_lntune.checks import check_number, check_path
 from sklearn_lntune.estimators.classifier import LNTunedTransformerClassifier
-from sklearn_lntune.inputs.text.check import Text, check_texts, distinct
+from sklearn_lntune.inputs.base import Rows
+from sklearn_lntune.inputs.text.opening import TextInput
 from sklearn_lntune.task import OneLabel
 
 if TYPE_CHECKING:
@@ -272,7 +273,7 @@ class DeltaBank:
 
     def _every_task(self, X: Any) -> Iterator[tuple[str, OneLabel, np.ndarray]]:
         """Name, classes and logits of each task, for all rows of ``X``."""
-        texts, row_text = distinct(check_texts(X))
+        texts, row_text = TextInput().rows(X).distinct()
         view = self._register.view
         if not view.names:
             raise ValueError("the bank holds no classifier.")
@@ -292,7 +293,7 @@ class DeltaBank:
         self, X: Any, tasks: Sequence[str]
     ) -> Iterator[tuple[np.ndarray, OneLabel, np.ndarray]]:
         """Row numbers, classes and logits of each task that ``tasks`` names."""
-        texts, row_text = distinct(check_texts(X))
+        texts, row_text = TextInput().rows(X).distinct()
         rows_of: dict[str, list[int]] = {}
         for row, name in enumerate(_names(tasks, len(row_text))):
             rows_of.setdefault(name, []).append(row)
@@ -321,7 +322,7 @@ def _names(tasks: Any, n_rows: int) -> list[str]:
 
 
 def _answers(
-    members: Mapping[str, Member], texts: list[Text], row_text: np.ndarray
+    members: Mapping[str, Member], texts: Rows, row_text: np.ndarray
 ) -> Iterator[tuple[str, OneLabel, np.ndarray]]:
     """Name, classes and logits of each of ``members``; ``row_text`` is the text of each row."""
     _check_columns(members, texts)
@@ -330,8 +331,8 @@ def _answers(
         yield name, member.task, found[member][row_text]
 
 
-def _check_columns(members: Mapping[str, Member], texts: Sequence[Text]) -> None:
-    n_columns = 1 if isinstance(texts[0], str) else 2
+def _check_columns(members: Mapping[str, Member], texts: Rows) -> None:
+    n_columns = texts.n_columns
     words = {1: "texts", 2: "sentence pairs"}
     for name, member in members.items():
         if member.n_columns != n_columns:
@@ -341,7 +342,7 @@ def _check_columns(members: Mapping[str, Member], texts: Sequence[Text]) -> None
             )
 
 
-def _logits(texts: Sequence[Text], wanted: Mapping[Member, np.ndarray]) -> dict[Member, np.ndarray]:
+def _logits(texts: Rows, wanted: Mapping[Member, np.ndarray]) -> dict[Member, np.ndarray]:
     """Logits of each member for the texts whose numbers are given, one pass per home."""
     by_home: dict[Any, dict[Member, np.ndarray]] = {}
     for member, numbers in wanted.items():

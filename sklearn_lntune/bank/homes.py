@@ -17,8 +17,7 @@ import torch
 from sklearn_lntune.backbone.placement import Placement
 from sklearn_lntune.backbone.pool import Backbone
 from sklearn_lntune.forking import ForkSafeLock
-from sklearn_lntune.inputs.text.check import Text
-from sklearn_lntune.inputs.text.table import joined
+from sklearn_lntune.inputs.base import Rows, joined
 from sklearn_lntune.network import Network, compute
 from sklearn_lntune.persistence.state import FittedState
 from sklearn_lntune.prediction.predictor import checked_finite, ready_network
@@ -132,9 +131,9 @@ class Stack:
         ]
 
     def logits(
-        self, texts: Sequence[Text], wanted: Mapping[Member, np.ndarray]
+        self, examples: Rows, wanted: Mapping[Member, np.ndarray]
     ) -> Iterator[tuple[Member, np.ndarray]]:
-        """Each member's logits of the texts with the numbers in ``wanted``."""
+        """Each member's logits of the examples with the numbers in ``wanted``."""
         network, backbone = self.network, self._backbone
         for part in _parts(wanted):
             tables, n_before = [], 0
@@ -143,7 +142,7 @@ class Stack:
                 members = [member for member in part if member.max_length == max_length]
                 numbers = np.concatenate([wanted[member] for member in members])
                 used, at = np.unique(numbers, return_inverse=True)
-                tables.append(backbone.tokens.table([texts[i] for i in used], max_length))
+                tables.append(backbone.tokens.table(examples.take(used), max_length))
                 sizes = [len(wanted[member]) for member in members]
                 found = np.split(n_before + at, np.cumsum(sizes)[:-1])
                 rows |= dict(zip(members, found, strict=True))
@@ -202,12 +201,11 @@ class Turns:
         return _member(state, n_columns, self, state.delta)
 
     def logits(
-        self, texts: Sequence[Text], wanted: Mapping[Member, np.ndarray]
+        self, examples: Rows, wanted: Mapping[Member, np.ndarray]
     ) -> Iterator[tuple[Member, np.ndarray]]:
-        """Each member's logits of the texts with the numbers in ``wanted``."""
+        """Each member's logits of the examples with the numbers in ``wanted``."""
         for member, numbers in wanted.items():
-            own = [texts[i] for i in numbers]
-            table = self._backbone.tokens.table(own, member.max_length)
+            table = self._backbone.tokens.table(examples.take(numbers), member.max_length)
             with self._lock:
                 self._load(member.arrays)
                 found = compute(self._network, table)

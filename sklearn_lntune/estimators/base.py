@@ -21,7 +21,8 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from sklearn_lntune.backbone.where import Where
 from sklearn_lntune.checks import check_flag
 from sklearn_lntune.estimators.saving import SavingMixin
-from sklearn_lntune.inputs.stream import Texts, TextTable, open_texts, with_labels
+from sklearn_lntune.inputs.base import Examples, Opened
+from sklearn_lntune.inputs.text.opening import TextInput
 from sklearn_lntune.persistence import FittedState, check_format, with_format
 from sklearn_lntune.task import Task
 from sklearn_lntune.task.weights import check_sample_weight
@@ -163,9 +164,9 @@ class BaseTuned(
             On Ctrl-C, after the best delta so far has been set.
         """
         with self._columns_kept_on_error():
-            texts, y = with_labels(self._check_texts(X, reset=True), y, self.label_column)
+            examples, y = self._open(X, y, reset=True).for_training()
             task = self._make_task(y)
-            data = self._check_targets(texts, y, sample_weight, task)
+            data = self._check_targets(examples, y, sample_weight, task)
             validation = self._check_validation(X_val, y_val, sample_weight_val, task)
             goes_on = check_flag("warm_start", self.warm_start)
             previous = self._previous_fit(task) if goes_on else None
@@ -180,8 +181,8 @@ class BaseTuned(
         first = not hasattr(self, "delta_")
         n_steps, log = (0, []) if first else (self.n_steps_, self.log_)
         with self._columns_kept_on_error():
-            texts, y = with_labels(self._check_texts(X, reset=first), y, self.label_column)
-            data = self._check_targets(texts, y, sample_weight, task)
+            examples, y = self._open(X, y, reset=first).for_training()
+            data = self._check_targets(examples, y, sample_weight, task)
             outcome = self._train(
                 self.get_params(deep=False) | _ONE_EPOCH,
                 task,
@@ -321,12 +322,12 @@ class BaseTuned(
 
     def _compute(self, X: Any, output: str = "logits") -> np.ndarray:
         check_is_fitted(self, "delta_")
-        texts = self._check_texts(X, reset=False)
+        examples = self._open_fitted(X)
         from sklearn_lntune.prediction.asking import ask
 
         state = FittedState.from_attributes(vars(self))
         ref, where = self._ref, self._where
-        return ask(self, state, texts, output, ref=ref, where=where, verbose=self.verbose)
+        return ask(self, state, examples, output, ref=ref, where=where, verbose=self.verbose)
 
     def _predictor(self) -> Predictor:
         from sklearn_lntune.prediction.predictor import located, predictor_for
@@ -344,14 +345,15 @@ class BaseTuned(
 
     # -- checks --------------------------------------------------------------------
 
-    def _check_texts(self, X: Any, *, reset: bool) -> Texts:
+    def _open(self, X: Any, y: Any = None, *, reset: bool) -> Opened:
         """The rows of ``X``; its columns are recorded, or compared with those of the fit."""
-        texts = open_texts(X, self.text_column, self.label_column)
-        if isinstance(texts, TextTable) or _has_columns(X):
-            if isinstance(texts, TextTable):
+        opened = TextInput(self.text_column, self.label_column).open(X, y)
+        header = opened.header
+        if header is not None:
+            if opened.examples.held is None and not (reset or hasattr(self, "feature_names_in_")):
                 # After a fit on texts without a column name, any column name is accepted.
-                X = texts.header(named=reset or hasattr(self, "feature_names_in_"))
-            validate_data(self, X, reset=reset, skip_check_array=True)
+                header = header.to_numpy()
+            validate_data(self, header, reset=reset, skip_check_array=True)
         elif reset:
             self.n_features_in_ = 1
             self.__dict__.pop("feature_names_in_", None)
@@ -360,7 +362,11 @@ class BaseTuned(
                 f"X has 1 features, but {type(self).__name__} is expecting {self.n_features_in_} "
                 "features as input: it was fitted on sentence pairs."
             )
-        return texts
+        return opened
+
+    def _open_fitted(self, X: Any) -> Examples:
+        """The rows of ``X``, whose columns are those of the fit."""
+        return self._open(X, reset=False).examples
 
     @contextlib.contextmanager
     def _columns_kept_on_error(self) -> Iterator[None]:
@@ -376,17 +382,17 @@ class BaseTuned(
             raise
 
     def _check_targets(
-        self, texts: Texts, y: Any, sample_weight: Any, task: Task, name: str = "y"
+        self, examples: Examples, y: Any, sample_weight: Any, task: Task, name: str = "y"
     ) -> RawDataset:
-        """``texts`` with the encoded target and the weight of each row."""
+        """``examples`` with class number and weight of each row."""
         from sklearn_lntune.training.datasets import RawDataset
 
         suffix = name.removeprefix("y")
         targets = task.encode(y, name)
-        if len(targets) != len(texts):
+        if len(targets) != len(examples):
             raise ValueError(
-                f"X{suffix} and y{suffix} have inconsistent numbers of samples: {len(texts)} and "
-                f"{len(targets)}."
+                f"X{suffix} and y{suffix} have inconsistent numbers of samples: {len(examples)} "
+                f"and {len(targets)}."
             )
         sample_weight = check_sample_weight(sample_weight, len(targets), f"sample_weight{suffix}")
         weights = task.weights(targets, sample_weight)
@@ -395,7 +401,7 @@ class BaseTuned(
                 f"every row of {name} has weight zero, by sample_weight{suffix} or class_weight: "
                 "nothing to learn from."
             )
-        return RawDataset(texts, targets, weights)
+        return RawDataset(examples, targets, weights)
 
     def _check_validation(
         self, X_val: Any, y_val: Any, sample_weight_val: Any, task: Task
@@ -404,10 +410,10 @@ class BaseTuned(
             return None
         if X_val is None:
             raise ValueError("X_val and y_val must be passed together.")
-        texts, y_val = with_labels(self._check_texts(X_val, reset=False), y_val, self.label_column)
+        examples, y_val = self._open(X_val, y_val, reset=False).for_training()
         if y_val is None:
             raise ValueError("X_val and y_val must be passed together.")
-        return self._check_targets(texts, y_val, sample_weight_val, task, "y_val")
+        return self._check_targets(examples, y_val, sample_weight_val, task, "y_val")
 
     def _previous_fit(self, task: Task) -> FittedState | None:
         """The fit to continue from; its targets and tuning must be those of this one."""
@@ -487,10 +493,3 @@ class BaseTuned(
         # A pickle from before a parameter was added gets its default.
         defaults = {name: each.default for name, each in signature(type(self)).parameters.items()}
         super().__setstate__({**defaults, **check_format(state)})
-
-
-def _has_columns(X: Any) -> bool:
-    """Whether ``X`` is a table (as a list of pairs is), rather than one sequence of texts."""
-    if hasattr(X, "shape") or hasattr(X, "__array__"):
-        return len(getattr(X, "shape", None) or np.asarray(X).shape) == 2
-    return not isinstance(next(iter(X)), str)

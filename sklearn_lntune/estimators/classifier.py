@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from dataclasses import KW_ONLY, dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any, Never, Self
 
 import numpy as np
@@ -351,7 +350,7 @@ class LNTunedTransformerClassifier(ClassifierMixin, BaseTuned):
             predictor.network,
             state=predictor.state,
             params=self.get_params(deep=False),
-            check_texts=partial(fitted._check_texts, reset=False),  # noqa: SLF001 - a copy of self
+            open_examples=fitted._open_fitted,  # noqa: SLF001 - a copy of self
             find_backbone=fitted._checked_backbone,  # noqa: SLF001
         ).initialize()
         net.history.extend(fitted.log_)

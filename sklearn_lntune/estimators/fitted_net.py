@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from sklearn_lntune.backbone.pool import Backbone
-from sklearn_lntune.inputs.stream import Texts
+from sklearn_lntune.inputs.base import Examples
 from sklearn_lntune.network import Network
 from sklearn_lntune.persistence.state import FittedState
 from sklearn_lntune.prediction.predictor import Predictor
@@ -30,8 +30,8 @@ class FittedNet(DeltaNet):
         The fit.
     params : mapping
         The parameters of the classifier.
-    check_texts : callable
-        Converts ``X`` to texts, and compares its columns with those of the fit.
+    open_examples : callable
+        Checks what is predicted, and compares its columns with those of the fit.
     find_backbone : callable
         Returns the backbone of the fit.
     """
@@ -42,7 +42,7 @@ class FittedNet(DeltaNet):
         *,
         state: FittedState,
         params: Mapping[str, Any],
-        check_texts: Callable[[Any], Texts],
+        open_examples: Callable[[Any], Examples],
         find_backbone: Callable[[], Backbone],
     ) -> None:
         super().__init__(
@@ -54,7 +54,7 @@ class FittedNet(DeltaNet):
         self.device = module.device  # skorch warns of None when it unpickles
         self.state = state
         self.answers = OneLabel(state.classes)
-        self.check_texts = check_texts
+        self.open_examples = open_examples
         self.find_backbone = find_backbone
 
     def forward_iter(
@@ -99,6 +99,6 @@ class FittedNet(DeltaNet):
         return self
 
     def _logits(self, X: Any) -> np.ndarray:
-        texts = self.check_texts(X)
+        examples = self.open_examples(X)
         tokens = self.find_backbone().tokens
-        return Predictor(self.state, self.module_, tokens).run(texts)
+        return Predictor(self.state, self.module_, tokens).run(examples)

@@ -16,8 +16,8 @@ import torch
 
 from sklearn_lntune.backbone.placement import STEP_TOKENS
 from sklearn_lntune.fusion.fit_state import FitState
+from sklearn_lntune.inputs.base import joined
 from sklearn_lntune.inputs.batches import moved, ordered_batches
-from sklearn_lntune.inputs.text.table import joined
 from sklearn_lntune.network import Batch, Network, compute
 from sklearn_lntune.training.datasets import EncodedDataset
 from sklearn_lntune.training.fitting import activation_cache_of, network_of, with_states

@@ -81,11 +81,11 @@ def bytes_a_token(network: Network, job: Job) -> int:
 
 def bytes_of_rows(job: Job) -> int:
     """Memory that the rows of ``job`` take."""
-    tables = [(rows, rows.table) for rows in (job.train, job.valid) if rows is not None]
     return sum(
-        array.nbytes
-        for rows, table in tables
-        for array in (table.tokens, table.starts, table.lengths, rows.targets, rows.weights)
+        part.nbytes
+        for rows in (job.train, job.valid)
+        if rows is not None
+        for part in (rows.table, rows.targets, rows.weights)
     )
 
 

@@ -131,7 +131,7 @@ def _kind(job: Job) -> Hashable:
         job.pooling,
         job.task.n_outputs,
         job.placement,
-        job.train.table.with_segments,
+        job.train.table.kind,
     )
 
 

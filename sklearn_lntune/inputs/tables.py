@@ -161,6 +161,8 @@ class _Parquet(Source):
         from pyarrow import parquet
 
         done = 0
+        # Not pyarrow.dataset: it holds a whole group of rows, and casts the cells of each file
+        # to the types of the first, by which the number 2 becomes the text "2" or True.
         for file in self._files:
             with parquet.ParquetFile(file, pre_buffer=False) as opened:
                 for batch in opened.iter_batches(READ_ROWS, columns=list(columns)):

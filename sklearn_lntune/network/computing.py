@@ -6,14 +6,14 @@ import numpy as np
 import torch
 
 from sklearn_lntune.backbone.placement import PREDICT_TOKENS, check_after_fork
+from sklearn_lntune.inputs.base import Table
 from sklearn_lntune.inputs.batches import ordered_batches
-from sklearn_lntune.inputs.text.table import TokenTable
 from sklearn_lntune.network.network import Network
 
 
 def compute(
     network: Network,
-    table: TokenTable,
+    table: Table,
     output: str = "logits",
     fits: np.ndarray | None = None,
     states: list[torch.Tensor] | None = None,
@@ -23,7 +23,7 @@ def compute(
     Parameters
     ----------
     network : Network
-    table : TokenTable
+    table : Table
     output : {"logits", "pooled"}
     fits : ndarray of int of shape (n_rows,), optional
         The fit that each row belongs to.
@@ -51,7 +51,7 @@ def compute(
 
 def _compute(
     network: Network,
-    table: TokenTable,
+    table: Table,
     output: str,
     fits: np.ndarray | None,
     states: list[torch.Tensor] | None,

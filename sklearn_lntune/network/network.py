@@ -15,8 +15,8 @@ from sklearn_lntune.backbone.activation_cache import ActivationCache, CacheInjec
 from sklearn_lntune.backbone.compiled import CompiledBody
 from sklearn_lntune.backbone.placement import delta_type
 from sklearn_lntune.backbone.pool import Backbone
+from sklearn_lntune.inputs.base import Table
 from sklearn_lntune.inputs.batches import moved, placed, to_device
-from sklearn_lntune.inputs.text.table import TokenTable
 from sklearn_lntune.network.batch import Batch
 from sklearn_lntune.network.deltas import check_names, check_shape
 from sklearn_lntune.network.heads import RowHead
@@ -114,7 +114,7 @@ class Network(nn.Module):
 
     def batch(
         self,
-        table: TokenTable,
+        table: Table,
         rows: np.ndarray,
         fits: np.ndarray | None = None,
         states: Sequence[torch.Tensor] | None = None,
@@ -123,7 +123,7 @@ class Network(nn.Module):
 
         Parameters
         ----------
-        table : TokenTable
+        table : Table
         rows : ndarray of int
             Row numbers.
         fits : ndarray of int of shape (len(table),), optional
@@ -139,7 +139,7 @@ class Network(nn.Module):
         chosen = None if fits is None else moved(torch.from_numpy(fits[rows]), device)
         return Batch(to_device(arrays, device), fits=chosen, entering=entering)
 
-    def enter_at(self, cache: ActivationCache, table: TokenTable) -> bool:
+    def enter_at(self, cache: ActivationCache, table: Table) -> bool:
         """Skip the blocks below the lowest trained one, if the model allows it.
 
         Batches then have to contain the activations that enter this block. Whether the model
@@ -166,7 +166,7 @@ class Network(nn.Module):
         self._injector = None
         return False
 
-    def try_stacked(self, table: TokenTable) -> None:
+    def try_stacked(self, table: Table) -> None:
         """Run a few rows, each for a different fit, to find out whether the model can be stacked.
 
         Raises

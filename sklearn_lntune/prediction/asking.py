@@ -11,7 +11,7 @@ import numpy as np
 
 from sklearn_lntune.backbone.where import BackboneRef, Where
 from sklearn_lntune.forking import on_fork
-from sklearn_lntune.inputs.stream import Texts, TextTable
+from sklearn_lntune.inputs.base import Examples
 from sklearn_lntune.persistence.state import FittedState
 
 if TYPE_CHECKING:
@@ -58,16 +58,16 @@ def answered_by(answerer: Answerer | None) -> Iterator[None]:
 def ask(
     owner: Any,
     state: FittedState,
-    texts: Texts,
+    examples: Examples,
     output: str,
     *,
     ref: BackboneRef,
     where: Where,
     verbose: int = 0,
 ) -> np.ndarray:
-    """Logits or pooled vectors of ``texts`` from the fitted estimator ``owner``.
+    """Logits or pooled vectors of ``examples`` from the fitted estimator ``owner``.
 
-    A streamed table, which is never loaded whole, is always read and computed by this thread.
+    A stream, which is never held whole, is always read and computed by this thread.
     """
     # torch and transformers are imported from here on only.
     from sklearn_lntune.prediction.predictor import located, predictor_for
@@ -75,10 +75,10 @@ def ask(
 
     backbone, placement = located(state, ref, where)
     other: Answerer | None = answerer()
-    if other is not None and not isinstance(texts, TextTable):
-        return other.answer(PredictRequest(state, backbone, placement, texts, output))
+    if other is not None and examples.held is not None:
+        return other.answer(PredictRequest(state, backbone, placement, examples.held, output))
     predictor = predictor_for(owner, state, backbone, placement)
     if other is None:
-        return predictor.run(texts, output, verbose)
+        return predictor.run(examples, output, verbose)
     with other.computing():
-        return predictor.run(texts, output, verbose)
+        return predictor.run(examples, output, verbose)

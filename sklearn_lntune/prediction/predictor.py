@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from array import array
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,15 +17,13 @@ from sklearn_lntune.backbone.usage import position_limit, resolve_max_length
 from sklearn_lntune.backbone.where import BackboneRef, Where
 from sklearn_lntune.checks import check_verbose
 from sklearn_lntune.console import progress_bar
-from sklearn_lntune.inputs.growing import Growing
-from sklearn_lntune.inputs.stream import Texts, TextTable
-from sklearn_lntune.inputs.text.check import Text, distinct
+from sklearn_lntune.inputs.base import Examples, Rows
 from sklearn_lntune.inputs.text.tokens import Tokens
 from sklearn_lntune.network import Batch, Network, build_network, compute
 from sklearn_lntune.persistence.state import FittedState
 from sklearn_lntune.tuning.registry import from_plain
 
-#: Number of texts of a table that are predicted at a time.
+#: Rows of a stream that are predicted at a time.
 CHUNK_ROWS = 8192
 _REMEDY = (
     "Its delta means nothing on another model: point at the one of the fit with "
@@ -44,32 +43,35 @@ class Predictor:
     network: Network
     tokens: Tokens
 
-    def run(self, texts: Texts, output: str = "logits", verbose: int = 0) -> np.ndarray:
-        """Logits or pooled vectors of ``texts``; repeated texts are computed once.
+    def run(self, examples: Examples, output: str = "logits", verbose: int = 0) -> np.ndarray:
+        """Logits or pooled vectors of ``examples``; repeated rows are computed once.
 
-        A `TextTable` is read, tokenised and computed in chunks, with a progress bar if
-        ``verbose`` is positive; repeated texts are found within a chunk only.
+        Those of a stream are read, tokenised and computed in chunks, with a progress
+        bar if ``verbose`` is positive; repetitions are found within a chunk.
         """
-        if not isinstance(texts, TextTable):
-            return self._run(texts, output)
-        answers = Growing()
+        if examples.held is not None:
+            return self._run(examples.held, output)
+        held = array("f")
         with progress_bar(
-            total=texts.n_rows, desc="predict", unit="text", disable=check_verbose(verbose) <= 0
+            total=examples.n_rows, desc="predict", unit="text", disable=check_verbose(verbose) <= 0
         ) as bar:
-            for chunk in texts.chunks(CHUNK_ROWS):
-                answers.add(self._run(chunk, output))
+            for chunk in examples.chunks(CHUNK_ROWS):
+                answers = self._run(chunk, output)
+                # It grows in place: parts joined at the end would be held twice.
+                held = held or array(answers.dtype.char)
+                held.frombytes(answers.tobytes())
                 bar.update(len(chunk))
-        return answers.whole()
+        return np.frombuffer(held, answers.dtype).reshape(-1, answers.shape[1])
 
-    def _run(self, texts: Sequence[Text], output: str) -> np.ndarray:
-        unique, numbers = distinct(texts)
+    def _run(self, rows: Rows, output: str) -> np.ndarray:
+        unique, numbers = rows.distinct()
         table = self.tokens.table(unique, self.state.max_length)
         return checked_finite(compute(self.network, table, output))[numbers]
 
-    def batch(self, texts: Sequence[Text]) -> Batch:
-        """``texts`` as one batch."""
-        table = self.tokens.table(list(texts), self.state.max_length)
-        return self.network.batch(table, np.arange(len(texts)))
+    def batch(self, rows: Sequence[Hashable]) -> Batch:
+        """``rows`` as one batch."""
+        table = self.tokens.table(Rows(rows), self.state.max_length)
+        return self.network.batch(table, np.arange(len(rows)))
 
 
 def checked_finite(values: np.ndarray) -> np.ndarray:

@@ -9,8 +9,7 @@ import numpy as np
 
 from sklearn_lntune.backbone.placement import Placement
 from sklearn_lntune.backbone.pool import Backbone
-from sklearn_lntune.inputs.text.check import Text, distinct
-from sklearn_lntune.inputs.text.table import joined
+from sklearn_lntune.inputs.base import Rows, joined
 from sklearn_lntune.network import compute
 from sklearn_lntune.persistence.state import FittedState
 from sklearn_lntune.prediction.predictor import checked_finite, ready_network
@@ -20,12 +19,12 @@ from sklearn_lntune.tuning.registry import from_plain
 
 @dataclass(frozen=True)
 class PredictRequest:
-    """Texts for a fitted state, and the requested output: logits or pooled vectors."""
+    """Rows for a fitted state, and what is wanted of them: logits or pooled vectors."""
 
     state: FittedState
     backbone: Backbone
     placement: Placement
-    texts: Sequence[Text]
+    rows: Rows
     output: str
 
     @property
@@ -49,13 +48,13 @@ def may_stack(state: FittedState) -> bool:
 def answer(requests: Sequence[PredictRequest]) -> list[np.ndarray]:
     """The outputs for each of ``requests``, which are all of one kind.
 
-    Texts that a request repeats are computed once.
+    Rows that a request repeats are computed once.
     """
     first = requests[0]
     backbone = first.backbone
     indexes, tables = [], []
     for request in requests:
-        unique, numbers = distinct(request.texts)
+        unique, numbers = request.rows.distinct()
         indexes.append(numbers)
         tables.append(backbone.tokens.table(unique, request.state.max_length))
     states = [request.state for request in requests]

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sklearn_lntune.inputs.stream import Texts
-from sklearn_lntune.inputs.text.table import TokenTable
+from sklearn_lntune.inputs.base import Examples, Table
 
 if TYPE_CHECKING:
     import torch
@@ -16,18 +15,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RawDataset:
-    """Checked texts with their targets and weights, not yet tokenised.
+    """Checked rows with their targets and weights, not yet as the model takes them.
 
     Attributes
     ----------
-    texts : list of str, list of (str, str), or TextTable
+    examples : Examples
     targets : ndarray of shape (n_rows, ...)
         As the task encodes them.
     weights : ndarray of float of shape (n_rows,)
         Sample weight times class weight.
     """
 
-    texts: Texts
+    examples: Examples
     targets: np.ndarray
     weights: np.ndarray
 
@@ -41,7 +40,7 @@ class EncodedDataset:
 
     Attributes
     ----------
-    table : TokenTable
+    table : Table
     targets : ndarray of shape (n_rows, ...)
     weights : ndarray of float of shape (n_rows,)
         With mean one.
@@ -49,7 +48,7 @@ class EncodedDataset:
         What enters the lowest block that learns, where it is kept.
     """
 
-    table: TokenTable
+    table: Table
     targets: np.ndarray
     weights: np.ndarray
     states: list[torch.Tensor] | None = None
@@ -64,7 +63,7 @@ class EncodedDataset:
         return EncodedDataset(self.table.take(rows), self.targets[rows], self.weights[rows], states)
 
 
-def encoded(table: TokenTable, data: RawDataset, rows: np.ndarray | None = None) -> EncodedDataset:
+def encoded(table: Table, data: RawDataset, rows: np.ndarray | None = None) -> EncodedDataset:
     """Rows of ``data``, all or some, whose tokens are in ``table``.
 
     Weights are scaled to mean one, so that learning rates keep their meaning.

@@ -112,13 +112,13 @@ def prepare(
         task.check_scores(data.targets[held_out], data.weights[held_out], settings.scoring)
     elif validation is not None:
         task.check_scores(validation.targets, validation.weights, settings.scoring)
-    table = backbone.tokens.table(data.texts, max_length)
+    table = backbone.tokens.table(data.examples, max_length)
     train = encoded(table, data, rows)
     valid = None
     if held_out is not None:
         valid = encoded(table, data, held_out)
     elif validation is not None:
-        valid_table = backbone.tokens.table(validation.texts, max_length)
+        valid_table = backbone.tokens.table(validation.examples, max_length)
         valid = encoded(valid_table, validation)
     if train.table.n_truncated:
         warnings.warn(

@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis.strategies import lists, text, tuples
 from scipy import sparse
 
-from sklearn_lntune.inputs.text.check import check_texts, distinct
+from sklearn_lntune.inputs.base import Rows
+from sklearn_lntune.inputs.text.check import check_texts
 
 TEXTS = ["first text", "second, longer text", ""]
 PAIRS = [("is it raining?", "it pours"), ("a", ""), ("left", "right")]
@@ -304,8 +305,8 @@ def test_nul_is_a_character_as_any_other() -> None:
     texts = ["a\0b", "a\0c", "a", "a\0", "a\0b"]
     assert check_texts(texts) == texts
     assert check_texts(np.array(texts, object)) == texts
-    unique, numbers = distinct(texts)
-    assert unique == texts[:4]
+    unique, numbers = Rows(texts).distinct()
+    assert unique.rows == texts[:4]
     assert numbers.tolist() == [0, 1, 2, 3, 0]
     pairs = [("a\0", "b"), ("a", "\0b"), ("a\0", "b")]
-    assert distinct(pairs)[1].tolist() == [0, 1, 0]
+    assert Rows(pairs).distinct()[1].tolist() == [0, 1, 0]

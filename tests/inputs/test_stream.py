@@ -19,9 +19,10 @@ from sklearn.base import clone
 
 from sklearn_lntune import LNTunedTransformerClassifier
 from sklearn_lntune.inputs import tables
-from sklearn_lntune.inputs.stream import TextTable, open_texts, with_labels
+from sklearn_lntune.inputs.stream import TextStream
 from sklearn_lntune.inputs.text import tokens
 from sklearn_lntune.inputs.text.check import check_texts
+from sklearn_lntune.inputs.text.opening import TextInput
 from sklearn_lntune.task import OneLabel
 
 Clf = Callable[..., LNTunedTransformerClassifier]
@@ -227,8 +228,8 @@ def test_parameters_are_saved(
 @pytest.mark.parametrize("kind", FORMS)
 def test_columns_found(names: list[str], columns: tuple[str, ...], kind: str, form: Any) -> None:
     X = form(kind, **{name: ["a"] * 20 for name in names}, number=list(range(20)))
-    found = open_texts(X)
-    assert isinstance(found, TextTable)
+    found = TextInput().open(X).examples
+    assert isinstance(found, TextStream)
     assert found.columns == columns
 
 
@@ -366,9 +367,7 @@ def test_labels_have_the_type_of_their_column(
         parquet.write_table(table, X)
     elif form == "stream":
         X = X.to_iterable_dataset()
-    texts = open_texts(X)
-    assert isinstance(texts, TextTable)
-    task = OneLabel.from_targets(with_labels(texts, None, "label")[1])
+    task = OneLabel.from_targets(TextInput().open(X).for_training()[1])
     assert task.classes.tolist() == classes
     assert task.classes.dtype.kind == kind
 
@@ -398,8 +397,9 @@ def test_columns_of_a_frame_are_not_chosen_but_it_says_so(
 
 def test_a_frame_of_the_chosen_columns_is_taken() -> None:
     frame = pd.DataFrame({"a": ["one"], "b": ["two"]})
-    assert open_texts(frame, ("a", "b")) == [("one", "two")]
-    assert open_texts(frame[["a"]], "text", "a") == ["one"]
+    both, one = TextInput(("a", "b")).open(frame), TextInput("text", "a").open(frame[["a"]])
+    assert both.examples.held.rows == [("one", "two")]
+    assert one.examples.held.rows == ["one"]
 
 
 def test_empty_tables(tiny_clf: Clf, tmp_path: Path, texts: list[str], labels: list[str]) -> None:

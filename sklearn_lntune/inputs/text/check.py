@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numbers
 import warnings
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Set
 from enum import Enum
 from itertools import chain
 from typing import Any, TypeAlias
@@ -112,21 +112,6 @@ def plain_texts(texts: Iterable[str]) -> list[str]:
     ('Colour.RED', ['red'])
     """
     return [text if type(text) is str else str.__str__(text) for text in texts]
-
-
-def distinct(texts: Sequence[Text]) -> tuple[list[Text], np.ndarray]:
-    """The distinct ones of ``texts``, and for each text the number of its equal among them.
-
-    Examples
-    --------
-    >>> distinct(["a", "b", "a"])
-    (['a', 'b'], array([0, 1, 0]))
-    """
-    # pandas.factorize, before version 3.1, takes a text to end at its first NUL.
-    seen: dict[Text, int] = {}
-    numbers = (seen.setdefault(text, len(seen)) for text in texts)
-    row_text = np.fromiter(numbers, np.intp, len(texts))
-    return list(seen), row_text
 
 
 def _cells(X: Any) -> np.ndarray:

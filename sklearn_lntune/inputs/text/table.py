@@ -1,4 +1,4 @@
-"""The tokens of many rows, end to end: in memory, or in an Arrow file that is mapped."""
+"""The tokens of many rows, end to end: in memory, or in a temporary file that is mapped."""
 
 from __future__ import annotations
 
@@ -8,12 +8,10 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from sklearn_lntune.forking import remove_with
-from sklearn_lntune.inputs.growing import Growing
 
 #: A token is one int32: its id in the lower bits, above them the sentence of a pair that
 #: it belongs to. No vocabulary comes near 16 million.
@@ -53,6 +51,16 @@ class TokenTable:
         return len(self.starts)
 
     @property
+    def kind(self) -> bool:
+        """Whether there are segments."""
+        return self.with_segments
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that it takes; tokens in a file count, too."""
+        return self.tokens.nbytes + self.starts.nbytes + self.lengths.nbytes
+
+    @property
     def n_truncated(self) -> int:
         """How many rows were longer than ``max_length``."""
         return int(self.truncated.sum())
@@ -66,6 +74,25 @@ class TokenTable:
             truncated=self.truncated[rows],
         )
 
+    def join(self, others: Sequence[TokenTable]) -> TokenTable:
+        """These rows and after them those of ``others``, with no tokens but theirs."""
+        tables = [self, *others]
+        lengths = np.concatenate([table.lengths for table in tables])
+        ends = np.cumsum(lengths, dtype=np.int64)
+        starts = ends - lengths
+        tokens = np.empty(ends[-1], np.int32)
+        done = 0
+        for table in tables:
+            own = starts[done : done + len(table)]
+            shift = np.repeat(table.starts - own, table.lengths)
+            first, last = own[0], own[-1] + int(table.lengths[-1])
+            tokens[first:last] = table.tokens[np.arange(first, last) + shift]
+            done += len(table)
+        truncated = np.concatenate([table.truncated for table in tables])
+        return dataclasses.replace(
+            self, tokens=tokens, starts=starts, lengths=lengths, truncated=truncated
+        )
+
     def key(self, row: int) -> bytes:
         """What the row holds: equal for rows that the model cannot tell apart."""
         start = self.starts[row]
@@ -76,7 +103,7 @@ class TokenTable:
         digest = hashlib.sha256(np.ascontiguousarray(self.lengths).data)
         for start in range(0, len(self), _DIGESTED):
             rows = np.arange(start, min(start + _DIGESTED, len(self)))
-            digest.update(joined([self.take(rows)]).tokens.data)
+            digest.update(self.take(rows).join([]).tokens.data)
         return digest.hexdigest()
 
     def collate(
@@ -109,80 +136,26 @@ class TokenTable:
         return inputs
 
 
-def joined(tables: Sequence[TokenTable]) -> TokenTable:
-    """The rows of ``tables``, one table after the other, with no tokens but theirs."""
-    lengths = np.concatenate([table.lengths for table in tables])
-    ends = np.cumsum(lengths, dtype=np.int64)
-    starts = ends - lengths
-    tokens = np.empty(ends[-1], np.int32)
-    done = 0
-    for table in tables:
-        own = starts[done : done + len(table)]
-        shift = np.repeat(table.starts - own, table.lengths)
-        first, last = own[0], own[-1] + int(table.lengths[-1])
-        tokens[first:last] = table.tokens[np.arange(first, last) + shift]
-        done += len(table)
-    truncated = np.concatenate([table.truncated for table in tables])
-    return dataclasses.replace(
-        tables[0], tokens=tokens, starts=starts, lengths=lengths, truncated=truncated
-    )
+class TokenFile:
+    """Tokens written part by part to a temporary file and then mapped.
 
-
-class MemoryRows:
-    """Rows added chunk by chunk to one array."""
-
-    def __init__(self) -> None:
-        self._tokens = Growing()
-
-    def add(self, tokens: np.ndarray, lengths: np.ndarray) -> None:
-        """Append rows."""
-        self._tokens.add(tokens)
-
-    def mapped(self, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """All tokens, and where each row starts."""
-        starts = np.cumsum(lengths, dtype=np.int64)
-        starts -= lengths
-        return self._tokens.whole(), starts
-
-
-class ArrowRows:
-    """Rows written chunk by chunk to an Arrow file, a list of int32 each.
-
-    The file lies in a temporary folder, which goes with the last table over it.
+    The file is removed with the last table that refers to it.
     """
 
     def __init__(self) -> None:
-        import pyarrow as pa
+        self._folder = tempfile.mkdtemp(prefix="sklearn_lntune-")
+        self._remove = remove_with(self, self._folder)
+        self._file = Path(self._folder, "tokens.int32")
 
-        folder = tempfile.mkdtemp(prefix="sklearn_lntune-")
-        self._remove = remove_with(self, folder)
-        self._folder, self._file = folder, str(Path(folder, "tokens.arrow"))
-        self._writer = pa.ipc.new_file(self._file, pa.schema({"tokens": pa.list_(pa.int32())}))
+    def write(self, tokens: bytes) -> None:
+        """Append ``tokens``, which are int32."""
+        # Closed each time: a forked child would write a copy of an open file's buffer again.
+        with self._file.open("ab") as file:
+            file.write(tokens)
 
-    def add(self, tokens: np.ndarray, lengths: np.ndarray) -> None:
-        """Append rows."""
-        import pyarrow as pa
-
-        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
-        rows = pa.ListArray.from_arrays(offsets, tokens)
-        self._writer.write_batch(pa.record_batch({"tokens": rows}))
-
-    def mapped(self, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The mapped file as one array of int32, and where in it each row starts."""
-        import pyarrow as pa
-
-        self._writer.close()
-        whole = pa.memory_map(self._file).read_buffer()
-        tokens = np.frombuffer(whole, np.int32, whole.size // 4)
+    def mapped(self) -> np.ndarray:
+        """All tokens; nothing may be written afterwards."""
+        tokens = np.asarray(np.memmap(self._file, np.int32, mode="r"))
         self._remove.detach()
         remove_with(tokens, self._folder)
-        starts = np.empty(len(lengths), np.int64)
-        reader = pa.ipc.open_file(pa.BufferReader(whole))
-        done = 0
-        for number in range(reader.num_record_batches):
-            rows: Any = reader.get_batch(number).column(0)
-            # Arrow aligns what it writes, so the values stand at a whole int32.
-            first = (rows.values.buffers()[1].address - whole.address) // 4
-            starts[done : done + len(rows)] = rows.offsets.to_numpy()[:-1] + first
-            done += len(rows)
-        return tokens, starts
+        return tokens

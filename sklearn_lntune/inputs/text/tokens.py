@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from array import array
+from collections.abc import Sequence
 from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from sklearn_lntune.forking import ForkSafeLock
-from sklearn_lntune.inputs.growing import Growing
-from sklearn_lntune.inputs.stream import Texts, TextTable
+from sklearn_lntune.inputs.base import Examples, Rows
 from sklearn_lntune.inputs.text.check import Text
-from sklearn_lntune.inputs.text.table import ID_BITS, ArrowRows, MemoryRows, TokenTable
+from sklearn_lntune.inputs.text.table import ID_BITS, TokenFile, TokenTable
 
 _CHUNK = 512  # texts handed to the tokenizer at once: its own output is bulky
 
@@ -54,30 +54,35 @@ class Tokens:
         # A fast tokenizer keeps its truncation as mutable state, so calls take turns.
         self._lock = ForkSafeLock()
 
-    def table(self, texts: Texts, max_length: int) -> TokenTable:
-        """Tokens of ``texts``, each cut to ``max_length`` of them.
+    def table(self, examples: Examples | Sequence[Text], max_length: int) -> TokenTable:
+        """Tokens of texts or pairs, each cut to ``max_length`` of them.
 
-        Those of a `TextTable` are written to disk and mapped.
+        Those of a stream are written to disk and mapped.
         """
-        store = ArrowRows() if isinstance(texts, TextTable) else MemoryRows()
-        lengths, truncated = Growing(), Growing()
+        if not isinstance(examples, Examples):
+            examples = Rows(examples)
+        file = TokenFile() if examples.held is None else None
+        # Arrays that grow by a sixteenth in place: a list of parts, joined at the end, would
+        # hold everything twice.
+        held, sizes, cuts = array("i"), array("i"), array("B")
+        add = held.frombytes if file is None else file.write
         paired = False
-        for chunk in _chunks(texts):
-            paired = not isinstance(chunk[0], str)
-            ids, segments, cut = self.encode(chunk, max_length)
-            sizes = np.fromiter(map(len, ids), np.int32, len(ids))
-            flat = _joined(ids)
+        for chunk in examples.chunks(_CHUNK):
+            texts: Any = chunk.rows
+            paired = not isinstance(texts[0], str)
+            ids, segments, cut = self.encode(texts, max_length)
+            tokens = _joined(ids)
             if segments is not None:
-                flat |= _joined(segments) << ID_BITS
-            store.add(flat, sizes)
-            lengths.add(sizes)
-            truncated.add(np.array(cut, bool))
-        tokens, starts = store.mapped(lengths.whole())
+                tokens |= _joined(segments) << ID_BITS
+            add(tokens.tobytes())
+            sizes.extend(map(len, ids))
+            cuts.extend(cut)
+        lengths = np.frombuffer(sizes, np.int32)
         return TokenTable(
-            tokens,
-            starts,
-            lengths.whole(),
-            truncated.whole(),
+            np.frombuffer(held, np.int32) if file is None else file.mapped(),
+            np.cumsum(lengths, dtype=np.int64) - lengths,
+            lengths,
+            np.frombuffer(cuts, bool),
             with_segments=paired and self._tells_segments,
             pad_id=self._pad_id,
         )
@@ -138,14 +143,6 @@ class Tokens:
             for i, row in enumerate(ids)
         ]
         return ids, segments, cut
-
-
-def _chunks(texts: Texts) -> Iterator[Sequence[Text]]:
-    if isinstance(texts, TextTable):
-        yield from texts.chunks(_CHUNK)
-    else:
-        for start in range(0, len(texts), _CHUNK):
-            yield texts[start : start + _CHUNK]
 
 
 def _joined(rows: list[list[int]]) -> np.ndarray:
