@@ -331,7 +331,7 @@ def figure_bank() -> str:
 
 def main() -> None:
     given = harness.options(
-        __doc__, parts=(("load", "traffic"),) * 2, rows=(3000, 100), texts=(512, 16),
+        __doc__, parts=(("load", "traffic"),) * 2, rows=(3000, 300), texts=(512, 16),
         counts=((1000, 100, 10, 100), (3, 2, 2, 3)), rounds=(5, 1), most=(1000, 3),
     )  # fmt: skip
     if "load" in given.parts:
