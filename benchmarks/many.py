@@ -97,8 +97,9 @@ def load(file: Path) -> None:
 
         if "model" not in _here:
             _here["model"] = AnyModel.from_pretrained(file, num_labels=77).eval()
-        _here["model"].load_adapter(file, file.stem)
-        _here["model"].set_adapter(file.stem)
+        name = file.name.replace(".", "-")
+        _here["model"].load_adapter(file, name)
+        _here["model"].set_adapter(name)
         with torch.inference_mode():
             _here["model"](**plain_tokenizer()(TEXT, return_tensors="pt"))
     else:
