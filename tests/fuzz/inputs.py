@@ -257,8 +257,9 @@ def _use(
         found = getattr(fitted, method)(X)
     finally:
         check(fitted_attributes(fitted) == before, f"{method} changes the estimator")
-    if sized and hasattr(X, "__len__"):
-        check(len(found) == len(X), f"{method} gives {len(found)} rows for {len(X)}")
+    if options is None:  # not a table: what has a length says how many rows there are
+        n = len(X) if sized and hasattr(X, "__len__") else len(found)
+    check(len(found) == n, f"{method} gives {len(found)} rows for {n}")
     if method != "predict":
         check(bool(np.isfinite(found).all()), f"{method} gives values that are not finite")
 
