@@ -1,7 +1,11 @@
 """The docstring of everything public follows numpydoc."""
 
+from __future__ import annotations
+
 import inspect
+from collections.abc import Iterator
 from importlib import import_module
+from typing import Any
 
 import pytest
 from numpydoc.docscrape import NumpyDocString
@@ -22,12 +26,12 @@ NOT_FOLLOWED = {
 INHERITED = {"PR01", "RT01"}
 
 
-def _function(member):
+def _function(member: Any) -> Any:
     member = member.fget if isinstance(member, property) else member
     return inspect.unwrap(getattr(member, "__func__", member))
 
 
-def _public_members(kind):
+def _public_members(kind: type) -> Iterator[str]:
     """Names of what this package defines on the class; an old name of a method is no member."""
     for owner in kind.__mro__:
         if owner.__module__.startswith("sklearn_lntune"):
@@ -38,7 +42,7 @@ def _public_members(kind):
                     yield name
 
 
-def _public_objects():
+def _public_objects() -> Iterator[str]:
     for ending in MODULES:
         module = f"sklearn_lntune{ending}"
         for name in import_module(module).__all__:
@@ -53,7 +57,7 @@ def _public_objects():
 PUBLIC = sorted(set(_public_objects()))
 
 
-def _inherits_sections(path):
+def _inherits_sections(path: str) -> bool:
     """Whether ``path`` is an override of a `TuningMethod`'s method, without sections."""
     owner, _, name = path.rpartition(".")
     module, _, owner = owner.rpartition(".")
@@ -64,7 +68,7 @@ def _inherits_sections(path):
     return hasattr(TuningMethod, name) and not (doc["Parameters"] or doc["Returns"])
 
 
-def test_public_objects_are_found():
+def test_public_objects_are_found() -> None:
     assert {
         "sklearn_lntune.LNTunedTransformerClassifier.fit",  # inherited from a base of ours
         "sklearn_lntune.LNTunedTransformerClassifier.history_",
@@ -77,7 +81,7 @@ def test_public_objects_are_found():
 
 
 @pytest.mark.parametrize("path", PUBLIC)
-def test_docstring_is_valid(path):
+def test_docstring_is_valid(path: str) -> None:
     accepted = NOT_FOLLOWED | (INHERITED if _inherits_sections(path) else set())
     errors = [error for error in validate(path)["errors"] if error[0] not in accepted]
     assert not errors

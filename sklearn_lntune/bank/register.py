@@ -113,7 +113,7 @@ class Register:
     # -- for predictions -------------------------------------------------------------
 
     def ready(self, names: Collection[str], view: View | None = None) -> dict[str, Member]:
-        """The members called ``names``, as in ``view``, those that are missing read first."""
+        """The members called ``names``, as in ``view``; missing ones are read first."""
         view = view or self.view
         self._check_known(names, view)
         members = {name: view.members[name] for name in names if name in view.members}

@@ -187,6 +187,8 @@ class Coordinator:
                 self._changed.notify_all()
 
     def _count(self, client: Client, calls: int = 0, waits: int = 0) -> None:
+        # A client may wait twice, for a request and for tasks that it submitted: what counts is
+        # whether it changed between busy and not busy.
         before = client.busy
         client.calls += calls
         client.waits += waits
@@ -212,6 +214,8 @@ class Coordinator:
             self._count(request.task, waits=1)
             if self._due():
                 self._changed.notify_all()
+        # Any waiting thread may become the one that serves: there is no thread for it, which would
+        # have to outlive the tasks.
         while not request.done:
             with self._changed:
                 self._changed.wait_for(lambda: self._may_go_on(request), timeout=PATIENCE)

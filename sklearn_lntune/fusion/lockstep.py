@@ -97,6 +97,8 @@ class StackedTrainer:
                 for number, fit in enumerate(self.fits):
                     weight[number] = fit.network.learnt[name][0]
         network.try_stacked(first.train.table)
+        # All fits have the same backbone and lowest trained block, and so the same cache; it is
+        # of use only if it has room for the texts of every fit.
         caches = [activation_cache_of(fit.job, network) for fit in self.fits]
         cache = caches[0]
         if cache is not None and None not in caches:
@@ -176,7 +178,7 @@ class StackedTrainer:
         outputs = self.network(batch)
         tasks = {number: self.fits[number].job.task for number in np.unique(fits).tolist()}
         kinds = {task.loss_options: task for task in tasks.values()}
-        if len(kinds) == 1:
+        if len(kinds) == 1:  # the usual case, in one call
             return row_losses(next(iter(kinds.values())), outputs, batch)
         losses = torch.zeros_like(outputs[:, 0])
         for options, task in kinds.items():

@@ -153,7 +153,7 @@ class Network(nn.Module):
         batch = self.batch(table, rows, np.zeros(len(table), np.int64))
         with torch.no_grad():
             with injector.watching():
-                expected = self.pool(batch)
+                expected = self.pool(batch)  # the slow way, to compare with
             injector.open()
             try:
                 entering = cache.entering(table, rows)
@@ -274,6 +274,7 @@ class Network(nn.Module):
         for the whole batch, so that the result does not depend on the number of processes.
         """
         n_rows = shape[0] if share is None else len(share)
+        # On the CPU and in float32, so that the same seed draws the same factors on any device.
         factors = torch.empty(n_rows, *shape[1:], dtype=torch.float32)
         factors.bernoulli_(1 - self.dropout, generator=self.generator)
         factors = factors if share is None else factors[share]

@@ -68,7 +68,7 @@ def _replace_folder(path: Path, fresh: Path, aside: Path) -> None:
         try:
             if path.exists() and _exchange(path, fresh):
                 return
-        except FileNotFoundError:
+        except FileNotFoundError:  # another writer has moved `path` aside since the check
             if not fresh.exists():
                 raise
             continue
@@ -78,7 +78,7 @@ def _replace_folder(path: Path, fresh: Path, aside: Path) -> None:
             fresh.replace(path)
         except BaseException as error:
             if isinstance(error, OSError) and error.errno in _TAKEN and path.exists():
-                continue
+                continue  # another writer was faster: replace its folder in turn
             with contextlib.suppress(OSError):
                 aside.replace(path)
             raise

@@ -17,17 +17,17 @@ from skorch.callbacks import (
     TrainEndCheckpoint,
 )
 
-#: What skorch calls of a callback.
+#: The methods of a callback that skorch calls.
 _METHODS = (
     *("initialize", "set_params", "on_train_begin", "on_train_end", "on_epoch_begin"),
     *("on_epoch_end", "on_batch_begin", "on_batch_end", "on_grad_computed"),
 )
 #: Callbacks that the package adds to those of the user.
 _OURS = ("epoch_timer", "train_loss", "valid_loss", "report", "checkpoint", "fused_fits")
-#: Modules of callbacks that may be started twice: that only sets attributes.
+#: Modules of callbacks that may be initialised twice, since that only sets attributes.
 _STARTED = tuple(f"skorch.callbacks.{name}" for name in ("lr_scheduler", "scoring", "training"))
 _WITH_FILES = (Checkpoint, TrainEndCheckpoint)
-#: What ``net.history`` holds of every epoch, and what of one with validation rows.
+#: Entries of every epoch in ``net.history``, and of an epoch with validation rows.
 _RECORDED = ("epoch", "n_steps", "lr", "dur", "train_batch_count", "train_loss", "train_loss_best")
 _VALIDATED = ("valid_batch_count", "valid_loss", "valid_loss_best", "valid_score")
 
@@ -38,7 +38,7 @@ def check_callbacks(callbacks: Any, *, validated: bool) -> list[Any]:
     Parameters
     ----------
     callbacks : None or iterable
-        Of callbacks, their classes, or pairs of a name and one of these.
+        Callbacks, their classes, or pairs of a name and one of these.
     validated : bool
         Whether validation rows are scored after each epoch.
 
@@ -72,7 +72,7 @@ def check_callbacks(callbacks: Any, *, validated: bool) -> list[Any]:
 
 
 def not_recorded(callback: Any, recorded: Collection[str]) -> ValueError | None:
-    """The error that tells what ``callback`` could monitor; None if it monitors what there is."""
+    """An error that lists the recorded entries, unless ``callback`` monitors one of them."""
     monitor = _monitored(callback)
     if monitor is None or monitor in recorded:
         return None
@@ -89,7 +89,7 @@ def _is_callback(value: Any) -> bool:
 
 
 def _is_of_skorch(callback: Any) -> bool:
-    """Whether skorch wrote all that it calls; what another callback records, nobody can tell."""
+    """Whether all its methods are skorch's; it is not known what other callbacks record."""
     methods = [getattr(type(callback), method, None) for method in _METHODS]
     return all(getattr(method, "__module__", "").startswith("skorch.") for method in methods)
 
@@ -124,7 +124,7 @@ def _check_names(names: list[str | None]) -> None:
 
 
 def _check_start(callback: Any) -> None:
-    """Raise where one of skorch's callbacks has arguments that it cannot start with."""
+    """Raise if one of skorch's callbacks cannot be initialised with its arguments."""
     if isinstance(callback, EarlyStopping) and not isinstance(callback.monitor, str):
         raise TypeError(
             "callbacks: EarlyStopping monitors the name of an entry, such as 'train_loss'; got "
@@ -135,12 +135,12 @@ def _check_start(callback: Any) -> None:
             get_scorer(callback.scoring)
         if type(callback).__module__ in _STARTED and not isinstance(callback, _WITH_FILES):
             copy.copy(callback).initialize()
-    except Exception as error:  # whatever skorch raises
+    except Exception as error:  # skorch may raise anything
         raise ValueError(f"callbacks: {type(callback).__name__} cannot start: {error}") from error
 
 
 def _check_monitors(callbacks: list[Any], validated: bool) -> None:
-    """Raise where one of skorch's callbacks monitors what is not recorded by its turn."""
+    """Raise if one of skorch's callbacks monitors an entry that is not recorded before it."""
     recorded = {*_RECORDED, *(_VALIDATED if validated else ())}
     for callback in callbacks:
         error = not_recorded(callback, recorded)

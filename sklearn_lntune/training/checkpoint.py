@@ -1,7 +1,7 @@
-"""Long fits survive: the whole state of a fit in a folder, written every so many steps.
+"""Checkpoints: the whole state of a fit, written to a folder at regular intervals.
 
-The folder holds ``state/`` (``fit.json``, ``arrays.safetensors`` and their digests) and
-``lock``. The state is replaced whole or not at all.
+The folder contains ``state/`` (``fit.json``, ``arrays.safetensors`` and their digests) and
+``lock``. The state is replaced completely or not at all.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from sklearn_lntune.persistence.values import decode, encode
 from sklearn_lntune.training.batches import Begun
 from sklearn_lntune.training.rules import Snapshot
 
-#: Rises when the files change their meaning; a fit ends in the format it began in.
+#: Increased when the meaning of the files changes; a fit has to end in the format it began with.
 FORMAT_VERSION = 1
 STATE, LOCK = "state", "lock"
 FIT, ARRAYS = "fit.json", "arrays.safetensors"
-#: Begins a digest in the signature of a fit, which says nothing to a reader.
+#: Prefix of digests in the signature of a fit, which messages do not show.
 DIGEST = "sha256:"
 
 
@@ -41,22 +41,22 @@ DIGEST = "sha256:"
 def opened(
     folder: str | os.PathLike[str] | None, every: int, *, writes: bool = True
 ) -> Iterator[Checkpoint | None]:
-    """The checkpoint in ``folder``, this fit's alone until the end; None where none is kept.
+    """The checkpoint in ``folder``, locked for this fit; None without a folder.
 
     Parameters
     ----------
     folder : str, path or None
     every : int
-        Optimiser steps between two writings.
+        Optimiser steps between two checkpoints.
     writes : bool
-        Whether this process writes; of several that fit together, one does.
+        Whether this process writes; if several fit together, only one does.
 
     Raises
     ------
     ValueError, TypeError
         If an argument is wrong, or another fit uses the folder.
     DamagedFileError
-        If the state in it is not as it was written.
+        If the state in it was changed or damaged.
     """
     check_number("checkpoint_every", every, integer=True, low=1)
     if folder is None:
@@ -81,7 +81,7 @@ def opened(
             f"checkpoint={str(folder)!r} is in use by another fit; choose another folder."
         ) from None
     try:
-        for left in path.glob(f".{STATE}.*.new"):  # by a kill while writing
+        for left in path.glob(f".{STATE}.*.new"):  # by a process killed while writing
             shutil.rmtree(left, ignore_errors=True)
         yield Checkpoint(path, every)
     finally:
@@ -101,9 +101,9 @@ def _check_folder(path: Path) -> None:
 
 
 class Checkpoint(Callback):
-    """Keep the state of a fit in a folder; as skorch's last callback.
+    """Write the state of a fit to a folder; runs as skorch's last callback.
 
-    Use `opened`, which sees to it that one fit alone has the folder.
+    Use `opened`, which makes sure that only one fit uses the folder.
 
     Parameters
     ----------
@@ -116,7 +116,7 @@ class Checkpoint(Callback):
     Attributes
     ----------
     finished : bool
-        Whether what was found is the end of a fit.
+        Whether the state found is the end of a fit.
     """
 
     def __init__(self, folder: Path, every: int, *, writes: bool = True) -> None:
@@ -129,25 +129,25 @@ class Checkpoint(Callback):
 
     @property
     def finished(self) -> bool:
-        """Whether what was found is the end of a fit."""
+        """Whether the state found is the end of a fit."""
         return bool(self._fit.get("finished"))
 
     @property
     def step(self) -> int:
-        """Steps taken in what was found; 0 if nothing was."""
+        """Steps taken in the state found; 0 without one."""
         return int(self._fit.get("step", 0))
 
     def seed_or(self, drawn: int) -> int:
-        """The seed of the fit that was found, else the one just ``drawn``."""
+        """The seed of the fit that was found; without one, the seed just ``drawn``."""
         return int(self._fit.get("seed", drawn))
 
     def claim(self, signature: Mapping[str, Any], seed: int) -> None:
-        """Take the folder for the fit of this ``signature``.
+        """Use the folder for the fit with this ``signature``.
 
         Raises
         ------
         ValueError
-            If what was found there is of another fit.
+            If the state found belongs to another fit.
         """
         if self._fit and (told := differences(self._fit["identity"], signature)):
             raise ValueError(
@@ -157,7 +157,7 @@ class Checkpoint(Callback):
         self._kept = {"format_version": FORMAT_VERSION, "seed": seed, "identity": dict(signature)}
 
     def resume(self, net: Any) -> None:
-        """Set ``net``, ready to train, to the state that was found, if any was.
+        """Set ``net``, which is ready to train, to the state found, if any.
 
         Raises
         ------
@@ -211,21 +211,21 @@ class Checkpoint(Callback):
         net.epochs_left = 0 if self.finished or spent else net.n_epochs - len(fit["history"])
 
     def on_epoch_begin(self, net: Any, **kwargs: Any) -> None:
-        """Note the state that the epoch's plan is drawn from."""
+        """Record the generator's state, from which the batches of the epoch are drawn."""
         self._epoch_began = net.module_.generator.get_state()
 
     def on_batch_end(self, net: Any, training: bool = False, **kwargs: Any) -> None:
-        """Write after every so many steps."""
+        """Write after every ``every`` steps."""
         if training and net.is_between_steps and net.progress_.step % self.every == 0:
             self._write(net)
 
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
-        """Write; the next epoch begins here."""
+        """Write the state, from which the next epoch starts."""
         self._epoch_began = net.module_.generator.get_state()
         self._write(net)
 
     def finish(self, net: Any) -> None:
-        """Write the result of a fit that has come to its end."""
+        """Write the result of a finished fit."""
         if not self.finished:
             self._write(net, finished=True)
 
@@ -261,12 +261,12 @@ class Checkpoint(Callback):
 
 
 def _snapshots(net: Any) -> dict[str, Snapshot]:
-    """The values that training may go back to."""
+    """The earlier values that training may restore."""
     return {"best": net.steps_.best, "last_good": net.steps_.last_good}
 
 
 def _on_the_way(net: Any) -> dict[str, np.ndarray]:
-    """What a fit needs to go on, beyond what it has learnt: moments and snapshots."""
+    """The state that a fit needs to continue, besides its values: moments and snapshots."""
     network = net.module_
     arrays = {
         f"moments/{kind}/{name}": value
@@ -282,7 +282,7 @@ def _on_the_way(net: Any) -> dict[str, np.ndarray]:
 
 
 def _read(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """What stands in ``folder``; nothing where no fit has written yet."""
+    """The state in ``folder``; empty if no fit has written yet."""
     if not is_there(folder / STATE):
         return {}, {}
     try:
@@ -302,7 +302,7 @@ def _read(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
 
 
 def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
-    """What differs between two signatures, in words; small values are named.
+    """Descriptions of the differences between two signatures, with short values.
 
     Examples
     --------
@@ -331,7 +331,7 @@ def _group(arrays: Mapping[str, np.ndarray], group: str) -> dict[str, np.ndarray
 def _copy(
     arrays: Mapping[str, np.ndarray], group: str, tensors: Mapping[str, torch.Tensor]
 ) -> None:
-    """Set ``tensors`` to the arrays of ``group``, if it is there."""
+    """Set ``tensors`` to the arrays of ``group``, if it exists."""
     with torch.no_grad():
         for name, value in _group(arrays, group).items():
             tensors[name].copy_(torch.tensor(value))

@@ -1,4 +1,4 @@
-"""Rows with their targets and weights: as they come, and as the network takes them."""
+"""Rows with targets and weights, before and after tokenisation."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class EncodedDataset:
     weights : ndarray of float of shape (n_rows,)
         With mean one.
     states : list of torch.Tensor or None
-        What enters the lowest block that learns, where it is kept.
+        Cached activations that enter the lowest trained block, if any.
     """
 
     table: Table
@@ -57,7 +57,7 @@ class EncodedDataset:
         return len(self.table)
 
     def longest(self, n_rows: int) -> EncodedDataset:
-        """The ``n_rows`` rows of most tokens, or all if they are fewer."""
+        """The ``n_rows`` longest rows, or all if there are fewer."""
         rows = np.argsort(-self.table.lengths, kind="stable")[:n_rows]
         states = None if self.states is None else [self.states[row] for row in rows]
         return EncodedDataset(self.table.take(rows), self.targets[rows], self.weights[rows], states)

@@ -119,8 +119,8 @@ def activation_cache_of(job: Job, network: Network) -> ActivationCache | None:
         place.device,
         place.attention(training=True),
         network.lowest_block,
-        # Rounding depends on which texts are computed together. A shared cache would make the
-        # result depend on earlier fits, and a resumed fit differ from an uninterrupted one.
+        # Rounding depends on which texts are computed together, so with a shared cache on earlier
+        # fits, which a resumed fit would not repeat: it would end with other bits.
         fresh=job.checkpoint is not None,
     )
     tables = [rows.table for rows in (job.train, job.valid) if rows is not None]

@@ -1,4 +1,4 @@
-"""skorch's loop over our batches, with our rules at its hooks."""
+"""A skorch net that trains a `Network`: skorch's loop and callbacks, the package's steps."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from sklearn_lntune.training.scoring import validation_score
 from sklearn_lntune.training.settings import Settings
 from sklearn_lntune.training.steps import BAD_OUTPUT, Steps
 
-#: The oldest version whose hooks are those that the net overrides; as in pyproject.toml.
+#: The oldest version that has the hooks which the net overrides; the same as in pyproject.toml.
 OLDEST_SKORCH = "1.1"
 if Version(skorch.__version__) < Version(OLDEST_SKORCH):
     raise ImportError(
@@ -38,7 +38,7 @@ if Version(skorch.__version__) < Version(OLDEST_SKORCH):
 OWN_CALLBACKS = (EpochTimer, PassthroughScoring, ProgressBar, EpochLines, Checkpoint)
 
 
-#: What skorch and its callbacks call a batch: inputs and targets.
+#: A batch as skorch and its callbacks expect it: inputs and targets.
 Pair: TypeAlias = tuple[Batch, Any]
 
 
@@ -93,11 +93,11 @@ class DeltaNet(NeuralNetClassifier):
         self.n_steps = n_steps
         self.valid = valid
         self.ranks = ranks
-        #: Where a fit that resumes goes on.
+        #: The batches that a resumed fit skips.
         self.epochs_left = n_epochs
         self.begun = Begun()
 
-    # -- what skorch asks for ------------------------------------------------------
+    # -- hooks of skorch -----------------------------------------------------------
 
     @property
     def _default_callbacks(self) -> list[tuple[str, Any]]:
@@ -108,7 +108,7 @@ class DeltaNet(NeuralNetClassifier):
         ]
 
     def check_data(self, X: Any, y: Any = None) -> None:
-        """Nothing: rows were checked before they were made."""
+        """Do nothing: the rows have been checked already."""
 
     def initialize_optimizer(self, triggered_directly: Any = None) -> DeltaNet:
         """Build the optimiser from the settings."""
@@ -117,11 +117,11 @@ class DeltaNet(NeuralNetClassifier):
         return self
 
     def get_split_datasets(self, X: EncodedDataset, y: Any = None, **fit_params: Any) -> Any:
-        """The rows given, and those kept for validation."""
+        """The given training rows, and the validation rows."""
         return X, self.valid
 
     def get_iterator(self, dataset: EncodedDataset, training: bool = False) -> Batches:
-        """Batches of like length; shuffled for training."""
+        """Batches of rows of similar length; shuffled for training."""
         size = self.settings.batch_size
         return Batches(dataset, size, self.module_, training, self.ranks, self.begun)
 
@@ -155,11 +155,11 @@ class DeltaNet(NeuralNetClassifier):
         return self
 
     def notify(self, method_name: str, **cb_kwargs: Any) -> None:
-        """As skorch's, but tell a callback's wish to stop from the user's Ctrl-C.
+        """As in skorch, but distinguish a callback that ends the fit from the user's Ctrl-C.
 
         skorch's callbacks (EarlyStopping) end a fit by raising KeyboardInterrupt. The other
-        callbacks hear of the event all the same. Between epochs, the main process decides for
-        all.
+        callbacks are still notified of the event. Between epochs, the main process decides
+        for all processes.
         """
         getattr(self, method_name)(self, **cb_kwargs)
         stop = False
@@ -188,7 +188,7 @@ class DeltaNet(NeuralNetClassifier):
         return logits
 
     def train_step(self, batch: Pair, **fit_params: Any) -> dict[str, Any]:
-        """Add a batch's gradient; after ``accumulate`` batches, or the epoch's last, step."""
+        """Accumulate a gradient; take a step after ``accumulate`` batches, and the last one."""
         result = self.train_step_single(batch, **fit_params)
         n_rows = batch[0].n_rows
         self._rows_pending += n_rows
@@ -201,7 +201,7 @@ class DeltaNet(NeuralNetClassifier):
             self._bytes_a_step = n_bytes
             single = len(self._losses_pending) == 1
             means = self._step(batch)
-            if single:  # skorch, too, reads the loss, and finds it on the host
+            if single:  # skorch reads the loss as well; here it finds it on the host already
                 result["loss"] = torch.from_numpy(means)[0]
         return result
 
@@ -227,7 +227,7 @@ class DeltaNet(NeuralNetClassifier):
         return {"loss": loss, "y_pred": logits}
 
     def on_epoch_begin(self, net: Any, dataset_train: Any = None, **kwargs: Any) -> None:
-        """Start counting rows, from where a fit that resumes goes on."""
+        """Start counting rows; a resumed fit continues its epoch."""
         super().on_epoch_begin(net, dataset_train=dataset_train, **kwargs)
         begun, self.begun = self.begun, Begun()
         self.history[-1]["batches"] = begun.records()
@@ -237,12 +237,12 @@ class DeltaNet(NeuralNetClassifier):
     def on_batch_end(
         self, net: Any, batch: Any = None, training: bool = False, **kwargs: Any
     ) -> None:
-        """Count the rows of all processes, which skorch weighs the losses by."""
+        """Record the rows of all processes, by which skorch weights the losses."""
         part = "train" if training else "valid"
         self.history.record_batch(f"{part}_batch_size", batch[0].n_rows)
 
     def on_epoch_end(self, net: Any, dataset_valid: Any = None, **kwargs: Any) -> None:
-        """Score, keep the best delta, stop when patience is spent."""
+        """Score, save the best delta, and stop when the patience is exhausted."""
         logits = None if dataset_valid is None else self._validation_logits(dataset_valid)
         if logits is not None and not np.isfinite(logits).all():
             raise self.steps_.fail(0, BAD_OUTPUT, after_step=True)
@@ -266,7 +266,7 @@ class DeltaNet(NeuralNetClassifier):
 
     @property
     def progress_(self) -> Progress:
-        """How far the fit has come."""
+        """The progress of the fit."""
         return self.steps_.progress
 
     # -- parts of a step -----------------------------------------------------------
@@ -299,13 +299,13 @@ class DeltaNet(NeuralNetClassifier):
         return self.get_iterator(rows).in_row_order(found)
 
     def _check_last_step(self, rows: EncodedDataset) -> None:
-        """Check the values that the last step led to, as the next step checks those of all others.
+        """Check the values after the last step, since no following step does.
 
-        They meet the longest rows of one batch.
+        A batch of the longest rows is computed with them.
         """
         batch, _ = next(iter(self.get_iterator(rows.longest(self.settings.batch_size))))
         self._set_training(False)
-        # With gradients, so that a compiled backbone need not be compiled anew.
+        # With gradients, since a compiled backbone would be compiled again without.
         loss = row_losses(self.task, self.infer(batch), batch, training=False).detach().sum()
         self.ranks.sum_([loss])
         for error in self.steps_.check_values({0: loss}).values():

@@ -1,7 +1,6 @@
-"""From an estimator's parameters and checked data to a job.
+"""Make a job from an estimator's parameters and checked data.
 
-Whatever is wrong with the parameters, or does not fit the backbone, is found here, before
-any training.
+Every error in the parameters, or misfit with the backbone, is raised here, before training.
 """
 
 from __future__ import annotations
@@ -61,23 +60,24 @@ def prepare(
         The estimator's parameters by name.
     task : Task
     data : RawDataset
-        Training rows; those without weight are left out.
+        Training rows; rows of weight zero are left out.
     validation : RawDataset or None
-        The user's own validation rows; None lets early stopping hold some out.
+        The user's validation rows; without them, early stopping holds some out.
     seed : int
+        Seed of the fit.
     previous : FittedState, optional
-        The fit to go on from.
+        The fit to continue from.
     moments : mapping, optional
-        Its optimiser's state.
+        The state of its optimiser.
     checkpoint : Checkpoint, optional
-        Open. Without a ``random_state``, the seed in it is taken.
+        Open. Without a ``random_state``, its seed is used.
     ranks : Ranks
         The processes that fit together.
 
     Raises
     ------
     ValueError, TypeError
-        If a parameter is wrong, by itself or for this backbone; or ``previous`` was on
+        If a parameter is wrong, in general or for this backbone; or ``previous`` was on
         another backbone, or with another pooling.
     """
     if checkpoint is not None and params["random_state"] is None:
@@ -96,7 +96,7 @@ def prepare(
     where = Where.from_params(params)
     placement = place_fit(where, backbone.stored_type, own=ranks.device)
     if not any(method.private for method in methods):
-        # Before tokenising, which may take long, so that damaged weights are found soon.
+        # Loaded before tokenising, which may take long, so that damaged weights are found early.
         backbone.model(placement.train_type, placement.device)
 
     rows, held_out = np.flatnonzero(data.weights), None
@@ -146,7 +146,8 @@ def prepare(
         ranks=ranks,
     )
     if ranks.size > 1:
-        # Only the main process scores for all; a callable's repr may be its address.
+        # `scoring` is not compared: only the main process scores, and the repr of a callable may
+        # contain its address, which differs between processes.
         found = checkpoint and (checkpoint.step, checkpoint.finished)
         ranks.agree({**fit_signature(job), "scoring": None, "the state in checkpoint": found})
     return job
@@ -155,7 +156,7 @@ def prepare(
 def _backbone_and_pooling(
     params: Mapping[str, Any], previous: FittedState | None
 ) -> tuple[Backbone, str]:
-    """Those that ``params`` name; if a fit goes on, they must be the same as before."""
+    """Backbone and pooling of ``params``; for a fit that continues, the same as before."""
     ref = BackboneRef.from_params(params)
     if previous is None:
         backbone = get_backbone(ref.name, ref.revision, ref.trust_remote_code)
@@ -173,7 +174,7 @@ def _backbone_and_pooling(
 
 
 def _check_gradients_after_fork() -> None:
-    """Try out whether PyTorch still computes gradients: beside a GPU, it does so in threads."""
+    """Try whether PyTorch still computes gradients: on a machine with a GPU it uses threads."""
     if not is_forked():
         return
     try:

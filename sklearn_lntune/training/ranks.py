@@ -1,8 +1,8 @@
-"""The processes that fit one delta together, launched by Hugging Face Accelerate.
+"""Several processes that fit one delta together, launched by Hugging Face Accelerate.
 
-Each process holds all rows and makes the same plan of batches. Of every batch it computes
-its own rows, and what is summed over rows is summed over the processes too. A step is then
-that of one process with the whole batch.
+Each process has all rows and draws the same batches. Of every batch it computes its share, and
+every sum over rows is then summed over the processes. So a step is the same as that of one
+process with the whole batch.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ Value = TypeVar("Value")
 
 
 class Ranks:
-    """The processes of a fit; here, this one alone.
+    """The processes of a fit; in this class, only the current one.
 
     Attributes
     ----------
     rank, size : int
-        The number of this process, and how many there are.
+        Number of this process, and number of processes.
     device : torch.device or None
-        What ``device="auto"`` stands for; None leaves it to the placement.
+        The device for ``device="auto"``; None leaves it to the placement.
     """
 
     rank = 0
@@ -42,11 +42,11 @@ class Ranks:
 
     @property
     def is_main(self) -> bool:
-        """Whether this process decides, shows and writes."""
+        """Whether this process makes decisions, shows progress and writes files."""
         return self.rank == 0
 
     def part(self, batch: Batch) -> Batch:
-        """What this process computes of ``batch``."""
+        """The share of ``batch`` that this process computes."""
         return batch
 
     def spread(self, values: torch.Tensor, n_rows: int) -> torch.Tensor:
@@ -112,7 +112,7 @@ class Launched(Ranks):
         return whole
 
     def sum_(self, tensors: Sequence[torch.Tensor]) -> int:
-        """One all-reduce of one buffer, which also carries whether a process was interrupted."""
+        """One all-reduce of one buffer, which also tells whether a process was interrupted."""
         stop = tensors[0].new_full((1,), float(self._interrupted))
         flat = torch.cat([each.detach().reshape(-1) for each in (*tensors, stop)])
         total = self._accelerator.reduce(flat.to(self.device), "sum").to(flat.device)
@@ -132,7 +132,7 @@ class Launched(Ranks):
         return found[0]
 
     def agree(self, values: Mapping[str, Any]) -> None:
-        """Compare digests; the values themselves stay where they are."""
+        """Compare digests, without sending the values."""
         from accelerate.utils import gather_object
 
         found = gather_object([{name: joblib.hash(value) for name, value in values.items()}])
@@ -147,7 +147,7 @@ class Launched(Ranks):
 
     @contextlib.contextmanager
     def holding_interrupts(self) -> Iterator[None]:
-        """Note the first Ctrl-C, for `sum_` to tell the others; a second one is raised at once."""
+        """Hold the first Ctrl-C for `sum_`, which tells the others; raise a second one at once."""
         if threading.current_thread() is not threading.main_thread():
             yield  # Python lets only the main thread handle signals
             return
@@ -203,7 +203,7 @@ def find_ranks(distributed: Any) -> Ranks:
         )
     from accelerate import Accelerator
 
-    # Without a GPU, Accelerate brings processes together only when told that CPUs are meant.
+    # Without a GPU, Accelerate connects the processes only with cpu=True.
     accelerator = Accelerator(cpu=n_launched > 1 and not torch.cuda.is_available())
     if accelerator.num_processes > 1:
         return Launched(accelerator)

@@ -16,7 +16,7 @@ from sklearn_lntune.training.datasets import EncodedDataset
 def validation_score(
     task: Task, logits: np.ndarray, valid: EncodedDataset, scoring: Any, earlier: Sequence[float]
 ) -> float:
-    """The score of ``logits``; the first of a fit that is not finite brings a warning.
+    """The score of ``logits``; the first score of a fit that is not finite causes a warning.
 
     Parameters
     ----------
@@ -25,7 +25,7 @@ def validation_score(
     valid : EncodedDataset
     scoring : {"loss"}, str or callable
     earlier : sequence of float
-        The scores of the epochs before.
+        The scores of the previous epochs.
     """
     score = task.score(logits, valid.targets, valid.weights, scoring)
     if not math.isfinite(score) and np.isfinite(earlier).all():

@@ -1,4 +1,4 @@
-"""The numbers of a fit, checked."""
+"""The checked numeric settings of a fit."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SCHEDULES = ("linear", "cosine", "constant")
 
 @dataclass(frozen=True)
 class Settings:
-    """How to train; the names are the estimator's.
+    """Training settings, with the names of the estimator's parameters.
 
     Attributes
     ----------
@@ -46,7 +46,7 @@ class Settings:
         ----------
         methods : tuple of TuningMethod
         params : mapping
-            Parameters by name; others than those of training are passed over.
+            Parameters by name; those that do not concern training are ignored.
 
         Raises
         ------
