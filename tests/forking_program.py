@@ -167,19 +167,19 @@ def holds_all_locks(wait: Callable[[], None]) -> None:
 
 def computes_a_fingerprint(wait: Callable[[], None]) -> None:
     """Until Python 3.12 a cached property locks for all objects of its class."""
-    identity_parts, parent = pool.identity_parts, os.getpid()
+    parts, parent = pool.identity_parts, os.getpid()
 
-    def slow(*args: Any) -> dict[str, Any]:
+    def slow(*args: Any) -> str:
         if os.getpid() == parent:
             wait()
-        return identity_parts(*args)
+        return parts(*args)
 
     fresh = pool.Backbone(pool.resolve(BACKBONE), False)
     pool.identity_parts = slow
     try:
         assert fresh.fingerprint
     finally:
-        pool.identity_parts = identity_parts
+        pool.identity_parts = parts
 
 
 def tokenises(wait: Callable[[], None]) -> None:
