@@ -14,6 +14,7 @@ import pytest
 
 from sklearn_lntune import DamagedFileError, DeltaBank, LNTunedTransformerClassifier
 from sklearn_lntune.bank.homes import Stack
+from sklearn_lntune.inputs.base import Rows
 from sklearn_lntune.tuning import AdapterTuning, LayerNormTuning, LoraTuning, PrefixTuning
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*longer than max_length:UserWarning")
@@ -205,7 +206,7 @@ def test_places_are_used_again_and_never_while_somebody_reads(
     bank.replace("a", c)  # needs a third place: the first is still read
     assert stack.capacity == 3
     before = dict(bank._register.view.members)
-    found = dict(stack.logits(texts, {reading.members["a"]: np.arange(len(texts))}))
+    found = dict(stack.logits(Rows(texts), {reading.members["a"]: np.arange(len(texts))}))
     expected = DeltaBank({"a": a}).predict_proba(texts)["a"]
     logits = found[reading.members["a"]]
     np.testing.assert_allclose(
