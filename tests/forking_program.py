@@ -167,19 +167,19 @@ def holds_all_locks(wait: Callable[[], None]) -> None:
 
 def computes_a_fingerprint(wait: Callable[[], None]) -> None:
     """Until Python 3.12 a cached property locks for all objects of its class."""
-    parts, parent = pool.identity_parts, os.getpid()
+    identity_parts, parent = pool.identity_parts, os.getpid()
 
-    def slow(*args: Any) -> str:
+    def slow(*args: Any) -> dict[str, Any]:
         if os.getpid() == parent:
             wait()
-        return parts(*args)
+        return identity_parts(*args)
 
     fresh = pool.Backbone(pool.resolve(BACKBONE), False)
     pool.identity_parts = slow
     try:
         assert fresh.fingerprint
     finally:
-        pool.identity_parts = parts
+        pool.identity_parts = identity_parts
 
 
 def tokenises(wait: Callable[[], None]) -> None:
