@@ -5,6 +5,7 @@ Every error in the parameters, or misfit with the backbone, is raised here, befo
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -191,9 +192,10 @@ def _held_out(
     rows: np.ndarray, strata: np.ndarray | None, fraction: float, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Training and validation rows, stratified if the targets allow it."""
-    if len(rows) < 2:
+    if math.ceil(fraction * len(rows)) >= len(rows):
         raise ValueError(
-            "early_stopping holds out rows, but there is only one; pass X_val and y_val, or "
+            f"early_stopping holds out validation_fraction={fraction} of {len(rows)} rows, which "
+            "leaves none to train on; pass a smaller fraction, X_val and y_val, or "
             "early_stopping=False."
         )
     options = {"test_size": fraction, "random_state": seed}

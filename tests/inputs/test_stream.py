@@ -144,6 +144,26 @@ def test_a_stream_is_read_once(tiny_clf: Clf, texts: list[str], labels: list[str
     assert read == [*range(40), *range(40)]
 
 
+def test_columns_are_compared_before_a_stream_is_read(
+    form: Any, tiny_clf: Clf, texts: list[str], labels: list[str]
+) -> None:
+    read: list[int] = []
+
+    def rows() -> Iterator[dict[str, Any]]:
+        read.append(1)
+        yield from [{"sentence": "good", "label": "a"}, {"sentence": "bad", "label": "b"}]
+
+    kinds = {name: datasets.Value("string") for name in ("sentence", "label")}
+    X = datasets.IterableDataset.from_generator(rows, features=datasets.Features(kinds))
+    table = form("dataset", text=texts, label=labels)
+    with pytest.raises(ValueError, match="feature names"):
+        tiny_clf().fit(table, X_val=X)
+    clf = tiny_clf().partial_fit(table, classes=sorted(set(labels)))
+    with pytest.raises(ValueError, match="feature names"):
+        clf.partial_fit(X)
+    assert not read
+
+
 def test_nothing_stays_on_disk(
     tmp_path: Path,
     form: Any,
