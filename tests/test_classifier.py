@@ -115,6 +115,7 @@ def test_unknown_parameters_are_an_error(key: str) -> None:
         ({"class_weight": dict.fromkeys(("blue", "green", "red"), 0)}, "weight zero, by .*class_w"),
         ({"early_stopping": "yes"}, "early_stopping must be"),
         ({"early_stopping": True, "validation_fraction": 1.0}, "validation_fraction must be"),
+        ({"early_stopping": True, "validation_fraction": 0.99}, "0.99 of .* none to train on"),
         ({"patience": 0}, "patience must be"),
         ({"scoring": "acuracy"}, "scoring must be"),
         ({"device": "tpu9"}, "device must be"),
