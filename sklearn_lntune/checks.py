@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import numbers
 import os
@@ -53,6 +54,11 @@ def check_path(name: str, value: Any) -> Path:
         usable = False
     if not usable:
         raise ValueError(f"{name}={os.fspath(value)!r} has characters that no path can have.")
+    try:
+        os.lstat(value)
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise ValueError(f"{name}={os.fspath(value)!r:.80} is too long for a path.") from error
     return Path(value)
 
 

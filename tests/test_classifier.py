@@ -120,6 +120,9 @@ def test_unknown_parameters_are_an_error(key: str) -> None:
         ({"scoring": "acuracy"}, "scoring must be"),
         ({"device": "tpu9"}, "device must be"),
         ({"precision": "half"}, "precision must be"),
+        ({"precision": np.array([1, 2])}, "precision must be"),
+        ({"checkpoint": "x" * 5000}, "checkpoint=.* is too long"),
+        ({"tuning": LayerNormTuning(sites=torch.tensor(1.0))}, "sites must be"),
         ({"backbone": "no/such-backbone"}, "either|pip install"),
     ],
 )
@@ -152,6 +155,7 @@ def test_bad_parameters(
         ([], [], None, "holds no texts"),
         (["a"] * 4, ["x", "y"] * 2, [1, 1, -1, 1], "[Nn]egative"),
         (["a"] * 4, ["x", "y"] * 2, [1, 1, np.nan, 1], "NaN"),
+        (["a"] * 4, ["x", "y"] * 2, [np.inf, 1, -np.inf, 1], "infinity"),
         (["a"] * 4, ["x", "y"] * 2, [1, 1], "inconsistent|sample_weight.shape"),
         (["a"] * 4, ["x", "y"] * 2, [0, 0, 0, 0], "weight"),
     ],

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Iterable, Sequence, Sized
+from collections.abc import Sequence, Sized
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
@@ -242,11 +242,11 @@ def check_sites(sites: Any) -> tuple[str, ...]:
     """The sites that ``sites`` means; raises a ValueError if it is not valid."""
     if isinstance(sites, str) and sites == "all":
         return SITES
-    if not isinstance(sites, Iterable):
-        raise ValueError(f"sites must be 'all' or some of {SITES}; got {sites!r}.")
-    chosen = (sites,) if isinstance(sites, str) else tuple(sites)
-    unknown = [site for site in chosen if site not in SITES]
-    if unknown or not chosen:
+    try:
+        chosen = (sites,) if isinstance(sites, str) else tuple(sites)
+    except TypeError:  # not iterable, or only by its class, as an array without dimensions
+        chosen = ()
+    if not chosen or not all(isinstance(site, str) and site in SITES for site in chosen):
         raise ValueError(f"sites must be 'all' or some of {SITES}; got {sites!r}.")
     return chosen
 

@@ -120,7 +120,7 @@ def place_fit(
             "compile=True needs a C++ compiler on a CPU, and there is none: install one (g++, "
             "clang++ or MSVC), name it in the environment variable CXX, or use compile=False."
         )
-    if precision not in ("auto", *_PRECISIONS):
+    if not isinstance(precision, str) or precision not in ("auto", *_PRECISIONS):
         raise ValueError(
             f"precision must be 'auto', 'bfloat16', 'float32' or 'float64'; got {precision!r}."
         )

@@ -43,9 +43,10 @@ def check_sample_weight(
     if sample_weight is None:
         return None
     try:
-        weights = _check_sample_weight(
-            sample_weight, np.empty((n_rows, 1)), dtype=float, ensure_non_negative=True
-        )
+        with np.errstate(invalid="ignore", over="ignore"):  # it sums weights, infinite ones, too
+            weights = _check_sample_weight(
+                sample_weight, np.empty((n_rows, 1)), dtype=float, ensure_non_negative=True
+            )
     except Exception as error:  # any library may have implemented the weights
         raise _bad_sample_weight(name, n_rows, str(error)) from error
     if not np.isfinite(weights).all():  # scikit-learn does not check a single number
