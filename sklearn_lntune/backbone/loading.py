@@ -257,7 +257,7 @@ def _parts(tensor: StoredTensor) -> Iterator[torch.Tensor]:
 @contextlib.contextmanager
 def without_memory() -> Iterator[None]:
     """Build models on the meta device in this context."""
-    with _loading, torch.device("meta"):
+    with _loading, torch.random.fork_rng(devices=[]), torch.device("meta"):
         yield
 
 

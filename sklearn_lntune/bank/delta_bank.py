@@ -310,7 +310,7 @@ class DeltaBank:
 
 def _names(tasks: Any, n_rows: int) -> list[str]:
     """``tasks``, if it holds one name for each of ``n_rows``."""
-    if isinstance(tasks, str) or not (hasattr(tasks, "__len__") and hasattr(tasks, "__iter__")):
+    if isinstance(tasks, str) or not hasattr(tasks, "__len__") or np.ndim(tasks) == 0:
         found = f"got {tasks!r:.60}"
     elif len(tasks) != n_rows:
         found = f"got {len(tasks)}"

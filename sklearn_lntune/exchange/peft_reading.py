@@ -108,7 +108,7 @@ def _fitting_network(
 ) -> tuple[Network, int]:
     """The network with ``delta``, and its number of outputs: one of ``sizes``."""
     errors = []
-    for n_outputs in sorted(sizes - {1}):
+    for n_outputs in sorted(size for size in sizes if size > 1):
         try:
             network = build_network(
                 backbone,
@@ -125,7 +125,7 @@ def _fitting_network(
             errors.append(str(error))
         else:
             return network, n_outputs
-    why = errors[0] if errors else "its head has one output, and a classifier needs two"
+    why = errors[0] if errors else "its head has fewer than two outputs"
     raise ValueError(f"the adapter does not fit {backbone.source.name!r}: {why}")
 
 
