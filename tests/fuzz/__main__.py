@@ -36,6 +36,7 @@ def main() -> int:
     tallies = {}
     with tempfile.TemporaryDirectory() as folder:
         subject = Subject(Path(folder))
+        os.chdir(folder)  # a parameter may be a relative path that is written to
         for name, (strategy, share) in chosen.items():
             began = time.perf_counter()
             tally = tallies[name] = explore(strategy, subject, math.ceil(n * share / whole), seed)

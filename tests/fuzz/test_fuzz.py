@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from fuzz.folders import every_deed
 from fuzz.harness import Tally, explore, observe
@@ -15,6 +17,12 @@ N_EXAMPLES = 40
 @pytest.fixture(scope="session")
 def subject(tmp_path_factory: pytest.TempPathFactory) -> Subject:
     return Subject(tmp_path_factory.mktemp("fuzz"))
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Relative paths, which a parameter may be, are written to a folder of the test."""
+    monkeypatch.chdir(tmp_path)
 
 
 @pytest.mark.parametrize("name", STRATEGIES)
