@@ -31,6 +31,7 @@ from hypothesis.strategies import SearchStrategy
 import sklearn_lntune
 
 PACKAGE = str(Path(sklearn_lntune.__file__).parent) + os.sep
+SKLEARN = f"{os.sep}sklearn{os.sep}"
 #: What the documentation names; `NotFittedError` and ours are ``ValueError`` too.
 DOCUMENTED = (ValueError, TypeError, ImportError)
 #: Functions of scikit-learn's that we call in order that they raise.
@@ -152,8 +153,8 @@ def observe(example: Example, subject: Subject, tally: Tally) -> None:
             detail = f"{caught!s:.200}"
     if failure is None and foreign:
         failure = f"warning: {foreign[0]:.120}"
-    if failure is None and _global_state() != before:
-        failure = "global state has changed"
+    if failure is None and (moved := [k for k, v in _global_state().items() if v != before[k]]):
+        failure = f"global state has changed: {', '.join(moved)}"
     if failure is None:
         tally.errors += error is not None
         tally.successes += error is None
@@ -268,24 +269,27 @@ def _warnings_of_others(foreign: list[str]) -> Iterator[None]:
             yield
         finally:
             warnings.warn = real
-            foreign += [f"{each.category.__name__}: {each.message}" for each in seen]
+            foreign += [
+                f"{each.category.__name__}: {each.message}"
+                for each in seen
+                if SKLEARN not in each.filename  # of NumPy's C code, while scikit-learn checks
+            ]
 
 
-def _global_state() -> tuple[Any, ...]:
+def _global_state() -> dict[str, Any]:
     """What belongs to the user of the process."""
     from transformers.utils import logging
 
-    return (
-        torch.get_default_dtype(),
-        torch.get_num_threads(),
-        torch.is_grad_enabled(),
-        torch.initial_seed(),
-        bytes(torch.random.get_rng_state().numpy()),
-        np.random.get_state()[1].tobytes(),  # type: ignore[union-attr]  # noqa: NPY002
-        logging.get_verbosity(),
-        os.getcwd(),
-        tuple(sorted(os.environ.items())),
-    )
+    return {
+        "default type": torch.get_default_dtype(),
+        "threads": torch.get_num_threads(),
+        "gradients": torch.is_grad_enabled(),
+        "torch's random state": torch.random.get_rng_state().numpy().tobytes(),
+        "NumPy's random state": np.random.get_state()[1].tobytes(),  # type: ignore[union-attr]  # noqa: NPY002
+        "transformers' verbosity": logging.get_verbosity(),
+        "working directory": os.getcwd(),
+        "environment": dict(os.environ),
+    }
 
 
 def check(promise: bool, text: str) -> None:
