@@ -6,6 +6,7 @@ import errno
 import math
 import numbers
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,7 @@ def check_number(
     open_low: bool = False,
     open_high: bool = False,
 ) -> Any:
-    """``value`` if it is a number in the interval, which includes its ends unless they are open.
+    """``value`` as an int or float, if it is in the interval, whose ends may be open.
 
     Examples
     --------
@@ -80,7 +81,8 @@ def check_number(
     0.1
     """
     kind = numbers.Integral if integer else numbers.Real
-    inside = isinstance(value, kind) and not isinstance(value, bool) and value < math.inf
+    inside = isinstance(value, kind) and not isinstance(value, bool)
+    inside = inside and value <= sys.float_info.max
     if isinstance(value, int):  # a larger one fits neither an int64 nor a float
         inside = inside and value < 2**63
     inside = inside and (value > low if open_low else value >= low)
@@ -89,7 +91,22 @@ def check_number(
         noun = "an int" if integer else "a number"
         left, right = "(" if open_low else "[", ")" if open_high or high == math.inf else "]"
         raise ValueError(f"{name} must be {noun} in {left}{low}, {high}{right}; got {value!r}.")
-    return value
+    return int(value) if integer else float(value)
+
+
+def has_length(values: Any) -> bool:
+    """Whether ``len(values)`` works: an array without dimensions has the method all the same.
+
+    Examples
+    --------
+    >>> has_length(["a"]), has_length(np.array("a"))
+    (True, False)
+    """
+    try:
+        len(values)
+    except TypeError:
+        return False
+    return True
 
 
 def check_verbose(value: Any) -> Any:

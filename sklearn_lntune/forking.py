@@ -7,13 +7,19 @@ a file when it is collected would remove the parent's file.
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import sys
 import threading
+import time
 import weakref
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
+
+#: A fork waits this long at most for other threads to sleep.
+QUIET_SECONDS = 1.0
 
 _functions: list[Callable[[], None]] = []
 # Weak references: most objects with a lock are collected long before the process ends.
@@ -96,5 +102,36 @@ def _in_child() -> None:
         callback()
 
 
+def _wait_for_quiet() -> None:
+    """Let threads that compute, or are about to end, come to rest before a fork.
+
+    The allocator of MKL, which PyTorch multiplies with, takes spin locks for moments, among
+    others when a thread ends. One that is taken during a fork is never released in the child,
+    whose first product then waits for ever. A thread that sleeps holds none.
+    """
+    if "torch" not in sys.modules:
+        return
+    end = time.monotonic() + QUIET_SECONDS
+    while _others_run() and time.monotonic() < end:
+        time.sleep(0.001)
+
+
+def _others_run() -> bool:
+    """Whether another thread of this process is running, as far as the system tells."""
+    try:
+        for thread in Path("/proc/self/task").iterdir():
+            if int(thread.name) == threading.get_native_id():
+                continue
+            # "4711 (name of the program) S ...", in which the name may hold anything.
+            state = (thread / "stat").read_text("latin-1").rpartition(")")[2].split()[0]
+            if state in "RD":
+                return True
+    except OSError as error:
+        # A thread that has just ended may have others that end with it; a system without
+        # /proc tells nothing.
+        return Path("/proc/self/task").exists() and error.errno in (errno.ENOENT, errno.ESRCH)
+    return False
+
+
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_in_child)
+    os.register_at_fork(before=_wait_for_quiet, after_in_child=_in_child)

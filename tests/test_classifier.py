@@ -7,6 +7,7 @@ import re
 import warnings
 from collections.abc import Callable
 from enum import Enum
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,7 @@ def test_unknown_parameters_are_an_error(key: str) -> None:
         ({"tuning": LayerNormTuning(layers="top")}, "layers must be 'all'"),
         ({"tuning": LayerNormTuning(layers=True)}, "layers must be 'all'"),
         ({"tuning": LayerNormTuning(layers=())}, "layers must be 'all'"),
+        ({"tuning": LayerNormTuning(layers=np.array(1.0))}, "layers must be 'all'"),
         ({"tuning": LayerNormTuning(sites="attn")}, "sites must be 'all'"),
         ({"tuning": LayerNormTuning(sites=("qk",))}, "selects no norm"),
         ({"tuning": LayerNormTuning(terms="weight")}, "terms must be"),
@@ -95,6 +97,7 @@ def test_unknown_parameters_are_an_error(key: str) -> None:
         ({"max_length": 65}, "max_length=65 is beyond the 64 positions"),
         ({"max_length": 3}, "leaves no room"),
         ({"max_length": 10.5}, "max_length must be"),
+        ({"max_length": np.array([10, 12])}, "max_length must be"),
         ({"lr": -1.0}, "lr must be a number in .*got -1.0"),
         ({"lr": "fast"}, "lr must be 'auto'"),
         ({"head_lr": 0}, "head_lr must be"),
@@ -119,6 +122,7 @@ def test_unknown_parameters_are_an_error(key: str) -> None:
         ({"patience": 0}, "patience must be"),
         ({"scoring": "acuracy"}, "scoring must be"),
         ({"device": "tpu9"}, "device must be"),
+        ({"device": 10**400}, "device must be"),
         ({"precision": "half"}, "precision must be"),
         ({"precision": np.array([1, 2])}, "precision must be"),
         ({"checkpoint": "x" * 5000}, "checkpoint=.* is too long"),
@@ -848,3 +852,11 @@ def test_values_that_are_not_finite_are_no_answer(
             predict(texts)
     with pytest.raises(ValueError, match="values that are NaN or infinite"):
         DeltaBank({"one": clf}).predict(texts)
+
+
+def test_any_real_number_is_a_rate(tiny_clf: Clf, texts: list[str], labels: list[str]) -> None:
+    """PyTorch takes neither fractions nor decimals of other libraries."""
+    given = {"dropout": 0.5, "label_smoothing": 0.25, "lr": 0.5**8, "warmup": 0.125}
+    plain = tiny_clf(**given).fit(texts, labels)
+    exact = tiny_clf(**{name: Fraction(value) for name, value in given.items()})
+    np.testing.assert_array_equal(exact.fit(texts, labels).embed(texts), plain.embed(texts))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import gc
+import hashlib
 import json
 import os
 import subprocess
@@ -62,6 +63,31 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str | None]:
 @pytest.mark.parametrize("case", CASES)
 def test_after_a_fork(case: str, found: dict[str, str | None]) -> None:
     assert found[case] is None
+
+
+@needs_fork
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs /proc")
+@pytest.mark.parametrize(("seconds", "waits"), [(60.0, True), (0.0, False)])
+def test_a_fork_waits_for_threads_that_compute(
+    seconds: float, waits: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of them may hold a lock of MKL, which would stay locked in the child."""
+    monkeypatch.setattr(forking, "QUIET_SECONDS", seconds)
+    started, ended = threading.Event(), threading.Event()
+
+    def compute() -> None:
+        started.set()
+        hashlib.pbkdf2_hmac("sha256", b"text", b"salt", 1_000_000)  # without Python's own lock
+        ended.set()
+
+    thread = threading.Thread(target=compute)
+    thread.start()
+    started.wait()
+    child = os.fork()
+    if child == 0:
+        os._exit(ended.is_set() != waits)
+    thread.join()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 @needs_fork

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Sequence, Sized
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
+
+from sklearn_lntune.checks import has_length
 
 SITES = ("embedding", "attention", "ffn", "final", "qk")
 
@@ -256,4 +258,4 @@ def _is_int(value: Any) -> bool:
 
 
 def _are_ints(values: Any) -> bool:
-    return isinstance(values, Sized) and all(_is_int(value) for value in values)  # type: ignore[attr-defined]
+    return has_length(values) and all(_is_int(value) for value in values)

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from sklearn_lntune.backbone.files import AGAIN, read_json
-from sklearn_lntune.backbone.stored import StoredTensor
+from sklearn_lntune.backbone.safetensors_reader import StoredTensor
 
 #: Counts in a configuration, by the end of their names, and the largest value accepted:
 #: building a skeleton takes time for each layer or head.

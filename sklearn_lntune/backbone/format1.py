@@ -13,7 +13,7 @@ from operator import attrgetter
 from pathlib import Path
 
 from sklearn_lntune.backbone.digests import State, state_of
-from sklearn_lntune.backbone.stored import stored_tensors
+from sklearn_lntune.backbone.safetensors_reader import stored_tensors
 
 _TOKENIZER_CONFIG = "tokenizer_config.json"
 TOKENIZER_FILES = (

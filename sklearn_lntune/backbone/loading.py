@@ -24,7 +24,7 @@ from sklearn_lntune.backbone.checking import (
     is_finite,
 )
 from sklearn_lntune.backbone.resolve import Source
-from sklearn_lntune.backbone.stored import StoredTensor, stored_tensors
+from sklearn_lntune.backbone.safetensors_reader import StoredTensor, stored_tensors
 from sklearn_lntune.backbone.vocabulary import (
     check_tokenizer,
     check_tokenizer_files,

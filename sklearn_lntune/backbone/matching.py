@@ -10,7 +10,7 @@ from typing import Any
 from sklearn_lntune.backbone.format1 import backbone_fingerprint, tokenizer_digest
 from sklearn_lntune.backbone.format1 import tokenizer_files as tokenizer_files_of_format1
 from sklearn_lntune.backbone.identity import config_part
-from sklearn_lntune.backbone.native import reads_pooler
+from sklearn_lntune.backbone.native_head import reads_pooler
 from sklearn_lntune.backbone.pool import Backbone, get_backbone
 from sklearn_lntune.backbone.where import BackboneRef
 from sklearn_lntune.exceptions import BackboneMismatchError

@@ -163,7 +163,7 @@ def _device(device: Any, own: torch.device | None) -> torch.device:
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         chosen = torch.device(device)
-    except (RuntimeError, TypeError, OverflowError) as error:
+    except (RuntimeError, TypeError, ValueError, OverflowError) as error:
         raise ValueError(
             "device must be 'auto', 'cpu', 'cuda', 'cuda:1', 'mps' or a torch.device; got "
             f"{device!r:.80}."

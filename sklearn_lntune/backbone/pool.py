@@ -38,7 +38,7 @@ from sklearn_lntune.backbone.loading import (
 )
 from sklearn_lntune.backbone.placement import padded_length
 from sklearn_lntune.backbone.resolve import Source, check_reference, resolve
-from sklearn_lntune.backbone.stored import stored_tensors
+from sklearn_lntune.backbone.safetensors_reader import stored_tensors
 from sklearn_lntune.backbone.tokenizer_parts import tokenizer_files
 from sklearn_lntune.forking import ForkSafeLock, is_forked_with_torch, on_fork
 from sklearn_lntune.inputs.text.tokens import Tokens

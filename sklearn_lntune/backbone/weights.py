@@ -23,7 +23,7 @@ from transformers import AutoModel
 from sklearn_lntune.backbone.digests import State, digest_of, state_of
 from sklearn_lntune.backbone.loading import encoder_of, quiet, without_memory
 from sklearn_lntune.backbone.resolve import Source
-from sklearn_lntune.backbone.stored import StoredTensor, stored_tensors
+from sklearn_lntune.backbone.safetensors_reader import StoredTensor, stored_tensors
 
 #: The first mark: larger than any initial weight, and float32 is exact for the following numbers.
 _FIRST = 1 << 20

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from sklearn_lntune.bank.register import Register, View, without
-from sklearn_lntune.checks import check_number, check_path
+from sklearn_lntune.checks import check_number, check_path, has_length
 from sklearn_lntune.estimators.classifier import LNTunedTransformerClassifier
 from sklearn_lntune.inputs.base import Rows
 from sklearn_lntune.inputs.text.opening import TextInput
@@ -310,7 +310,7 @@ class DeltaBank:
 
 def _names(tasks: Any, n_rows: int) -> list[str]:
     """``tasks``, if it holds one name for each of ``n_rows``."""
-    if isinstance(tasks, str) or not hasattr(tasks, "__len__") or np.ndim(tasks) == 0:
+    if isinstance(tasks, str) or not has_length(tasks):
         found = f"got {tasks!r:.60}"
     elif len(tasks) != n_rows:
         found = f"got {len(tasks)}"

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from sklearn_lntune.backbone.native import with_native_head
+from sklearn_lntune.backbone.native_head import with_native_head
 from sklearn_lntune.backbone.pool import Backbone
 from sklearn_lntune.persistence.state import FittedState
 from sklearn_lntune.tensors import tensor_of

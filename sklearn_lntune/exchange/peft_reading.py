@@ -15,7 +15,7 @@ from safetensors.torch import load  # NumPy knows no bfloat16
 from sklearn_lntune.backbone.anatomy import Place
 from sklearn_lntune.backbone.matching import folder_of
 from sklearn_lntune.backbone.pool import Backbone, get_backbone
-from sklearn_lntune.backbone.usage import resolve_max_length
+from sklearn_lntune.backbone.pooling_and_length import resolve_max_length
 from sklearn_lntune.backbone.where import BackboneRef
 from sklearn_lntune.checks import check_number
 from sklearn_lntune.exceptions import DamagedFileError

@@ -4,7 +4,7 @@ from sklearn_lntune.network.batch import Batch
 from sklearn_lntune.network.building import build_network
 from sklearn_lntune.network.computing import compute
 from sklearn_lntune.network.deltas import check_deltas
-from sklearn_lntune.network.native import NativeNetwork
+from sklearn_lntune.network.native_network import NativeNetwork
 from sklearn_lntune.network.network import Network
 
 __all__ = [

@@ -9,7 +9,7 @@ import numpy as np
 
 from sklearn_lntune.backbone.pool import Backbone
 from sklearn_lntune.network.deltas import check_deltas
-from sklearn_lntune.network.native import NativeNetwork
+from sklearn_lntune.network.native_network import NativeNetwork
 from sklearn_lntune.network.network import Network
 from sklearn_lntune.tuning.base import TuningMethod
 

@@ -13,7 +13,7 @@ import torch
 from sklearn_lntune.backbone.matching import check_same, fitted_backbone, folder_of
 from sklearn_lntune.backbone.placement import Placement, place_prediction
 from sklearn_lntune.backbone.pool import Backbone
-from sklearn_lntune.backbone.usage import position_limit, resolve_max_length
+from sklearn_lntune.backbone.pooling_and_length import position_limit, resolve_max_length
 from sklearn_lntune.backbone.where import BackboneRef, Where
 from sklearn_lntune.checks import check_verbose
 from sklearn_lntune.console import progress_bar

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from sklearn.metrics import get_scorer
@@ -59,9 +59,15 @@ def check_callbacks(callbacks: Any, *, validated: bool) -> list[Any]:
     if _is_callback(callbacks):
         name = getattr(callbacks, "__name__", type(callbacks).__name__)
         raise TypeError(f"callbacks must be a list of skorch callbacks; got {name} alone.")
-    if isinstance(callbacks, str | bytes | Mapping) or not isinstance(callbacks, Iterable):
-        raise TypeError(f"callbacks must be a list of skorch callbacks; got {callbacks!r}.")
-    named = [pair for pair in map(_named, callbacks) if pair[1] is not None]
+    try:
+        if isinstance(callbacks, str | bytes | Mapping):
+            raise TypeError
+        listed = list(callbacks)
+    except TypeError:
+        raise TypeError(
+            f"callbacks must be a list of skorch callbacks; got {callbacks!r}."
+        ) from None
+    named = [pair for pair in map(_named, listed) if pair[1] is not None]
     _check_names([name for name, _ in named])
     instances = [callback for _, callback in named]
     for callback in instances:

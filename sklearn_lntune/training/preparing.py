@@ -17,7 +17,7 @@ from sklearn.model_selection import train_test_split
 from sklearn_lntune.backbone.matching import check_same, fitted_backbone
 from sklearn_lntune.backbone.placement import place_fit
 from sklearn_lntune.backbone.pool import Backbone, get_backbone
-from sklearn_lntune.backbone.usage import resolve_max_length, resolve_pooling
+from sklearn_lntune.backbone.pooling_and_length import resolve_max_length, resolve_pooling
 from sklearn_lntune.backbone.where import BackboneRef, Where
 from sklearn_lntune.checks import check_number, check_verbose
 from sklearn_lntune.forking import is_forked

@@ -53,17 +53,19 @@ class Settings:
         ValueError
             If one is out of its range.
         """
-        for name, bounds in _BOUNDS.items():
-            check_number(name, params[name], **bounds)
+        numbers: dict[str, Any] = {
+            name: check_number(name, params[name], **bounds) for name, bounds in _BOUNDS.items()
+        }
         if params["max_grad_norm"] is not None:
-            check_number("max_grad_norm", params["max_grad_norm"], open_low=True)
+            name = "max_grad_norm"
+            numbers[name] = check_number(name, params[name], open_low=True)
         check_choice("schedule", params["schedule"], SCHEDULES)
         check_flag("early_stopping", params["early_stopping"])
         check_scoring(params["scoring"])
         rates = _rates(methods, params["lr"])
         rates["head"] = _rate("head_lr", params["head_lr"], HEAD_LR)
         own = [field.name for field in fields(cls) if field.name != "rates"]
-        return cls(rates=rates, **{name: params[name] for name in own})
+        return cls(rates=rates, **{name: numbers.get(name, params[name]) for name in own})
 
     def steps_an_epoch(self, n_rows: int) -> int:
         """Optimiser steps that one pass over ``n_rows`` takes."""
@@ -107,4 +109,5 @@ def _rate(name: str, value: Any, default: float) -> float:
         if value != "auto":
             raise ValueError(f"{name} must be 'auto' or a positive number; got {value!r}.")
         return default
-    return float(check_number(name, value, open_low=True))
+    rate: float = check_number(name, value, open_low=True)
+    return rate

@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import AutoModel, T5EncoderModel
 
-from sklearn_lntune.backbone import stored
+from sklearn_lntune.backbone import safetensors_reader
 from sklearn_lntune.backbone.loading import encoder_of, load_config, load_model, skeleton
 from sklearn_lntune.backbone.resolve import resolve
 
@@ -24,7 +24,7 @@ def test_every_tensor_is_the_one_that_transformers_loads(
     tiny_backbone: Callable[..., Path],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(stored, "_CHUNK_BYTES", 64)  # no tensor fits into one
+    monkeypatch.setattr(safetensors_reader, "_CHUNK_BYTES", 64)  # no tensor fits into one
     source = resolve(tiny_backbone(family))
     model = load_model(source, load_config(source, False), dtype, CPU, False)
     plain = encoder_of(AutoModel.from_pretrained(source.folder, dtype=dtype))
@@ -66,6 +66,6 @@ def test_an_encoder_that_was_saved_without_its_decoder(
 def test_bytes_that_are_missing_are_an_error(tmp_path: Path) -> None:
     file = tmp_path / "cut.safetensors"
     file.write_bytes(b"1234")
-    tensor = stored.StoredTensor("weight", "F32", [2], file, 0, 8)
+    tensor = safetensors_reader.StoredTensor("weight", "F32", [2], file, 0, 8)
     with pytest.raises(ValueError, match="ends before tensor 'weight'"):
         list(tensor.chunks())

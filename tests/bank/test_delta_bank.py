@@ -255,7 +255,7 @@ def test_what_is_refused(
 ) -> None:
     clf = fitted(lively_backbone(), texts, labels)
     bank = DeltaBank({"topic": clf})
-    for tasks in ("topic", ["topic"] * 3):
+    for tasks in ("topic", ["topic"] * 3, np.array("topic"), [["topic"], ["topic", "other"]]):
         with pytest.raises(ValueError, match="one name for each row of X \\(2\\)"):
             bank.predict(texts[:2], tasks=tasks)
     with pytest.raises(

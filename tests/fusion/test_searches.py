@@ -395,6 +395,10 @@ def test_warnings_are_those_of_the_plain_search(action: Any, quick: Any, texts: 
 
     found, expected = both(raised)
     assert any("not stratified" in message for message in expected)
+    if action == "default":
+        # Python shows equal warnings of a place again only once the filters have changed, which
+        # each task does: how often depends on the order of the threads.
+        found, expected = sorted(set(found)), sorted(set(expected))
     assert found == expected
 
 

@@ -260,13 +260,15 @@ def tensor_forgeries(draw: st.DrawFn) -> tuple[str, Callable[[dict[str, Any]], d
     def change(tensors: dict[str, Any]) -> dict[str, Any]:
         name = sorted(tensors)[int(where * len(tensors))]
         value, rest = tensors[name], {key: each for key, each in tensors.items() if key != name}
-        with np.errstate(invalid="ignore"):  # of NaN to a whole number
+        with np.errstate(all="ignore"):  # of NaN to a whole number
             typed, whole = value.astype(kind), value.astype("int32")
+            full = {
+                each: np.full_like(value, number)
+                for each, number in {"nan": np.nan, "inf": np.inf, "large": 3e38}.items()
+            }
         renamed = {f"{name}x": value} if deed == "rename" else {"more": value, name: value}
         return rest | {
-            "nan": {name: np.full_like(value, np.nan)},
-            "inf": {name: np.full_like(value, np.inf)},
-            "large": {name: np.full_like(value, 3e38)},
+            **{each: {name: values} for each, values in full.items()},
             "type": {name: typed},
             "int": {name: whole},
             "shape": {name: value.reshape(1, *value.shape)},

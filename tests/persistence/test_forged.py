@@ -407,7 +407,7 @@ def test_a_consistent_forgery_is_refused_before_a_network_is_built(
     }
     clf = load(forged(tmp_path / "native", config, delta | narrow))
     # It would take n times the width.
-    monkeypatch.setattr("sklearn_lntune.network.native.with_native_head", None)
+    monkeypatch.setattr("sklearn_lntune.network.native_network.with_native_head", None)
     with pytest.raises(ValueError, match="belongs to another model"):
         clf.predict(texts)
 

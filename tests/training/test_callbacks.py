@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 from sklearn.metrics import make_scorer
 from skorch.callbacks import (
@@ -47,6 +48,7 @@ class Patient(EarlyStopping):  # type: ignore[misc]
         (b"disable", TypeError, "must be a list"),
         ({"stop": TRAIN}, TypeError, "must be a list"),
         (5, TypeError, "must be a list of skorch callbacks; got 5"),
+        (np.array(1), TypeError, "must be a list of skorch callbacks; got array"),
         (object(), TypeError, "must be a list"),
         (print, TypeError, "must be a list"),
         (["early_stopping"], TypeError, "holds 'early_stopping', which is not a skorch callback"),

@@ -7,7 +7,7 @@ import threading
 import torch
 from torch import nn
 
-from sklearn_lntune.backbone.native import last_linear, with_native_head
+from sklearn_lntune.backbone.native_head import last_linear, with_native_head
 from sklearn_lntune.backbone.pool import Backbone
 from sklearn_lntune.network.batch import Batch
 from sklearn_lntune.network.network import Network

@@ -11,14 +11,14 @@ import pytest
 from conftest import save_backbone
 
 from sklearn_lntune.backbone.pool import Backbone
-from sklearn_lntune.backbone.resolve import resolve
-from sklearn_lntune.backbone.usage import (
+from sklearn_lntune.backbone.pooling_and_length import (
     DEFAULT_LENGTH,
     POOLINGS,
     position_limit,
     resolve_max_length,
     resolve_pooling,
 )
+from sklearn_lntune.backbone.resolve import resolve
 
 Load = Callable[..., Backbone]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -62,7 +63,7 @@ def resolve_max_length(backbone: Backbone, max_length: Any) -> int:
         If ``max_length`` exceeds the model's positions or leaves no room for a token.
     """
     auto = isinstance(max_length, str) and max_length == "auto"
-    if not auto and (not hasattr(max_length, "__index__") or isinstance(max_length, bool)):
+    if not auto and (not isinstance(max_length, numbers.Integral) or isinstance(max_length, bool)):
         raise ValueError(f"max_length must be 'auto' or an int; got {max_length!r}.")
     if not auto and max_length > _MAX_TOKENS:
         raise ValueError(f"max_length must be at most {_MAX_TOKENS}; got {max_length!r:.40}.")
