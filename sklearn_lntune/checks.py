@@ -6,7 +6,7 @@ import errno
 import math
 import numbers
 import os
-import sys
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -81,9 +81,8 @@ def check_number(
     0.1
     """
     kind = numbers.Integral if integer else numbers.Real
-    inside = isinstance(value, kind) and not isinstance(value, bool)
-    inside = inside and value <= sys.float_info.max
-    if isinstance(value, int):  # a larger one fits neither an int64 nor a float
+    inside = isinstance(value, kind) and not isinstance(value, bool) and value < math.inf
+    if isinstance(value, int | Fraction):  # a larger one fits neither an int64 nor a float
         inside = inside and value < 2**63
     inside = inside and (value > low if open_low else value >= low)
     inside = inside and (value < high if open_high else value <= high)
