@@ -13,7 +13,7 @@ from sklearn_lntune.backbone.where import BackboneRef, Where
 from sklearn_lntune.checks import check_choice, check_number
 from sklearn_lntune.estimators.base import BaseTuned
 from sklearn_lntune.inputs.base import Examples, Rows
-from sklearn_lntune.inputs.text.words import join_tokens
+from sklearn_lntune.inputs.text.spans import join_tokens
 from sklearn_lntune.inspection.explanations import Explanation, Explanations
 from sklearn_lntune.persistence.state import FittedState
 from sklearn_lntune.prediction.asking import answerer

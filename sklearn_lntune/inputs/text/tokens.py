@@ -13,7 +13,7 @@ from sklearn_lntune.forking import ForkSafeLock
 from sklearn_lntune.inputs.base import Examples, Rows
 from sklearn_lntune.inputs.text.check import Text
 from sklearn_lntune.inputs.text.table import ID_BITS, TokenFile, TokenTable
-from sklearn_lntune.inputs.text.words import TokenSpan
+from sklearn_lntune.inputs.text.spans import TokenSpan
 
 _CHUNK = 512  # texts handed to the tokenizer at once: its own output is bulky
 

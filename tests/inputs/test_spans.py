@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sklearn_lntune.inputs.text.words import TokenSpan, join_tokens
+from sklearn_lntune.inputs.text.spans import TokenSpan, join_tokens
 
 
 def words(text: str, spans: list[tuple[int, int]]) -> list[str]:
