@@ -38,7 +38,7 @@ class Task(ABC):
 
     @classmethod
     @abstractmethod
-    def from_targets(cls, y: Any, sample_weight: Any = None, **options: Any) -> Self:
+    def from_targets(cls, y: Any, sample_weight: Any = None) -> Self:
         """The task that the training targets ``y`` and their weights describe."""
 
     @staticmethod
