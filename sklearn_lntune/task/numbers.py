@@ -254,7 +254,10 @@ def _as_floats(cells: np.ndarray, name: str) -> np.ndarray:
 
 
 def _made_up(targets: np.ndarray) -> Iterator[np.ndarray]:
-    """Outputs that are right, constant, and right for another row."""
-    yield targets
-    yield np.zeros_like(targets)
-    yield np.roll(targets, 1, axis=0)
+    """Outputs that are nearly right, and nearly right for another row.
+
+    Not whole numbers even if the targets are, which scorers of labels would accept.
+    """
+    nearly = 0.99 * targets + 0.01 / np.pi
+    yield nearly
+    yield np.roll(nearly, 1, axis=0)
