@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -17,12 +16,12 @@ from sklearn_lntune.inputs.text.spans import join_tokens
 from sklearn_lntune.inspection.explanations import Explanation, Explanations
 from sklearn_lntune.persistence.state import FittedState
 from sklearn_lntune.prediction.asking import answerer
+from sklearn_lntune.task import Classifying, Task
 
 if TYPE_CHECKING:
     from sklearn_lntune.backbone.placement import Placement
     from sklearn_lntune.backbone.pool import Backbone
     from sklearn_lntune.network import Network
-    from sklearn_lntune.task import Task
 
 _CHUNK_ROWS = 256
 
@@ -50,8 +49,8 @@ def explain(
     X : array-like of str
         Texts or sentence pairs, as for the estimator's `predict`.
     target : label or int, optional
-        What to explain for every row: a label from ``classes_``, or the number of an output if
-        the estimator has no labels. By default, the most likely label of each row.
+        What to explain for every row: a label from ``classes_``, or the number of a column of
+        the targets of a regressor. By default, the most likely label of each row.
     baseline : {"auto", "mask", "mean"}, default="auto"
         What stands in the place of a word that is absent: the embedding of the tokenizer's mask
         token, or the mean of all embeddings. ``"auto"`` is ``"mask"`` if there is such a token,
@@ -82,8 +81,8 @@ def explain(
     Notes
     -----
     Time and memory: each text costs ``n_steps + 1`` forward and ``n_steps`` backward passes,
-    computed in batches of a bounded number of tokens. For a classifier the output is the logit
-    of the class, before softmax.
+    computed in batches of a bounded number of tokens. For a classifier, the output is the logit
+    of a class, before softmax or sigmoid; for a regressor, the prediction in the units of ``y``.
 
     References
     ----------
@@ -183,31 +182,34 @@ def _explain_chunk(
     replaced = [np.array([span is not None for span in row]) for row in spans]
     chosen = outputs[np.arange(len(rows)), columns]
     tokens = attribute(network, table, columns, chosen, replaced, baseline, n_steps, tolerance)
+    offset, factor = np.zeros(len(rows)), np.ones(len(rows))
+    if (scale := state.task.output_scale) is not None:
+        offset, factor = (np.asarray(each)[columns] for each in scale)
     labels = _labels(state.task)
     explanations = []
     for i, row in enumerate(rows):
         texts = (row,) if isinstance(row, str) else row
         words = join_tokens(texts, spans[i])
+        values = factor[i] * tokens.values[i]
         explanations.append(
             Explanation(
                 texts=texts,
                 spans=[(word.sentence, word.start, word.end) for word in words],
-                attributions=np.array([tokens.values[i][list(w.tokens)].sum() for w in words]),
-                target=None if labels is None else labels[columns[i]],
-                output=float(chosen[i]),
-                at_baseline=float(tokens.at_baseline[i]),
+                attributions=np.array([values[list(word.tokens)].sum() for word in words]),
+                target=labels[columns[i]] if len(labels) > 1 else None,
+                output=float(offset[i] + factor[i] * chosen[i]),
+                at_baseline=float(offset[i] + factor[i] * tokens.at_baseline[i]),
             )
         )
     return explanations
 
 
-def _labels(task: Task) -> Sequence[Any] | None:
-    """What the columns of the outputs are called; None if they have no names."""
-    classes = task.state().get("classes")
-    if classes is not None and len(classes) == task.n_outputs:
-        labels: list[Any] = classes.tolist()
+def _labels(task: Task) -> list[Any]:
+    """What the columns of the outputs are called: labels, or else their numbers."""
+    if isinstance(task, Classifying):
+        labels: list[Any] = task.classes.tolist()
         return labels
-    return None if task.n_outputs == 1 else list(range(task.n_outputs))
+    return list(range(task.n_outputs))
 
 
 def _column(task: Task, target: Any) -> int | None:
@@ -219,20 +221,19 @@ def _column(task: Task, target: Any) -> int | None:
         )
     labels = _labels(task)
     if target is None:
-        if labels is None:
-            return 0
-        if "classes" in task.state():
+        if isinstance(task, Classifying):
             return None
+        if len(labels) == 1:
+            return 0
         raise ValueError(
             f"the estimator predicts {len(labels)} numbers; pass target, the number of the one "
             f"to explain (0 to {len(labels) - 1})."
         )
-    known = [0] if labels is None else labels
-    # Of one kind only: True equals 1, and is no number of an output.
-    matches = [i for i, label in enumerate(known) if _is_same(label, target)]
+    # Of one kind only: True equals 1, and is not a number of an output.
+    matches = [column for column, label in enumerate(labels) if _is_same(label, target)]
     if not matches:
         raise ValueError(
-            f"target={target!r:.80} is not among what the estimator predicts: {known[:20]}."
+            f"target={target!r:.80} is not among what the estimator predicts: {labels[:20]}."
         )
     return matches[0]
 

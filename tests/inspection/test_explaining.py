@@ -16,7 +16,7 @@ from families import known_families
 from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import make_pipeline
 
-from sklearn_lntune import LNTunedTransformerClassifier
+from sklearn_lntune import LNTunedTransformerClassifier, LNTunedTransformerRegressor
 from sklearn_lntune.inspection import Explanation, Explanations, explain
 from sklearn_lntune.prediction import attributing
 
@@ -305,3 +305,41 @@ def test_what_cannot_be_explained_is_said(
         patched.setattr(attributing, "embeddings_of", lambda network: torch.nn.Embedding(120, 16))
         with pytest.raises(ValueError, match="in a way that gradients can follow"):
             explain(clf, texts)
+
+
+# -- other kinds of target --------------------------------------------------------------
+
+
+def test_several_labels(lively_backbone: Make, texts: list[str]) -> None:
+    y = np.array([[len(text) % 2, len(text) % 3 == 0, "sun" in text] for text in texts], int)
+    clf = fitted(lively_backbone(), texts, y)
+    logits = clf.decision_function(texts[:3])
+    for label in clf.classes_:
+        for row, each in enumerate(explain(clf, texts[:3], label)):
+            assert each.target == label
+            assert each.output == pytest.approx(logits[row, label])
+            assert each.gap == pytest.approx(0, abs=1e-9)
+    assert [each.target for each in explain(clf, texts[:3])] == logits.argmax(axis=1).tolist()
+    with pytest.raises(ValueError, match="target=3 is not among"):
+        explain(clf, texts, 3)
+
+
+def test_numbers_are_explained_in_their_units(lively_backbone: Make, texts: list[str]) -> None:
+    lengths = np.array([len(text) for text in texts], float)
+    quick = {"max_epochs": 1, "min_steps": 0, "random_state": 0, "precision": "float64"}
+    model: Any = LNTunedTransformerRegressor(lively_backbone(), device="cpu", **quick)
+    moved(model.fit(texts, 100 * lengths))
+    for expected, each in zip(model.predict(texts[:3]), explain(model, texts[:3]), strict=True):
+        assert each.target is None
+        assert each.output == pytest.approx(expected)
+        assert each.gap == pytest.approx(0, abs=1e-6)
+        assert np.abs(each.attributions).max() > 1
+        assert repr(each).startswith("prediction: ")
+
+    moved(model.fit(texts, np.column_stack([100 * lengths, -lengths])))
+    with pytest.raises(ValueError, match=r"predicts 2 numbers; pass target.*\(0 to 1\)"):
+        explain(model, texts)
+    for column in (0, 1):
+        (each,) = explain(model, texts[:1], column)
+        assert each.target == column
+        assert each.output == pytest.approx(model.predict(texts[:1])[0, column])
