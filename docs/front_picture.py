@@ -48,7 +48,7 @@ def draw_accuracies(axes: Any) -> None:
         bars = axes.bar(places, values, width, color=COLOURS[method], label=method)
         axes.bar_label(bars, fmt="%.0f", fontsize=8)
     axes.set_xticks(range(len(SETS)), SETS.values())
-    axes.set(ylim=(50, 108), title="test accuracy, %")
+    axes.set(ylim=(0, 112), title="test accuracy, %")
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.1), fontsize=8, frameon=False)
 
 
