@@ -138,8 +138,8 @@ def _one_column(y: Any, labels: np.ndarray, name: str, warn: bool) -> np.ndarray
     columns = column_names(y)
     if columns is not None:
         raise ValueError(
-            f"{name} has several labels a row: it is a table with the columns {columns}. Pass the "
-            f"one that holds the labels, for instance {name}[{columns[-1]!r}]."
+            f"{name} has several labels per row: it is a table with the columns {columns}. Pass "
+            f"the one that holds the labels, for instance {name}[{columns[-1]!r}]."
         )
     if labels.shape[1] == 0:
         raise ValueError(f"{name} must be {_FORMS}; it has no column.")
@@ -148,7 +148,7 @@ def _one_column(y: Any, labels: np.ndarray, name: str, warn: bool) -> np.ndarray
     except (TypeError, ValueError):
         kind = f"its shape is {labels.shape}"
     raise ValueError(
-        f"{name} has several labels a row ({kind}); this classifier gives one. Wrap it in "
+        f"{name} has several labels per row ({kind}); this classifier gives one. Wrap it in "
         "sklearn.multioutput.MultiOutputClassifier or OneVsRestClassifier."
     )
 
