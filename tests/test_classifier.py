@@ -158,7 +158,7 @@ def test_bad_parameters(
         (["a", None, "b", "c"], ["x", "y"] * 2, None, "missing text in row 1"),
         (["a", float("nan"), "b", "c"], ["x", "y"] * 2, None, "missing text in row 1"),
         (["a", 3, "b", "c"], ["x", "y"] * 2, None, "row 1 of X is int"),
-        ([], [], None, "holds no texts"),
+        ([], [], None, "contains no texts"),
         (["a"] * 4, ["x", "y"] * 2, [1, 1, -1, 1], "[Nn]egative"),
         (["a"] * 4, ["x", "y"] * 2, [1, 1, np.nan, 1], "NaN"),
         (["a"] * 4, ["x", "y"] * 2, [np.inf, 1, -np.inf, 1], "infinity"),

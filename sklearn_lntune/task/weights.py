@@ -43,7 +43,7 @@ def check_sample_weight(
     if sample_weight is None:
         return None
     try:
-        if np.iscomplexobj(sample_weight):  # of which NumPy would keep the real parts
+        if np.asarray(sample_weight).dtype.kind == "c":  # of which NumPy would keep the real parts
             raise TypeError("they are complex")
         with np.errstate(invalid="ignore", over="ignore"):  # it sums weights, infinite ones, too
             weights = _check_sample_weight(
