@@ -71,6 +71,7 @@ class Document:
             ],
             "pooling": state.pooling,
             "max_length": state.max_length,
+            **_windows(state),
             "embedding_size": state.embedding_size,
             "classes": encode_array(state.classes),
             "columns": {
@@ -149,7 +150,7 @@ class Document:
     def _from(cls, config: Mapping[str, Any], delta: bytes) -> Document:
         from safetensors.numpy import load
 
-        training = config["training"]
+        training, windows = config["training"], config.get("windows", {})
         state = FittedState(
             backbone=portable(config["backbone"]),
             tuning=[{k: decode(v) for k, v in entry.items()} for entry in config["tuning"]],
@@ -161,6 +162,8 @@ class Document:
             log=[{k: decode(v) for k, v in row.items()} for row in training["log"]],
             n_steps=training["n_steps"],
             n_epochs=training["n_epochs"],
+            stride=windows.get("stride"),
+            window_pooling=windows.get("window_pooling"),
         )
         return cls(
             params={name: decode(value) for name, value in config["params"].items()},
@@ -173,6 +176,13 @@ class Document:
             data=config["data"],
             beside=beside(config),
         )
+
+
+def _windows(state: FittedState) -> dict[str, Any]:
+    """The entry of a classifier that cuts long texts into windows."""
+    if state.stride is None:
+        return {}
+    return {"windows": {"stride": state.stride, "window_pooling": state.window_pooling}}
 
 
 def beside(config: Mapping[str, Any]) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -39,6 +39,11 @@ class FittedState:
     log : list of dict
         A record an epoch.
     n_steps, n_epochs : int
+    stride : int or None
+        Tokens that neighbouring windows of a longer text share; None if it is truncated, as
+        in all files from before there were windows.
+    window_pooling : str or None
+        How the vectors of windows become one.
     """
 
     backbone: dict[str, Any]
@@ -51,6 +56,8 @@ class FittedState:
     log: list[dict[str, Any]]
     n_steps: int
     n_epochs: int
+    stride: int | None = None
+    window_pooling: str | None = None
 
     @property
     def task(self) -> OneLabel:
@@ -64,7 +71,16 @@ class FittedState:
     @classmethod
     def from_attributes(cls, attributes: Mapping[str, Any]) -> FittedState:
         """The state among an estimator's ``attributes``."""
-        return cls(**{field.name: attributes[f"{field.name}_"] for field in fields(cls)})
+        found = {field.name: f"{field.name}_" for field in fields(cls)}
+        # Those of an older pickle lack the later ones, which have a default.
+        later = {field.name for field in fields(cls) if field.default is not MISSING}
+        return cls(
+            **{
+                name: attributes[attribute]
+                for name, attribute in found.items()
+                if attribute in attributes or name not in later
+            }
+        )
 
 
 def portable(backbone: Mapping[str, Any]) -> dict[str, Any]:
