@@ -16,6 +16,9 @@ from sklearn_lntune import LNTunedTransformerClassifier
 from sklearn_lntune.backbone.pool import get_backbone
 from sklearn_lntune.training.rules import lr_factor
 
+#: Of a window, with its two special tokens; and how many tokens neighbours share.
+LENGTH, STRIDE = 10, 3
+
 
 def plain_fit(
     folder: Path,
@@ -25,8 +28,12 @@ def plain_fit(
     batches: list[np.ndarray],
     dtype: torch.dtype,
     lr: float,
+    joined: str = "mean",
 ) -> dict[str, np.ndarray]:
-    """LN-tuning as one would write it: one text at a time, no padding, no sharing."""
+    """LN-tuning as one would write it: one text at a time, no padding, no sharing.
+
+    Texts longer than `LENGTH` are cut by hand into windows, which share `STRIDE` tokens.
+    """
     model = AutoModel.from_pretrained(folder, dtype=dtype, attn_implementation="eager").eval()
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model.requires_grad_(False)
@@ -35,7 +42,7 @@ def plain_fit(
         module = model.get_submodule(norm.path)
         learnt[f"layernorm/{norm.path}/gain"] = module.weight.requires_grad_()
         learnt[f"layernorm/{norm.path}/bias"] = module.bias.requires_grad_()
-    for name in ("head/weight", "head/bias"):
+    for name in [name for name in start if name.startswith("head/")]:
         learnt[name] = torch.tensor(start[name], dtype=dtype, requires_grad=True)
     decayed = [learnt["head/weight"]]
     others = [value for value in learnt.values() if value is not decayed[0]]
@@ -45,9 +52,21 @@ def plain_fit(
     for step, rows in enumerate(batches):
         losses = []
         for row in rows:
-            inputs = tokenizer(texts[row], return_tensors="pt")
-            states = model(input_ids=inputs["input_ids"]).last_hidden_state[0]
-            logits = learnt["head/weight"] @ states.mean(0) + learnt["head/bias"]
+            first, *tokens, last = tokenizer(texts[row])["input_ids"]
+            vectors = []
+            for at in range(0, max(len(tokens) - STRIDE, 1), LENGTH - 2 - STRIDE):
+                window = [first, *tokens[at : at + LENGTH - 2], last]
+                states = model(input_ids=torch.tensor([window])).last_hidden_state[0]
+                vectors.append(states.mean(0))
+            pooled = torch.stack(vectors)
+            if joined == "mean":
+                vector = pooled.mean(0)
+            elif joined == "max":
+                vector = pooled.max(0).values
+            else:
+                scores = pooled @ learnt["head/query"] / pooled.shape[1] ** 0.5
+                vector = scores.softmax(0) @ pooled
+            logits = learnt["head/weight"] @ vector + learnt["head/bias"]
             losses.append(functional.cross_entropy(logits, torch.tensor(codes[row])))
         optimizer.zero_grad()
         torch.stack(losses).mean().backward()
@@ -59,11 +78,20 @@ def plain_fit(
 
 
 @pytest.mark.parametrize(
-    ("precision", "tolerance"), [("float64", 1e-12), ("float32", 1e-4)], ids=["float64", "float32"]
+    ("precision", "tolerance", "joined"),
+    [
+        ("float64", 1e-12, None),
+        ("float32", 1e-4, None),
+        ("float64", 1e-12, "mean"),
+        ("float64", 1e-12, "max"),
+        ("float64", 1e-12, "attention"),
+        ("float32", 1e-4, "attention"),
+    ],
 )
 def test_a_fit_equals_a_plain_loop(
     precision: str,
     tolerance: float,
+    joined: str | None,
     tiny_backbone: Callable[..., Path],
     texts: list[str],
     labels: list[str],
@@ -89,6 +117,13 @@ def test_a_fit_equals_a_plain_loop(
 
     monkeypatch.setattr(training_batches, "shuffled_batches", recorded)
     monkeypatch.setattr(Network, "__init__", noted)
+    windows: dict[str, Any] = {}
+    if joined is not None:
+        # Two to five in a row; one text alone exceeds what may run at once.
+        texts = [" ".join(texts[i : i + 2]) for i in range(22)] + [" ".join(texts[:24])]
+        labels = labels[: len(texts)]
+        windows = {"long_texts": "windows", "window_pooling": joined}
+        windows |= {"max_length": LENGTH, "stride": STRIDE}
     clf = LNTunedTransformerClassifier(
         tiny_backbone(),
         precision=precision,
@@ -100,10 +135,11 @@ def test_a_fit_equals_a_plain_loop(
         random_state=0,
         lr=3e-3,
         head_lr=3e-3,
+        **windows,
     ).fit(texts, labels)
     codes = np.searchsorted(clf.classes_, labels)
     dtype = getattr(torch, precision)
-    expected = plain_fit(tiny_backbone(), texts, codes, start, plan, dtype, 3e-3)
+    expected = plain_fit(tiny_backbone(), texts, codes, start, plan, dtype, 3e-3, joined or "mean")
     assert clf.delta_.keys() == expected.keys()
     for name, values in clf.delta_.items():
         np.testing.assert_allclose(values, expected[name], rtol=0, atol=tolerance, err_msg=name)
