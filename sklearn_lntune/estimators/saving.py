@@ -13,7 +13,8 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_lntune.backbone.where import BackboneRef, Where
-from sklearn_lntune.checks import check_path
+from sklearn_lntune.checks import check_choice, check_path
+from sklearn_lntune.inputs.text.windows import LONG_TEXTS
 from sklearn_lntune.persistence import FittedState, portable
 from sklearn_lntune.persistence.names import BACKBONE_FOLDER, is_hub_name
 
@@ -27,6 +28,7 @@ class SavingMixin(BaseEstimator):
 
     backbone: str | os.PathLike[str]
     max_length: Any
+    long_texts: str
     n_features_in_: int
 
     def save(
@@ -216,6 +218,8 @@ class SavingMixin(BaseEstimator):
 
         Raises
         ------
+        ValueError
+            If the classifier cuts long texts into windows: a row of the graph is one text.
         ImportError
             If onnx or onnxscript is missing.
 
@@ -227,6 +231,12 @@ class SavingMixin(BaseEstimator):
         from sklearn_lntune.prediction.predictor import located, predictor_for
 
         state = self._state()
+        if state.stride is not None:
+            raise ValueError(
+                "export_onnx writes a graph that reads a text as one row, but this classifier was "
+                "fitted with long_texts='windows'. Fit with long_texts='truncate'; or use save(), "
+                "which holds any classifier."
+            )
         place = located(state, self._ref, Where("cpu", "float32"))
         predictor = predictor_for(self, state, *place)
         pair = self.n_features_in_ == 2
@@ -288,6 +298,10 @@ class SavingMixin(BaseEstimator):
             backbone=backbone or config["base_model_name_or_path"],
             **{"revision": None if backbone else config.get("revision"), **params},
         )
+        if check_choice("long_texts", estimator.long_texts, LONG_TEXTS) == "windows":
+            raise ValueError(
+                "long_texts='windows': the head of a peft adapter reads whole texts; leave it out."
+            )
         methods, state = read_peft(
             path,
             classes,
