@@ -377,7 +377,8 @@ class SavingMixin(BaseEstimator):
         state = self._state()
         backbone = backbone_of(state, self._ref)
         methods, n_outputs = from_plain(state.tuning), state.task.n_outputs
-        check_deltas(backbone, methods, state.pooling, n_outputs, [state.delta])
+        windows = state.window_pooling
+        check_deltas(backbone, methods, state.pooling, n_outputs, [state.delta], windows)
         return backbone
 
     @property

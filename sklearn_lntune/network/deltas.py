@@ -20,7 +20,7 @@ def check_deltas(
     pooling: str,
     n_outputs: int,
     deltas: Sequence[Mapping[str, np.ndarray]],
-    window_pooling: str | None = None,
+    window_pooling: str | None,
 ) -> None:
     """Raise a ValueError if one of ``deltas`` does not fit the network of these arguments.
 
