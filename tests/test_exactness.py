@@ -12,7 +12,7 @@ import torch
 from torch.nn import functional
 from transformers import AutoModel, AutoTokenizer
 
-from sklearn_lntune import LNTunedTransformerClassifier
+from sklearn_lntune import LNTunedTransformerClassifier, LNTunedTransformerRegressor
 from sklearn_lntune.backbone.pool import get_backbone
 from sklearn_lntune.training.rules import lr_factor
 
@@ -23,7 +23,7 @@ LENGTH, STRIDE = 10, 3
 def plain_fit(
     folder: Path,
     texts: list[str],
-    codes: np.ndarray,
+    loss: Callable[[torch.Tensor, int], torch.Tensor],
     start: dict[str, np.ndarray],
     batches: list[np.ndarray],
     dtype: torch.dtype,
@@ -32,7 +32,8 @@ def plain_fit(
 ) -> dict[str, np.ndarray]:
     """LN-tuning as one would write it: one text at a time, no padding, no sharing.
 
-    Texts longer than `LENGTH` are cut by hand into windows, which share `STRIDE` tokens.
+    Texts longer than `LENGTH` are cut by hand into windows, which share `STRIDE` tokens. ``loss``
+    takes the logits of a text and its number.
     """
     model = AutoModel.from_pretrained(folder, dtype=dtype, attn_implementation="eager").eval()
     tokenizer = AutoTokenizer.from_pretrained(folder)
@@ -67,7 +68,7 @@ def plain_fit(
                 scores = pooled @ learnt["head/query"] / pooled.shape[1] ** 0.5
                 vector = scores.softmax(0) @ pooled
             logits = learnt["head/weight"] @ vector + learnt["head/bias"]
-            losses.append(functional.cross_entropy(logits, torch.tensor(codes[row])))
+            losses.append(loss(logits, row))
         optimizer.zero_grad()
         torch.stack(losses).mean().backward()
         torch.nn.utils.clip_grad_norm_(learnt.values(), 1.0)
@@ -77,20 +78,49 @@ def plain_fit(
     return {name: value.detach().numpy() for name, value in learnt.items()}
 
 
+def one_label(labels: list[str]) -> tuple[Any, Any, Any]:
+    codes = torch.tensor(np.unique(labels, return_inverse=True)[1])
+    made = LNTunedTransformerClassifier
+    return made, labels, lambda logits, row: functional.cross_entropy(logits, codes[row])
+
+
+def several_labels(labels: list[str]) -> tuple[Any, Any, Any]:
+    marks = np.stack([np.arange(len(labels)) % 3 == 0, np.arange(len(labels)) % 4 > 1], axis=1)
+
+    def loss(logits: torch.Tensor, row: int) -> torch.Tensor:
+        odds = torch.sigmoid(logits)
+        return -torch.where(torch.tensor(marks[row]), odds, 1 - odds).log().mean()
+
+    return LNTunedTransformerClassifier, marks, loss
+
+
+def numbers(labels: list[str]) -> tuple[Any, Any, Any]:
+    lengths = np.array([[len(label), 5.0 + row] for row, label in enumerate(labels)])
+    standard = torch.tensor((lengths - lengths.mean(0)) / lengths.std(0))
+
+    def loss(outputs: torch.Tensor, row: int) -> torch.Tensor:
+        return ((outputs - standard[row].to(outputs.dtype)) ** 2).mean()
+
+    return LNTunedTransformerRegressor, lengths, loss
+
+
 @pytest.mark.parametrize(
-    ("precision", "tolerance", "joined"),
+    ("precision", "tolerance", "target", "joined"),
     [
-        ("float64", 1e-12, None),
-        ("float32", 1e-4, None),
-        ("float64", 1e-12, "mean"),
-        ("float64", 1e-12, "max"),
-        ("float64", 1e-12, "attention"),
-        ("float32", 1e-4, "attention"),
+        ("float64", 1e-12, one_label, None),
+        ("float32", 1e-4, one_label, None),
+        ("float64", 1e-12, several_labels, None),
+        ("float64", 1e-12, numbers, None),
+        ("float64", 1e-12, one_label, "mean"),
+        ("float64", 1e-12, numbers, "max"),
+        ("float64", 1e-12, several_labels, "attention"),
+        ("float32", 1e-4, one_label, "attention"),
     ],
 )
 def test_a_fit_equals_a_plain_loop(
     precision: str,
     tolerance: float,
+    target: Callable[[list[str]], tuple[Any, Any, Any]],
     joined: str | None,
     tiny_backbone: Callable[..., Path],
     texts: list[str],
@@ -124,7 +154,8 @@ def test_a_fit_equals_a_plain_loop(
         labels = labels[: len(texts)]
         windows = {"long_texts": "windows", "window_pooling": joined}
         windows |= {"max_length": LENGTH, "stride": STRIDE}
-    clf = LNTunedTransformerClassifier(
+    estimator, y, loss = target(labels)
+    clf = estimator(
         tiny_backbone(),
         precision=precision,
         device="cpu",
@@ -136,10 +167,9 @@ def test_a_fit_equals_a_plain_loop(
         lr=3e-3,
         head_lr=3e-3,
         **windows,
-    ).fit(texts, labels)
-    codes = np.searchsorted(clf.classes_, labels)
+    ).fit(texts, y)
     dtype = getattr(torch, precision)
-    expected = plain_fit(tiny_backbone(), texts, codes, start, plan, dtype, 3e-3, joined or "mean")
+    expected = plain_fit(tiny_backbone(), texts, loss, start, plan, dtype, 3e-3, joined or "mean")
     assert clf.delta_.keys() == expected.keys()
     for name, values in clf.delta_.items():
         np.testing.assert_allclose(values, expected[name], rtol=0, atol=tolerance, err_msg=name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -89,6 +89,11 @@ class OneLabel(Classifying):
         """Logits per row: one per class, so two for a binary task."""
         return len(self.classes)
 
+    @property
+    def output_names(self) -> list[str]:
+        """The classes."""
+        return [str(each) for each in self.classes.tolist()]
+
     def encode(self, y: Any, name: str = "y") -> np.ndarray:
         """Position of each label in ``classes``, as int32."""
         if isinstance(y, LabelColumn):
@@ -108,6 +113,10 @@ class OneLabel(Classifying):
                 f"{self.classes[:20].tolist()}."
             )
         return codes
+
+    def decode(self, targets: np.ndarray) -> np.ndarray:
+        """The labels themselves."""
+        return self.classes[targets]
 
     def weights(self, targets: np.ndarray, sample_weight: np.ndarray | None) -> np.ndarray:
         """Sample weight times class weight of each row.
@@ -163,6 +172,22 @@ class OneLabel(Classifying):
         """Raise a ValueError if ``scoring`` cannot score these validation rows."""
         check_scores(self, targets, weights, scoring)
 
+    def made_up(self, targets: np.ndarray) -> Iterator[np.ndarray]:
+        """Logits that are right in all rows, in none, and in every second one.
+
+        Some scores are undefined if everything is right, or everything is wrong.
+        """
+        row = np.arange(len(targets))
+        for shift in (np.zeros_like(targets), np.ones_like(targets), row % 2):
+            logits = np.zeros((len(targets), self.n_outputs))
+            logits[row, (targets + shift) % self.n_outputs] = 1.0
+            yield logits
+
+    def what_lacks(self, targets: np.ndarray) -> str:
+        """The classes that no row has."""
+        absent = self.classes[np.setdiff1d(np.arange(self.n_outputs), targets)].tolist()
+        return f"They lack the classes {absent[:10]}" if absent else ""
+
     def state(self) -> dict[str, np.ndarray]:
         """The classes."""
         return {"classes": self.classes}
@@ -180,7 +205,7 @@ class OneLabel(Classifying):
 
     def card(self) -> dict[str, str]:
         """The number of classes, and their names."""
-        names = [str(each) for each in self.classes.tolist()]
+        names = self.output_names
         return {
             "what": f"A text classifier of {len(names)} classes",
             "head": "classification head",
