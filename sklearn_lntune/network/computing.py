@@ -8,6 +8,7 @@ import torch
 from sklearn_lntune.backbone.placement import PREDICT_TOKENS, check_after_fork
 from sklearn_lntune.inputs.base import Table
 from sklearn_lntune.inputs.batches import ordered_batches
+from sklearn_lntune.inputs.windows import parts
 from sklearn_lntune.network.network import Network
 
 
@@ -43,7 +44,7 @@ def compute(
         try:
             return _compute(network, table, output, fits, states, n_tokens)
         except torch.OutOfMemoryError:
-            if n_tokens <= int(table.lengths.max()):
+            if n_tokens <= int(parts(table).lengths.max()):
                 raise
         n_tokens //= 2
         torch.cuda.empty_cache()
@@ -60,8 +61,10 @@ def _compute(
     batches = list(ordered_batches(table.lengths, n_tokens))
     step = network if output == "logits" else network.pool
     with torch.inference_mode():
-        parts = [step(network.batch(table, rows, fits, states)).cpu() for rows in batches]
-    found = torch.cat(parts).numpy()
+        outputs = [
+            step(network.batch(table, rows, fits, states, n_tokens)).cpu() for rows in batches
+        ]
+    found = torch.cat(outputs).numpy()
     answers = np.empty_like(found)
     answers[np.concatenate(batches)] = found
     return answers

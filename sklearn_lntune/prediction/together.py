@@ -36,7 +36,7 @@ class PredictRequest:
 def kind_of(state: FittedState) -> tuple[Hashable, ...]:
     """A key that states share if one network can hold their deltas."""
     alone = None if may_stack(state) else id(state.delta)
-    return repr(state.tuning), state.pooling, alone
+    return repr(state.tuning), (state.pooling, state.window_pooling), alone
 
 
 def may_stack(state: FittedState) -> bool:
@@ -56,7 +56,8 @@ def answer(requests: Sequence[PredictRequest]) -> list[np.ndarray]:
     for request in requests:
         unique, numbers = request.rows.distinct()
         indexes.append(numbers)
-        tables.append(backbone.tokens.table(unique, request.state.max_length))
+        own = request.state
+        tables.append(backbone.tokens.table(unique, own.max_length, own.stride))
     states = [request.state for request in requests]
     network = ready_network(states, backbone, first.placement)
     table = joined(tables)
