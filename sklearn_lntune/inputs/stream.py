@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -60,7 +60,7 @@ class TextStream(Examples):
         if not done:
             raise ValueError("X holds no texts (0 sample(s)).")
 
-    def for_training(self, y: Any, label_column: str) -> tuple[TextStream, Any]:
+    def for_training(self, y: Any, label_column: str) -> tuple[Self, Any]:
         """The same texts where they can be read again, and ``y`` or the labels beside them.
 
         Raises
@@ -71,7 +71,7 @@ class TextStream(Examples):
         texts = self._kept(label_column if y is None else None)
         return texts, texts.labels(label_column) if y is None else y
 
-    def _kept(self, label_column: str | None) -> TextStream:
+    def _kept(self, label_column: str | None) -> Self:
         """The same texts where they can be read again, with the labels if they are named."""
         columns = [*self.columns]
         if label_column is not None:
@@ -83,9 +83,9 @@ class TextStream(Examples):
             columns.append(label_column)
         if self.n_rows == 0:
             raise ValueError("X holds no texts (0 sample(s)).")
-        return TextStream(self._source.kept(columns), self.columns)
+        return type(self)(self._source.kept(columns), self.columns)
 
-    def labels(self, column: str) -> LabelColumn:
+    def labels(self, column: str) -> Any:
         """The cells of a column of labels.
 
         Raises

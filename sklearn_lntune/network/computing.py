@@ -8,6 +8,7 @@ import torch
 from sklearn_lntune.backbone.placement import PREDICT_TOKENS, check_after_fork
 from sklearn_lntune.inputs.base import Table
 from sklearn_lntune.inputs.batches import ordered_batches
+from sklearn_lntune.inputs.per_word import in_row_order, n_outputs
 from sklearn_lntune.network.network import Network
 
 
@@ -24,7 +25,8 @@ def compute(
     ----------
     network : Network
     table : Table
-    output : {"logits", "pooled"}
+    output : {"logits", "read", "pooled"}
+        What the head returns, what it reads, or the pooled vectors.
     fits : ndarray of int of shape (n_rows,), optional
         The fit that each row belongs to.
     states : list of torch.Tensor, optional
@@ -33,8 +35,8 @@ def compute(
     Returns
     -------
     ndarray of shape (n_rows, n_outputs) or (n_rows, embedding_size)
-        In the order of the table. If a GPU's memory does not suffice for a batch, the batch
-        is halved and tried again.
+        In the order of the table, an entry for each word if the table has words. If a GPU's
+        memory does not suffice for a batch, the batch is halved and tried again.
     """
     check_after_fork(network.device.type)
     network.eval()
@@ -58,10 +60,9 @@ def _compute(
     n_tokens: int,
 ) -> np.ndarray:
     batches = list(ordered_batches(table.lengths, n_tokens))
-    step = network if output == "logits" else network.pool
+    step = {"logits": network, "read": network.read, "pooled": network.pool}[output]
     with torch.inference_mode():
-        parts = [step(network.batch(table, rows, fits, states)).cpu() for rows in batches]
-    found = torch.cat(parts).numpy()
-    answers = np.empty_like(found)
-    answers[np.concatenate(batches)] = found
-    return answers
+        parts = [
+            step(network.batch(table, rows, fits, states)).cpu().numpy() for rows in batches
+        ]
+    return in_row_order(parts, batches, None if output == "pooled" else n_outputs(table))

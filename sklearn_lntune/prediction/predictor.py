@@ -18,6 +18,7 @@ from sklearn_lntune.backbone.where import BackboneRef, Where
 from sklearn_lntune.checks import check_verbose
 from sklearn_lntune.console import progress_bar
 from sklearn_lntune.inputs.base import Examples, Rows
+from sklearn_lntune.inputs.per_word import first_windows, outputs_of_examples
 from sklearn_lntune.inputs.text.tokens import Tokens
 from sklearn_lntune.network import Batch, Network, build_network, compute
 from sklearn_lntune.persistence.state import FittedState
@@ -66,7 +67,10 @@ class Predictor:
     def _run(self, rows: Rows, output: str) -> np.ndarray:
         unique, numbers = rows.distinct()
         table = self.tokens.table(unique, self.state.max_length)
-        return checked_finite(compute(self.network, table, output))[numbers]
+        if output == "pooled":  # of a sentence of several windows the first, as if it were cut
+            return checked_finite(compute(self.network, first_windows(table), output))[numbers]
+        found = checked_finite(compute(self.network, table, output))
+        return outputs_of_examples(found, table, numbers)
 
     def batch(self, rows: Sequence[Hashable]) -> Batch:
         """``rows`` as one batch."""
@@ -121,6 +125,7 @@ def ready_network(
         device=placement.device,
         attention=placement.attention(training=False),
         generator=torch.Generator().manual_seed(0),
+        per_token=states[0].task.per_token,
     )
     network.requires_grad_(False)
     if placement.compiled:

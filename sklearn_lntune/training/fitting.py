@@ -102,6 +102,7 @@ def network_of(job: Job, n_fits: int = 1) -> Network:
         attention=job.placement.attention(training=True),
         generator=torch.Generator().manual_seed(job.seed),
         dropout=job.settings.dropout,
+        per_token=job.task.per_token,
         **sides,
     )
 
