@@ -11,7 +11,7 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from inspect import signature
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
@@ -61,6 +61,7 @@ class Fitted:
     log_: list[dict[str, Any]]
     n_steps_: int
     n_epochs_: int
+    target_kind_: str
     n_features_in_: int
     moments_: dict[str, dict[str, np.ndarray]]
 
@@ -109,9 +110,12 @@ class BaseTuned(
 
     # -- for subclasses --------------------------------------------------------------
 
+    #: Kinds of task that the estimator can have, by which `load` finds it.
+    _kinds: ClassVar[tuple[str, ...]]
+
     @abstractmethod
-    def _make_task(self, y: Any) -> Task:
-        """The task that the training targets ``y`` describe, with this estimator's options."""
+    def _make_task(self, y: Any, sample_weight: Any) -> Task:
+        """The task that the training targets and their weights describe, with our options."""
 
     @abstractmethod
     def _check_goes_on(self, task: Task) -> None:
@@ -165,7 +169,7 @@ class BaseTuned(
         """
         with self._columns_kept_on_error():
             examples, y = self._open(X, y, reset=True).for_training()
-            task = self._make_task(y)
+            task = self._make_task(y, sample_weight)
             data = self._check_targets(examples, y, sample_weight, task)
             validation = self._check_validation(X_val, y_val, sample_weight_val, task)
             goes_on = check_flag("warm_start", self.warm_start)
@@ -239,7 +243,8 @@ class BaseTuned(
             log=outcome.log,
             n_steps=outcome.n_steps,
             n_epochs=outcome.n_epochs,
-            **task.state(),
+            target_kind=task.kind,
+            target_state=task.state(),
         )
         self._set_state(state, {})
         return outcome
@@ -384,7 +389,7 @@ class BaseTuned(
     def _check_targets(
         self, examples: Examples, y: Any, sample_weight: Any, task: Task, name: str = "y"
     ) -> RawDataset:
-        """``examples`` with class number and weight of each row."""
+        """``examples`` with target and weight of each row."""
         from sklearn_lntune.training.datasets import RawDataset
 
         suffix = name.removeprefix("y")

@@ -169,6 +169,8 @@ class LNTunedTransformerClassifier(ClassifierMixin, BaseTuned):
     label_smoothing: float = 0.0
     class_weight: Any = None
 
+    _kinds = (OneLabel.kind,)
+
     # -- fitting -------------------------------------------------------------------
 
     def partial_fit(
@@ -207,8 +209,8 @@ class LNTunedTransformerClassifier(ClassifierMixin, BaseTuned):
             )
         return self._fit_one_epoch(task, X, y, sample_weight)
 
-    def _make_task(self, y: Any) -> Task:
-        return OneLabel.from_targets(y, **self._task_options)
+    def _make_task(self, y: Any, sample_weight: Any) -> Task:
+        return OneLabel.from_targets(y, sample_weight, **self._task_options)
 
     def _check_goes_on(self, task: Task) -> None:
         classes = task.state()["classes"]

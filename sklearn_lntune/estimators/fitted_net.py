@@ -47,13 +47,13 @@ class FittedNet(DeltaNet):
     ) -> None:
         super().__init__(
             module,
-            task=OneLabel(state.classes),
+            task=state.task,
             settings=Settings.check(from_plain(state.tuning), params),
             n_epochs=state.n_epochs,
         )
         self.device = module.device  # skorch warns of None when it unpickles
         self.state = state
-        self.answers = OneLabel(state.classes)
+        self.answers = OneLabel(state.target_state["classes"])
         self.open_examples = open_examples
         self.find_backbone = find_backbone
 

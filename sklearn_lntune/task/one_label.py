@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import itertools
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from scipy.special import log_softmax, softmax
@@ -10,7 +12,7 @@ from sklearn.utils.multiclass import check_classification_targets
 
 from sklearn_lntune.checks import check_number
 from sklearn_lntune.inputs.stream import LabelColumn
-from sklearn_lntune.task.base import Task
+from sklearn_lntune.task.base import Classifying
 from sklearn_lntune.task.labels import check_labels
 from sklearn_lntune.task.scoring import check_scores, score_known_outputs
 from sklearn_lntune.task.weights import row_weights
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     import torch
 
 
-class OneLabel(Task):
+class OneLabel(Classifying):
     """Encode labels, weight rows, and turn logits into predictions.
 
     Parameters
@@ -42,6 +44,8 @@ class OneLabel(Task):
     """
 
     kind = "one_label"
+    state_names = ("classes",)
+    problem_type = "single_label_classification"
 
     def __init__(
         self, classes: np.ndarray, *, label_smoothing: float = 0.0, class_weight: Any = None
@@ -53,7 +57,7 @@ class OneLabel(Task):
         self.class_weight = class_weight
 
     @classmethod
-    def from_targets(cls, y: Any, **options: Any) -> OneLabel:
+    def from_targets(cls, y: Any, sample_weight: Any = None, **options: Any) -> Self:
         """The task that the training targets ``y`` describe."""
         if isinstance(y, LabelColumn):
             return cls.from_classes(y.values, y.where, **options)
@@ -63,7 +67,7 @@ class OneLabel(Task):
         return task
 
     @classmethod
-    def from_classes(cls, classes: Any, name: str = "y", **options: Any) -> OneLabel:
+    def from_classes(cls, classes: Any, name: str = "y", **options: Any) -> Self:
         """The task with these ``classes``, which may come in any order and repeat."""
         distinct = np.unique(check_labels(classes, name))
         if not len(distinct):
@@ -162,6 +166,27 @@ class OneLabel(Task):
     def state(self) -> dict[str, np.ndarray]:
         """The classes."""
         return {"classes": self.classes}
+
+    @classmethod
+    def check_state(cls, state: Mapping[str, np.ndarray]) -> None:
+        """Raise a ValueError unless the classes are sorted and distinct."""
+        classes = state["classes"]
+        if classes.ndim != 1 or len(classes) < 2:
+            raise ValueError(f"classes must be two or more labels; got {len(classes)}")
+        values = classes.tolist()
+        kinds = {isinstance(value, str) for value in values}
+        if len(kinds) > 1 or not all(low < high for low, high in itertools.pairwise(values)):
+            raise ValueError("classes must be sorted, distinct, and all numbers or all strings")
+
+    def card(self) -> dict[str, str]:
+        """The number of classes, and their names."""
+        names = [str(each) for each in self.classes.tolist()]
+        return {
+            "what": f"A text classifier of {len(names)} classes",
+            "head": "classification head",
+            "targets": f"Classes: {', '.join(names[:50])}{', ...' if names[50:] else ''}",
+            "variable": "clf",
+        }
 
     def options(self) -> dict[str, Any]:
         """The smoothing; class weights are part of the weights of rows."""
