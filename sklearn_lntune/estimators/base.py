@@ -21,7 +21,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from sklearn_lntune.backbone.where import Where
 from sklearn_lntune.checks import check_flag
 from sklearn_lntune.estimators.saving import SavingMixin
-from sklearn_lntune.inputs.base import Examples, Opened
+from sklearn_lntune.inputs.base import Examples, Input, Opened
 from sklearn_lntune.inputs.text.opening import TextInput
 from sklearn_lntune.persistence import FittedState, check_format, with_format
 from sklearn_lntune.task import Task
@@ -350,9 +350,14 @@ class BaseTuned(
 
     # -- checks --------------------------------------------------------------------
 
+    @property
+    def _input(self) -> Input:
+        """The kind of input that ``X`` is, with the parameters that concern it."""
+        return TextInput(self.text_column, self.label_column)
+
     def _open(self, X: Any, y: Any = None, *, reset: bool) -> Opened:
         """The rows of ``X``; its columns are recorded, or compared with those of the fit."""
-        opened = TextInput(self.text_column, self.label_column).open(X, y)
+        opened = self._input.open(X, y)
         header = opened.header
         if header is not None:
             if opened.examples.held is None and not (reset or hasattr(self, "feature_names_in_")):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Self
 
 import numpy as np
 
@@ -33,6 +34,16 @@ class PerWord(ABC):
             Numbers of tokens; zeros behind the last word.
         """
 
+    @abstractmethod
+    def take_sentences(self, numbers: np.ndarray) -> Self:
+        """The windows of some of the sentences in this table, which may repeat.
+
+        Parameters
+        ----------
+        numbers : ndarray of int
+            Which of them, counted in this table.
+        """
+
     @property
     def first_words(self) -> np.ndarray:
         """For each row, the number in its sentence of the first of its words."""
@@ -46,6 +57,10 @@ class PerWord(ABC):
     def ranks(self) -> np.ndarray:
         """For each row, which of the sentences in this table it belongs to, counted from 0."""
         return np.cumsum(self._begins_sentence()) - 1
+
+    def words_of_sentences(self) -> np.ndarray:
+        """How many words each sentence in this table has."""
+        return np.bincount(self.ranks(), weights=self.n_words).astype(np.int64)
 
     def _begins_sentence(self) -> np.ndarray:
         new = np.ones(len(self.sentences), bool)
@@ -69,22 +84,51 @@ def first_windows(table: AnyTable) -> AnyTable:
     return table.take(table.first_rows()) if isinstance(table, PerWord) else table
 
 
-def outputs_of_examples(
-    outputs: np.ndarray, table: Table, numbers: np.ndarray
-) -> np.ndarray:
-    """The outputs of the examples ``numbers`` of ``table``, which contains all of its examples.
+def take_examples(table: AnyTable, numbers: np.ndarray) -> AnyTable:
+    """The rows of the examples ``numbers``, which may repeat."""
+    return table.take_sentences(numbers) if isinstance(table, PerWord) else table.take(numbers)
+
+
+def for_rows(values: np.ndarray, table: Table) -> np.ndarray:
+    """``values`` of examples, for each row of the table that contains them."""
+    return values[table.ranks()] if isinstance(table, PerWord) else values
+
+
+def for_examples(outputs: np.ndarray, table: Table) -> np.ndarray:
+    """The outputs of each example of ``table``.
 
     Parameters
     ----------
     outputs : ndarray of shape (n_outputs, ...)
         In the order of the table.
     table : Table
-    numbers : ndarray of int
+
+    Returns
+    -------
+    ndarray of shape (n_examples, ...)
+        Of words: an array of arrays, of shape (n_words, ...) for each sentence.
     """
-    if not isinstance(table, PerWord):
-        return outputs[numbers]
-    sizes = np.bincount(table.ranks(), weights=table.n_words).astype(np.int64)
-    return outputs[ranges(np.cumsum(sizes) - sizes, sizes, numbers)]
+    return pieces(outputs, table.words_of_sentences()) if isinstance(table, PerWord) else outputs
+
+
+def pieces(values: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """``values`` cut into pieces of these ``sizes``, as an array of arrays.
+
+    Examples
+    --------
+    >>> pieces(np.arange(3), np.array([2, 1])).tolist()
+    [array([0, 1]), array([2])]
+    """
+    ends = np.cumsum(sizes).tolist()
+    return cells([values[end - size : end] for end, size in zip(ends, sizes.tolist(), strict=True)])
+
+
+def cells(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    """An array of ``arrays``; NumPy would make more dimensions of those of one shape."""
+    found = np.empty(len(arrays), object)
+    for number, array in enumerate(arrays):
+        found[number] = array
+    return found
 
 
 def ranges(starts: np.ndarray, sizes: np.ndarray, numbers: np.ndarray) -> np.ndarray:

@@ -234,7 +234,8 @@ def _describe(source: Source, features: Any) -> None:
     source.string_lists = [
         name for name, item in items.items() if getattr(item, "dtype", None) in _TEXT_TYPES
     ]
-    source.tag_names = {name: item.names for name, item in items.items() if hasattr(item, "names")}
+    names = {name: getattr(item, "names", None) for name, item in items.items()}
+    source.tag_names = {name: each for name, each in names.items() if each is not None}
 
 
 def open_source(X: Any) -> Source | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 
@@ -9,6 +11,7 @@ from sklearn_lntune.backbone.placement import PREDICT_TOKENS, check_after_fork
 from sklearn_lntune.inputs.base import Table
 from sklearn_lntune.inputs.batches import ordered_batches
 from sklearn_lntune.inputs.per_word import in_row_order, n_outputs
+from sklearn_lntune.network.batch import Batch
 from sklearn_lntune.network.network import Network
 
 
@@ -60,9 +63,12 @@ def _compute(
     n_tokens: int,
 ) -> np.ndarray:
     batches = list(ordered_batches(table.lengths, n_tokens))
-    step = {"logits": network, "read": network.read, "pooled": network.pool}[output]
+    steps: dict[str, Callable[[Batch], torch.Tensor]] = {
+        "logits": network,
+        "read": network.read,
+        "pooled": network.pool,
+    }
+    step = steps[output]
     with torch.inference_mode():
-        parts = [
-            step(network.batch(table, rows, fits, states)).cpu().numpy() for rows in batches
-        ]
+        parts = [step(network.batch(table, rows, fits, states)).cpu().numpy() for rows in batches]
     return in_row_order(parts, batches, None if output == "pooled" else n_outputs(table))

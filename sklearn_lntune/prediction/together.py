@@ -10,7 +10,7 @@ import numpy as np
 from sklearn_lntune.backbone.placement import Placement
 from sklearn_lntune.backbone.pool import Backbone
 from sklearn_lntune.inputs.base import Rows, joined
-from sklearn_lntune.inputs.per_word import first_windows, outputs_of_examples, total_outputs
+from sklearn_lntune.inputs.per_word import first_windows, for_examples, total_outputs
 from sklearn_lntune.network import compute
 from sklearn_lntune.persistence.state import FittedState
 from sklearn_lntune.prediction.predictor import checked_finite, ready_network
@@ -72,14 +72,9 @@ def answer(requests: Sequence[PredictRequest]) -> list[np.ndarray]:
     outputs = compute(network, table, first.output, fits)
     if first.output == "pooled":
         found = np.split(outputs, np.cumsum(sizes)[:-1])
-        answers = [rows[index] for rows, index in zip(found, indexes, strict=True)]
-    else:
-        ends = np.cumsum([total_outputs(each) for each in tables])[:-1]
-        found = np.split(outputs, ends)
-        answers = [
-            outputs_of_examples(each, own, index)
-            for each, own, index in zip(found, tables, indexes, strict=True)
-        ]
-        sizes = [state.task.n_outputs for state in states]
-        answers = [logits[:, :size] for logits, size in zip(answers, sizes, strict=True)]
-    return [checked_finite(values) for values in answers]
+        return [checked_finite(rows)[index] for rows, index in zip(found, indexes, strict=True)]
+    found = np.split(outputs, np.cumsum([total_outputs(each) for each in tables])[:-1])
+    return [
+        for_examples(checked_finite(logits[:, : state.task.n_outputs]), own)[index]
+        for logits, state, own, index in zip(found, states, tables, indexes, strict=True)
+    ]

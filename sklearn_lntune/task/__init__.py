@@ -5,5 +5,6 @@ No other package knows what kind of target there is.
 
 from sklearn_lntune.task.base import Classifying, Task
 from sklearn_lntune.task.one_label import OneLabel
+from sklearn_lntune.task.token_tags import TokenTags
 
-__all__ = ["Classifying", "OneLabel", "Task"]
+__all__ = ["Classifying", "OneLabel", "Task", "TokenTags"]

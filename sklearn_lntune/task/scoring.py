@@ -22,7 +22,7 @@ def score_known_outputs(
     scorer = check_scoring(scoring)
     rows = np.arange(len(targets))[:, None]
     options: dict[str, Any] = {}
-    if not np.all(weights == weights[0]) and _takes(scorer, "sample_weight"):
+    if not np.all(weights == weights[0]) and takes(scorer, "sample_weight"):
         options["sample_weight"] = weights
     if _reads_columns(scorer) and len(np.unique(targets)) < task.n_outputs:
         options["labels"] = task.classes  # for every column, including classes without a row
@@ -30,7 +30,7 @@ def score_known_outputs(
     routed = "labels" in options
     with config_context(enable_metadata_routing=True) if routed else nullcontext():
         found = scorer(_KnownAnswers(task, logits), rows, task.classes[targets], **options)
-    return _as_number(found, scoring)
+    return as_number(found, scoring)
 
 
 def check_scores(task: Any, targets: np.ndarray, weights: np.ndarray, scoring: Any) -> None:
@@ -101,7 +101,7 @@ class _KnownAnswers(ClassifierMixin, BaseEstimator):
         return self.task.decision_function(self.logits[rows[:, 0]])
 
 
-def _takes(scorer: Any, option: str) -> bool:
+def takes(scorer: Any, option: str) -> bool:
     """Whether a scorer of scikit-learn or a plain callable accepts ``option``."""
     function = getattr(scorer, "_score_func", scorer)
     return option in signature(function).parameters
@@ -111,7 +111,7 @@ def _reads_columns(scorer: Any) -> bool:
     """Whether a scorer of scikit-learn reads one column per class, and accepts ``labels``."""
     response = getattr(scorer, "_response_method", "predict")
     free = "labels" not in getattr(scorer, "_kwargs", {})
-    return response != "predict" and free and _takes(scorer, "labels")
+    return response != "predict" and free and takes(scorer, "labels")
 
 
 def is_from_sklearn(scoring: Any) -> bool:
@@ -119,7 +119,8 @@ def is_from_sklearn(scoring: Any) -> bool:
     return hasattr(check_scoring(scoring), "_score_func")
 
 
-def _as_number(score: Any, scoring: Any) -> float:
+def as_number(score: Any, scoring: Any) -> float:
+    """``score`` as a float; ``scoring`` is to blame if it is none."""
     try:
         return float(score)
     except (TypeError, ValueError) as error:

@@ -106,6 +106,8 @@ def joined_targets(parts: Sequence[np.ndarray]) -> np.ndarray:
     """The targets of ``parts``, one after the other; shorter rows of words are padded."""
     width = max(part.shape[-1] for part in parts)
     if parts[0].ndim == 2 and any(part.shape[1] < width for part in parts):
-        padded = [np.pad(p, ((0, 0), (0, width - p.shape[1])), constant_values=NO_TARGET) for p in parts]
+        padded = [
+            np.pad(p, ((0, 0), (0, width - p.shape[1])), constant_values=NO_TARGET) for p in parts
+        ]
         return np.concatenate(padded)
     return np.concatenate(list(parts))

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -47,11 +48,19 @@ class WordTable(TokenTable, PerWord):
 
     def take(self, rows: np.ndarray) -> WordTable:
         """Only ``rows``, in their order; sentences keep their numbers."""
-        return dataclasses.replace(
+        return self._with_words(
             super().take(rows),
             first_begins=self.first_begins[rows],
             n_words=self.n_words[rows],
             sentences=self.sentences[rows],
+        )
+
+    def take_sentences(self, numbers: np.ndarray) -> WordTable:
+        """The windows of some of the sentences, which may repeat; they are numbered anew."""
+        firsts, sizes = self.first_rows(), np.bincount(self.ranks())
+        return dataclasses.replace(
+            self.take(ranges(firsts, sizes, numbers)),
+            sentences=np.repeat(np.arange(len(numbers), dtype=np.int32), sizes[numbers]),
         )
 
     def join(self, others: Sequence[TokenTable]) -> WordTable:
@@ -64,7 +73,7 @@ class WordTable(TokenTable, PerWord):
         n_words = np.concatenate([table.n_words for table in tables])
         numbers = [table.ranks() for table in tables]
         n_before = np.cumsum([0, *(each[-1] + 1 for each in numbers[:-1])])
-        return dataclasses.replace(
+        return self._with_words(
             super().join(others),
             begins=np.concatenate(begins),
             first_begins=np.cumsum(n_words, dtype=np.int64) - n_words,
@@ -73,6 +82,12 @@ class WordTable(TokenTable, PerWord):
                 [each + before for each, before in zip(numbers, n_before, strict=True)]
             ).astype(np.int32),
         )
+
+    @staticmethod
+    def _with_words(table: TokenTable, **words: Any) -> WordTable:
+        """``table``, whose tokens `TokenTable` has chosen, with the words that belong to them."""
+        assert isinstance(table, WordTable)
+        return dataclasses.replace(table, **words)
 
     def digest(self) -> str:
         """SHA-256 of what the rows hold, and of where their words begin."""

@@ -112,7 +112,7 @@ class WordEncoder:
         """Ids of each window with the special tokens, and where the words of its middle begin."""
         spans = window_spans(len(sentence.ids), size, size // 2)
         n_before, word = len(self._before), 0
-        windows = []
+        windows: list[tuple[list[int], list[int]]] = []
         for (start, stop), (_, last) in zip(spans, middles(spans), strict=True):
             first = word
             while word < len(sentence.begins) and sentence.begins[word] < last:

@@ -231,7 +231,7 @@ def _checked_words(words: Iterable[Any], where: str) -> list[str]:
     for number, word in enumerate(words):
         if isinstance(word, str):
             continue
-        if word is None or isinstance(word, float) and np.isnan(word):
+        if word is None or (isinstance(word, float) and np.isnan(word)):
             raise ValueError(f"word {number} of {where} is missing ({word!r}).")
         hint = " Decode it: word.decode()." if isinstance(word, bytes) else ""
         if isinstance(word, list | tuple):
@@ -242,16 +242,19 @@ def _checked_words(words: Iterable[Any], where: str) -> list[str]:
     return plain_texts(words)
 
 
-def lengths_match(examples: Examples, n_tags: Sequence[int], name: str = "y") -> None:
+def check_lengths(examples: Examples, n_tags: Sequence[int], name: str = "y") -> None:
     """Raise a ValueError that names the first sentence with another number of words than tags."""
-    row = 0
+    suffix, row = name.removeprefix("y"), 0
     for chunk in examples.chunks(8192):
         for words in chunk.rows:
             n_words = len(words)  # type: ignore[arg-type]
             if row < len(n_tags) and n_words != n_tags[row]:
-                suffix = name.removeprefix("y")
                 raise ValueError(
-                    f"row {row} of X{suffix} has {n_words} words and row {row} of {name} "
-                    f"{n_tags[row]} tags; each word needs one."
+                    f"row {row} of X{suffix} has {n_words} words, and row {row} of {name} has "
+                    f"{n_tags[row]} tags: each word needs one."
                 )
             row += 1
+    if row != len(n_tags):
+        raise ValueError(
+            f"X{suffix} and {name} have inconsistent numbers of samples: {row} and {len(n_tags)}."
+        )
