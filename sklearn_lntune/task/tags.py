@@ -43,7 +43,16 @@ def check_tags(y: Any, name: str = "y") -> list[list[Any]]:
         raise ValueError(_of_rows(name, "is a sparse matrix", "Classifier"))
     if isinstance(y, str | bytes | Mapping | Set) or not has_length(y) or column_names(y):
         raise TypeError(f"{name} must be {_FORMS}; got {type(y).__name__} ({y!r:.60}).")
-    return [_tags(cell, f"row {row} of {name}", name) for row, cell in enumerate(read_column(y))]
+    rows = [_tags(cell, f"row {row} of {name}", name) for row, cell in enumerate(read_column(y))]
+    first = next((tag for tags in rows for tag in tags), None)
+    for row, tags in enumerate(rows):
+        for tag in tags:
+            if isinstance(tag, str) != isinstance(first, str):
+                raise ValueError(
+                    f"the tags of {name} are of several types: the first is {first!r}, and row "
+                    f"{row} has {tag!r}. Pass one type, for instance str(tag) for each tag."
+                )
+    return rows
 
 
 def _tags(cell: Any, where: str, name: str) -> list[Any]:
