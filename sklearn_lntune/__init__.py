@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from sklearn_lntune.bank.delta_bank import DeltaBank
     from sklearn_lntune.estimators.classifier import LNTunedTransformerClassifier
     from sklearn_lntune.estimators.loading import load
+    from sklearn_lntune.estimators.regressor import LNTunedTransformerRegressor
     from sklearn_lntune.estimators.tagger import LNTunedTransformerTagger
     from sklearn_lntune.exceptions import (
         BackboneMismatchError,
@@ -29,6 +30,7 @@ __all__ = [
     "DamagedFileError",
     "DeltaBank",
     "LNTunedTransformerClassifier",
+    "LNTunedTransformerRegressor",
     "LNTunedTransformerTagger",
     "TrainingDivergedError",
     "clear_backbones",
@@ -41,6 +43,7 @@ _HOMES = {
     "DamagedFileError": "exceptions",
     "DeltaBank": "bank.delta_bank",
     "LNTunedTransformerClassifier": "estimators.classifier",
+    "LNTunedTransformerRegressor": "estimators.regressor",
     "LNTunedTransformerTagger": "estimators.tagger",
     "TrainingDivergedError": "exceptions",
     "clear_backbones": "backbone.pool",

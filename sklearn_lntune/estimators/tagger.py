@@ -239,7 +239,7 @@ class LNTunedTransformerTagger(BaseTuned):
         self
             The fitted tagger.
         """
-        return self._fit_one_epoch(self._task_of_classes(classes), X, y, sample_weight)
+        return self._fit_one_epoch(lambda y: self._task_of_classes(classes), X, y, sample_weight)
 
     def _task_of_classes(self, classes: Any) -> TokenTags:
         first = not hasattr(self, "delta_")
@@ -275,6 +275,11 @@ class LNTunedTransformerTagger(BaseTuned):
         return data
 
     @property
+    def _task(self) -> TokenTags:
+        check_is_fitted(self, "delta_")
+        return TokenTags(self.classes_)
+
+    @property
     def _input(self) -> WordInput:
         return WordInput(self.text_column, self.label_column)
 
@@ -293,7 +298,7 @@ class LNTunedTransformerTagger(BaseTuned):
         list of list
             Tags from ``classes_``, as many for each sentence as it has words.
         """
-        return TokenTags(self.classes_).predict(self._logits(X))
+        return self._task.predict(self._compute(X))
 
     def predict_proba(self, X: Any) -> list[np.ndarray]:
         """Predict the probability of each tag for each word.
@@ -308,7 +313,7 @@ class LNTunedTransformerTagger(BaseTuned):
         list of ndarray of shape (n_words, n_classes)
             An array for each sentence, with columns in the order of ``classes_``.
         """
-        return list(TokenTags(self.classes_).probabilities(self._logits(X)))
+        return list(self._task.probabilities(self._compute(X)))
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
         """Compute the F1 score of entities, or the accuracy of words.
@@ -339,15 +344,11 @@ class LNTunedTransformerTagger(BaseTuned):
         """
         check_is_fitted(self, "delta_")
         examples, y = self._open(X, y, reset=False).for_training()
-        task, y_true = TokenTags(self.classes_), check_tags(y)
+        task, y_true = self._task, check_tags(y)
         check_lengths(examples, list(map(len, y_true)))
         task.check_scorable(y_true)
         weights = check_sample_weight(sample_weight, len(y_true))
         return task.score_tags(y_true, self.predict(X), weights)
-
-    def _logits(self, X: Any) -> np.ndarray:
-        """An array of logits of each word for each sentence."""
-        return self._compute(X)
 
     # -- what other estimators have --------------------------------------------------
 
@@ -365,6 +366,19 @@ class LNTunedTransformerTagger(BaseTuned):
             Always.
         """
         raise ValueError(_NO_NATIVE_HEAD)
+
+    def net(self) -> Never:
+        """Raise an error: a skorch net has one prediction for each row.
+
+        Raises
+        ------
+        ValueError
+            Always.
+        """
+        raise ValueError(
+            "a tagger has no skorch net, whose predictions are one for each row; use predict and "
+            "predict_proba of the tagger itself."
+        )
 
     def export_peft(self, folder: Any) -> Never:
         """Raise an error: only classifiers with ``pooling="native"`` can be exported.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
-from sklearn_lntune.task.scoring import check_scoring
+from sklearn_lntune.task.scorers import check_scoring
 
 if TYPE_CHECKING:
     import torch
@@ -40,7 +40,7 @@ class Task(ABC):
 
     @classmethod
     @abstractmethod
-    def from_targets(cls, y: Any, sample_weight: Any = None, **options: Any) -> Self:
+    def from_targets(cls, y: Any, sample_weight: Any = None) -> Self:
         """The task that the training targets ``y`` and their weights describe."""
 
     @staticmethod

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -109,6 +109,10 @@ class OneLabel(Classifying):
             )
         return codes
 
+    def decode(self, targets: np.ndarray) -> np.ndarray:
+        """The labels themselves."""
+        return self.classes[targets]
+
     def weights(self, targets: np.ndarray, sample_weight: np.ndarray | None) -> np.ndarray:
         """Sample weight times class weight of each row.
 
@@ -161,7 +165,13 @@ class OneLabel(Classifying):
 
     def check_scores(self, targets: np.ndarray, weights: np.ndarray, scoring: Any) -> None:
         """Raise a ValueError if ``scoring`` cannot score these validation rows."""
-        check_scores(self, targets, weights, scoring)
+        absent = self.classes[np.setdiff1d(np.arange(self.n_outputs), targets)].tolist()
+        remedy = absent and (
+            f"They lack the classes {absent[:10]}: pass X_val and y_val that hold every class, set "
+            "a larger validation_fraction, or choose another scoring."
+        )
+        made_up = _made_up(targets, self.n_outputs)
+        check_scores(self, targets, weights, scoring, made_up, remedy or None)
 
     def state(self) -> dict[str, np.ndarray]:
         """The classes."""
@@ -191,6 +201,18 @@ class OneLabel(Classifying):
     def options(self) -> dict[str, Any]:
         """The smoothing; class weights are part of the weights of rows."""
         return {"label_smoothing": self.label_smoothing}
+
+
+def _made_up(targets: np.ndarray, n_outputs: int) -> Iterator[np.ndarray]:
+    """Logits that are right in all rows, in none, and in every second one.
+
+    Some scores are undefined if everything is right, or everything is wrong.
+    """
+    row = np.arange(len(targets))
+    for shift in (np.zeros_like(targets), np.ones_like(targets), row % 2):
+        logits = np.zeros((len(targets), n_outputs))
+        logits[row, (targets + shift) % n_outputs] = 1.0
+        yield logits
 
 
 def _family(labels: np.ndarray) -> str:

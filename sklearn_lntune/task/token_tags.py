@@ -13,7 +13,7 @@ from sklearn_lntune.inputs.per_word import cells, pieces
 from sklearn_lntune.task.base import Classifying
 from sklearn_lntune.task.entities import check_seqeval, entity_f1, mark_entities
 from sklearn_lntune.task.one_label import OneLabel
-from sklearn_lntune.task.scoring import as_number, takes
+from sklearn_lntune.task.scoring import as_number, negative_loss, takes
 from sklearn_lntune.task.tags import check_tags
 
 if TYPE_CHECKING:
@@ -164,13 +164,12 @@ class TokenTags(Classifying):
     ) -> float:
         """Score a validation set; ``outputs`` are those of all words."""
         scoring = self.resolve_scoring(scoring)
+        if scoring == "loss":
+            return negative_loss(self, outputs, targets, weights)
         codes = targets[:, 1:]
         n_words = (codes != NO_TARGET).sum(axis=1)
         flat = codes[codes != NO_TARGET]
         per_word = np.repeat(weights / n_words, n_words)
-        if scoring == "loss":
-            losses = -self._word.log_probabilities(outputs)[np.arange(len(flat)), flat]
-            return -float(np.average(losses, weights=per_word))
         if scoring == "accuracy":
             return float(np.average(outputs.argmax(axis=1) == flat, weights=per_word))
         begins = targets[:, 0] == 1

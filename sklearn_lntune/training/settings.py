@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from sklearn_lntune.checks import check_choice, check_flag, check_number
-from sklearn_lntune.task.scoring import check_scoring
+from sklearn_lntune.task.scorers import check_scoring
 from sklearn_lntune.tuning.base import TuningMethod
 
 SCHEDULES = ("linear", "cosine", "constant")

@@ -109,7 +109,7 @@ class WordInput(Input):
             return Opened(self.rows(X), header, y, self.label_column)
         if not isinstance(self.label_column, str):
             raise ValueError(
-                f"label_column must be the name of a column; got {self.label_column!r}."
+                f"label_column must be the name of one column; got {self.label_column!r}."
             )
         column = _chosen(source, self.text_column, self.label_column)
         stream = SentenceStream(source, (column,))
