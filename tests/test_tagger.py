@@ -43,16 +43,16 @@ def tag(word: str, before: str) -> str:
     return "O" if kind is None else f"I-{kind}" if before == word else f"B-{kind}"
 
 
-@pytest.fixture(scope="module")
-def X() -> list[list[str]]:
+@pytest.fixture(scope="module", name="X")
+def sentences() -> list[list[str]]:
     """Sentences of very different lengths, one of them empty; "3.5" is several tokens."""
     random = np.random.default_rng(0)
     lengths = [0, 1, 40, *random.integers(1, 9, 21)]
     return [random.choice([*WORDS[:14], "3.5", " "], length).tolist() for length in lengths]
 
 
-@pytest.fixture(scope="module")
-def y(X: list[list[str]]) -> list[list[str]]:
+@pytest.fixture(scope="module", name="y")
+def tags_of_sentences(X: list[list[str]]) -> list[list[str]]:
     return [[tag(*pair) for pair in zip(words, ["", *words], strict=False)] for words in X]
 
 
@@ -153,8 +153,7 @@ def test_a_fit_equals_a_plain_loop(
     from sklearn_lntune.network import Network
     from sklearn_lntune.training import batches as training_batches
 
-    rows = [row for row in range(3, len(X))]
-    X, y = [[word for word in X[row] if word != " "] or ["cat"] for row in rows], []
+    X = [[word for word in words if word != " "] or ["cat"] for words in X[3:]]
     y = [[tag(*pair) for pair in zip(words, ["", *words], strict=False)] for words in X]
     weight = np.random.default_rng(0).integers(1, 4, len(X)) if weighted else None
     plan: list[np.ndarray] = []
@@ -280,31 +279,39 @@ def test_every_family_trains_a_tagger(
     assert [len(tags) for tags in tagger.predict(X[:6])] == [len(words) for words in X[:6]]
 
 
-def test_only_upper_layers_train_from_cached_activations(make: Make, X: Any, y: Any) -> None:
+def test_only_upper_layers_train_from_cached_activations(
+    make: Make, X: Any, y: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sklearn_lntune.training import fitting
     from sklearn_lntune.tuning import LayerNormTuning
 
-    cached = make(tuning=LayerNormTuning(layers=1), max_epochs=2).fit(X, y)
-    plain = make(tuning=LayerNormTuning(layers=1), max_epochs=2).partial_fit  # one epoch: no cache
-    assert cached.history_["train_loss"].notna().all()
-    assert callable(plain)
+    tagger = make(tuning=LayerNormTuning(layers=1))
+    cached = clone(tagger).fit(X, y)
+    monkeypatch.setattr(fitting, "activation_cache_of", lambda job, network: None)
+    for name, value in clone(tagger).fit(X, y).delta_.items():
+        np.testing.assert_allclose(cached.delta_[name], value, rtol=0, atol=1e-12)
 
 
-def test_a_fit_resumes_from_its_checkpoint(make: Make, X: Any, y: Any, tmp_path: Path) -> None:
-    class Interrupt(Exception):
-        pass
+def test_a_fit_resumes_from_its_checkpoint(
+    make: Make, X: Any, y: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sklearn_lntune.training.steps import Steps
 
-    from skorch.callbacks import Callback
-
-    class Stop(Callback):  # type: ignore[misc]
-        def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
-            if len(net.history) == 2:
-                raise KeyboardInterrupt
-
+    options = {"max_epochs": 3, "checkpoint": tmp_path / "checkpoint", "checkpoint_every": 1}
     whole = make(max_epochs=3).fit(X, y)
-    folder = tmp_path / "checkpoint"
-    options = {"max_epochs": 3, "checkpoint": folder}
-    make(**options, callbacks=[Stop()]).fit(X, y)
+    step, n_steps = Steps.step, iter(range(5))
+
+    def interrupted(self: Any, *args: Any) -> Any:
+        if next(n_steps, None) is None:
+            raise RuntimeError("pulled the plug")
+        return step(self, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Steps, "step", interrupted)
+        with pytest.raises(RuntimeError, match="plug"):
+            make(**options).fit(X, y)
     resumed = make(**options).fit(X, y)
+    assert resumed.n_steps_ == whole.n_steps_
     for name, value in whole.delta_.items():
         np.testing.assert_array_equal(value, resumed.delta_[name])
     with pytest.raises(ValueError, match="checkpoint"):
@@ -418,7 +425,7 @@ def test_tables_are_streamed(make: Make, X: Any, y: Any, tmp_path: Path) -> None
 def test_errors_of_tables_name_the_row(make: Make, tmp_path: Path) -> None:
     from datasets import Dataset
 
-    table = Dataset.from_dict({"tokens": [["a"], ["b", "c"]], "tags": [["O"], ["O"]]})
+    table = Dataset.from_dict({"tokens": [["a"], ["b", "c"]], "tags": [["O"], ["B-a"]]})
     with pytest.raises(ValueError, match="row 1 of X has 2 words, and row 1 of y has 1 tags"):
         make().fit(table)
     with pytest.raises(ValueError, match="label_column='labels' is no column"):
@@ -438,7 +445,7 @@ def test_a_bank_holds_taggers_and_classifiers(
     make: Make, fitted: LNTunedTransformerTagger, tiny_clf: Any, X: Any, y: Any
 ) -> None:
     texts = [" ".join(words) for words in X if words]
-    other = make(random_state=1, max_length=64).fit(X, y[:-1] + [["B-z"] * len(y[-1])])
+    other = make(random_state=1, max_length=64).fit(X, [*y[:-1], ["B-z"] * len(y[-1])])
     clf = tiny_clf(max_epochs=1).fit(texts, [len(text) % 2 for text in texts])
     bank = DeltaBank({"first": fitted, "other": other, "full": make(tuning="full").fit(X, y)})
     found = bank.predict(X)
@@ -456,6 +463,9 @@ def test_a_bank_holds_taggers_and_classifiers(
     assert bank.predict(texts)["clf"].tolist() == clf.predict(texts).tolist()
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*treespec, LeafSpec.* is deprecated:FutureWarning")
+@pytest.mark.filterwarnings("ignore:# The axis name. .* will not be used:UserWarning")
 def test_onnx_gives_the_logits_of_all_tokens(
     fitted: LNTunedTransformerTagger, tmp_path: Path
 ) -> None:
@@ -477,7 +487,7 @@ def test_onnx_gives_the_logits_of_all_tokens(
 def test_lengths_that_differ_are_an_error_before_the_backbone_is_loaded(X: Any, y: Any) -> None:
     tagger = LNTunedTransformerTagger("/no/such/folder")
     with pytest.raises(ValueError, match="row 4 of X has 5 words, and row 4 of y has 6 tags"):
-        tagger.fit(X[:4] + [["a"] * 5], y[:4] + [["O"] * 6])
+        tagger.fit([*X[:4], ["a"] * 5], [*y[:4], ["O"] * 6])
     with pytest.raises(ValueError, match="inconsistent numbers of samples"):
         tagger.fit(X, y[:-1])
 
@@ -490,6 +500,8 @@ def test_validation_data_have_names_of_their_own(make: Make, X: Any, y: Any) -> 
 def test_what_has_no_native_head_says_so(
     make: Make, fitted: LNTunedTransformerTagger, X: Any, y: Any, tmp_path: Path
 ) -> None:
+    with pytest.raises(ValueError, match="no skorch net"):
+        fitted.net()
     with pytest.raises(ValueError, match="pooling='native' trains the model's head for whole"):
         make(pooling="native").fit(X, y)
     for export in (fitted.export_transformers, fitted.export_peft):

@@ -106,7 +106,10 @@ def _one_column(y: Any, labels: np.ndarray, name: str, warn: bool) -> np.ndarray
         kind = type_of_target(labels)
     except (TypeError, ValueError):
         kind = f"its shape is {labels.shape}"
-    advice = "Wrap the classifier in sklearn.multioutput.MultiOutputClassifier."
+    advice = (
+        "Wrap the classifier in sklearn.multioutput.MultiOutputClassifier; a tag for each word is "
+        "for LNTunedTransformerTagger."
+    )
     if kind == "continuous-multioutput":
         advice = "Quantities are for LNTunedTransformerRegressor."
     elif kind == "multilabel-indicator":
