@@ -18,6 +18,7 @@ from sklearn_lntune.backbone.placement import Placement
 from sklearn_lntune.backbone.pool import Backbone
 from sklearn_lntune.forking import ForkSafeLock
 from sklearn_lntune.inputs.base import Rows, joined
+from sklearn_lntune.inputs.per_word import for_examples, for_rows, pieces, take_examples
 from sklearn_lntune.network import Network, compute
 from sklearn_lntune.persistence.state import FittedState
 from sklearn_lntune.prediction.predictor import checked_finite, ready_network
@@ -151,15 +152,11 @@ class Stack:
                 n_before += len(used)
             slots = [member.slot.number for member in rows if member.slot is not None]
             sizes = [len(each) for each in rows.values()]
-            pooled = compute(
-                network,
-                joined(tables).take(np.concatenate(list(rows.values()))),
-                "pooled",
-                np.repeat(slots, sizes),
-            )
-            for member, vectors in zip(rows, np.split(pooled, np.cumsum(sizes)[:-1]), strict=True):
-                weight, bias = (member.arrays[name] for name in _HEAD)
-                yield member, checked_finite(vectors @ weight.T + bias)
+            table = take_examples(joined(tables), np.concatenate(list(rows.values())))
+            fits = for_rows(np.repeat(slots, sizes), table)
+            read = for_examples(compute(network, table, "read", fits), table)
+            for member, vectors in zip(rows, np.split(read, np.cumsum(sizes)[:-1]), strict=True):
+                yield member, _with_head(member, vectors)
 
     def _built(self, capacity: int) -> Network:
         # No outputs, since the members hold the heads.
@@ -174,6 +171,7 @@ class Stack:
             generator=torch.Generator().manual_seed(0),
             n_fits=capacity,
             window_pooling=self._state.window_pooling,
+            per_token=self._state.task.per_token,
         ).requires_grad_(False)
 
 
@@ -213,7 +211,7 @@ class Turns:
             with self._lock:
                 self._load(member.arrays)
                 found = compute(self._network, table)
-            yield member, checked_finite(found)
+            yield member, for_examples(checked_finite(found), table)
 
     def _load(self, delta: dict[str, np.ndarray]) -> None:
         if self._loaded is not delta:
@@ -225,6 +223,16 @@ class Turns:
 Home: TypeAlias = Stack | Turns
 
 
+def _with_head(member: Member, vectors: np.ndarray) -> np.ndarray:
+    """The logits of ``vectors``, which are one for each row, or an array for each sentence."""
+    weight, bias = (member.arrays[name] for name in _HEAD)
+    if vectors.dtype != object:
+        return checked_finite(vectors @ weight.T + bias)
+    flat = np.concatenate([*vectors, np.empty((0, weight.shape[1]), weight.dtype)])
+    sizes = np.fromiter(map(len, vectors), np.int64, len(vectors))
+    return pieces(checked_finite(flat @ weight.T + bias), sizes)
+
+
 def find_home(
     homes: MutableMapping[Hashable, Home],
     state: FittedState,
@@ -234,8 +242,8 @@ def find_home(
     """The one of ``homes`` that can hold the delta of ``state``, or a new one added to them."""
     identity = (backbone.fingerprint, backbone.tokenizer_fingerprint)
     # Stacked deltas are never compiled, so `compile` makes no difference to their home.
-    kind = (*identity, replace(placement, compiled=False), *kind_of(state)[:2])
-    alone = (*identity, placement, *kind_of(state)[:2], state.task.n_outputs)
+    kind = (*identity, replace(placement, compiled=False), *kind_of(state)[:-1])
+    alone = (*identity, placement, *kind_of(state)[:-1], state.task.n_outputs)
     home = homes.get(kind) or homes.get(alone)
     if home is None:
         stacks = _stacks(state, backbone, placement)

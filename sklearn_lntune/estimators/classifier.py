@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklearn_lntune.backbone.where import BackboneRef
 from sklearn_lntune.checks import check_choice, check_path
-from sklearn_lntune.estimators.base import BaseTuned
+from sklearn_lntune.estimators.rows import RowEstimator
 from sklearn_lntune.inputs.text.windows import LONG_TEXTS
 from sklearn_lntune.task import Classifying, ManyLabels, OneLabel, Task
 from sklearn_lntune.task.labels import check_labels
@@ -20,7 +20,7 @@ from sklearn_lntune.task.many_labels import is_indicator
 
 
 @dataclass(eq=False, repr=False)
-class LNTunedTransformerClassifier(ClassifierMixin, BaseTuned):
+class LNTunedTransformerClassifier(ClassifierMixin, RowEstimator):
     """Classify texts by training only the norms of a frozen transformer, and a head.
 
     The backbone is loaded once per process and never changes; a fit learns a *delta* of

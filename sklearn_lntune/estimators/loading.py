@@ -8,10 +8,12 @@ from typing import Any
 from sklearn_lntune.estimators.base import BaseTuned
 from sklearn_lntune.estimators.classifier import LNTunedTransformerClassifier
 from sklearn_lntune.estimators.regressor import LNTunedTransformerRegressor
+from sklearn_lntune.estimators.tagger import LNTunedTransformerTagger
 
 _ESTIMATORS: tuple[type[BaseTuned], ...] = (
     LNTunedTransformerClassifier,
     LNTunedTransformerRegressor,
+    LNTunedTransformerTagger,
 )
 
 
@@ -56,7 +58,7 @@ def load(
         If a file was changed or damaged, is missing, or does not belong there, or if what
         the files say is not possible.
     ValueError
-        If there is no saved classifier, or a newer version wrote it.
+        If there is not a saved classifier, or a newer version wrote it.
 
     Examples
     --------

@@ -9,13 +9,13 @@ import numpy as np
 from sklearn.base import RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_lntune.estimators.base import BaseTuned
+from sklearn_lntune.estimators.rows import RowEstimator
 from sklearn_lntune.task import Numbers, Task
 from sklearn_lntune.task.numbers import check_numbers
 
 
 @dataclass(eq=False, repr=False)
-class LNTunedTransformerRegressor(RegressorMixin, BaseTuned):
+class LNTunedTransformerRegressor(RegressorMixin, RowEstimator):
     """Predict numbers from texts by training only the norms of a frozen transformer, and a head.
 
     Targets of one column or several are standardised for training, and predictions are in the unit

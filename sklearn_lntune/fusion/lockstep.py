@@ -18,8 +18,9 @@ from sklearn_lntune.backbone.placement import STEP_TOKENS
 from sklearn_lntune.fusion.fit_state import FitState
 from sklearn_lntune.inputs.base import joined
 from sklearn_lntune.inputs.batches import moved, ordered_batches
+from sklearn_lntune.inputs.per_word import total_outputs
 from sklearn_lntune.network import Batch, Network, compute
-from sklearn_lntune.training.datasets import EncodedDataset
+from sklearn_lntune.training.datasets import EncodedDataset, joined_targets
 from sklearn_lntune.training.fitting import activation_cache_of, network_of, with_states
 from sklearn_lntune.training.job import Job, Outcome
 from sklearn_lntune.training.rules import row_losses
@@ -145,7 +146,7 @@ class StackedTrainer:
         table = joined([fit.train.table.take(rows) for fit, rows, _ in parts])
         sizes = [len(rows) for _, rows, _ in parts]
         fits = np.repeat(list(drawn), sizes)
-        targets = np.concatenate([fit.train.targets[rows] for fit, rows, _ in parts])
+        targets = joined_targets([fit.train.targets[rows] for fit, rows, _ in parts])
         weights = np.concatenate([fit.train.weights[rows] for fit, rows, _ in parts])
         on_device = {
             "targets": moved(torch.from_numpy(targets), device),
@@ -180,7 +181,7 @@ class StackedTrainer:
         kinds = {task.loss_options: task for task in tasks.values()}
         if len(kinds) == 1:  # the usual case, in one call
             return row_losses(next(iter(kinds.values())), outputs, batch)
-        losses = torch.zeros_like(outputs[:, 0])
+        losses = outputs.new_zeros(len(outputs))
         for options, task in kinds.items():
             mine = [number for number in tasks if tasks[number].loss_options == options]
             rows = moved(torch.from_numpy(np.flatnonzero(np.isin(fits, mine))), outputs.device)
@@ -226,6 +227,7 @@ class StackedTrainer:
         if not rows:
             return {}
         sizes = [len(each) for each in rows.values()]
+        ends = np.cumsum([total_outputs(each.table) for each in rows.values()])[:-1]
         kept = [state for each in rows.values() for state in each.states or ()]
         logits = compute(
             self.network,
@@ -233,7 +235,7 @@ class StackedTrainer:
             fits=np.repeat(list(rows), sizes),
             states=kept or None,
         )
-        return dict(zip(rows, np.split(logits, np.cumsum(sizes)[:-1]), strict=True))
+        return dict(zip(rows, np.split(logits, ends), strict=True))
 
     def end(self, number: int, error: BaseException | None = None) -> None:
         """End a fit, with its best values or else the latest."""

@@ -67,6 +67,8 @@ class Batch:
         ``inputs``.
     dropout : torch.Tensor of shape (n_rows, embedding_size), optional
         Dropout factors for the pooled vectors, instead of those that the network would draw.
+    words : torch.Tensor of int64 of shape (n_rows, n_words), optional
+        The tokens of each row that have outputs, if not the row as a whole has one.
     share : torch.Tensor of bool, optional
         Which rows of the whole batch these are, if other processes compute the rest.
     windows : Windows, optional
@@ -79,6 +81,7 @@ class Batch:
     fits: torch.Tensor | None = None
     entering: torch.Tensor | None = None
     dropout: torch.Tensor | None = None
+    words: torch.Tensor | None = None
     share: torch.Tensor | None = None
     windows: Windows | None = None
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 
 from sklearn_lntune.backbone.placement import PREDICT_TOKENS, check_after_fork
 from sklearn_lntune.inputs.base import Table
 from sklearn_lntune.inputs.batches import ordered_batches
+from sklearn_lntune.inputs.per_word import in_row_order, n_outputs
 from sklearn_lntune.inputs.windows import parts
+from sklearn_lntune.network.batch import Batch
 from sklearn_lntune.network.network import Network
 
 
@@ -25,7 +29,8 @@ def compute(
     ----------
     network : Network
     table : Table
-    output : {"logits", "pooled"}
+    output : {"logits", "read", "pooled"}
+        What the head returns, what it reads, or the pooled vectors.
     fits : ndarray of int of shape (n_rows,), optional
         The fit that each row belongs to.
     states : list of torch.Tensor, optional
@@ -34,8 +39,8 @@ def compute(
     Returns
     -------
     ndarray of shape (n_rows, n_outputs) or (n_rows, embedding_size)
-        In the order of the table. If a GPU's memory does not suffice for a batch, the batch
-        is halved and tried again.
+        In the order of the table, an entry for each word if the table has words. If a GPU's
+        memory does not suffice for a batch, the batch is halved and tried again.
     """
     check_after_fork(network.device.type)
     network.eval()
@@ -59,12 +64,15 @@ def _compute(
     n_tokens: int,
 ) -> np.ndarray:
     batches = list(ordered_batches(table.lengths, n_tokens))
-    step = network if output == "logits" else network.pool
+    steps: dict[str, Callable[[Batch], torch.Tensor]] = {
+        "logits": network,
+        "read": network.read,
+        "pooled": network.pool,
+    }
+    step = steps[output]
     with torch.inference_mode():
-        outputs = [
-            step(network.batch(table, rows, fits, states, n_tokens)).cpu() for rows in batches
+        found = [
+            step(network.batch(table, rows, fits, states, n_tokens)).cpu().numpy()
+            for rows in batches
         ]
-    found = torch.cat(outputs).numpy()
-    answers = np.empty_like(found)
-    answers[np.concatenate(batches)] = found
-    return answers
+    return in_row_order(found, batches, None if output == "pooled" else n_outputs(table))

@@ -18,10 +18,11 @@ from sklearn_lntune.backbone.placement import STEP_TOKENS, delta_type
 from sklearn_lntune.backbone.pool import Backbone
 from sklearn_lntune.inputs.base import Table
 from sklearn_lntune.inputs.batches import moved, ordered_batches, placed, to_device
+from sklearn_lntune.inputs.per_word import PerWord
 from sklearn_lntune.inputs.windows import WindowTable
 from sklearn_lntune.network.batch import Batch, Windows
 from sklearn_lntune.network.deltas import check_names, check_shape
-from sklearn_lntune.network.heads import RowHead
+from sklearn_lntune.network.heads import RowHead, TokenHead
 from sklearn_lntune.network.pooling import attend, pool
 from sklearn_lntune.tensors import tensor_of
 from sklearn_lntune.tuning.base import AttachContext, TuningMethod
@@ -52,6 +53,8 @@ class Network(nn.Module):
         Fits side by side.
     window_pooling : {"mean", "max", "attention"}, optional
         How the vectors of a row's windows become one, if rows consist of several.
+    per_token : bool
+        Whether there are outputs for words rather than for rows.
     """
 
     #: Whether the head reads the pooler that some backbones have.
@@ -71,10 +74,12 @@ class Network(nn.Module):
         dropout: float = 0.0,
         n_fits: int = 1,
         window_pooling: str | None = None,
+        per_token: bool = False,
     ) -> None:
         super().__init__()
         self.n_fits = n_fits
         self.window_pooling = window_pooling
+        self.per_token = per_token
         private = any(method.private for method in methods)
         # Private weights are trained as float32 masters, and computed under autocast.
         held = delta_type(dtype) if private else dtype
@@ -146,12 +151,15 @@ class Network(nn.Module):
             at = torch.from_numpy(arrays["attention_mask"])
             entering = moved(placed([states[row] for row in rows], at), device)
         chosen = None if fits is None else moved(torch.from_numpy(fits[rows]), device)
-        windows = None
+        windows = words = None
         if isinstance(table, WindowTable):
             own = table.take(rows)
             n_tokens = n_tokens or STEP_TOKENS[device.type]
             windows = Windows(own.counts, own.window_lengths, n_tokens)
-        return Batch(to_device(arrays, device), fits=chosen, entering=entering, windows=windows)
+        if isinstance(table, PerWord):
+            words = moved(torch.from_numpy(table.positions(rows)), device).long()
+        inputs = to_device(arrays, device)
+        return Batch(inputs, fits=chosen, entering=entering, windows=windows, words=words)
 
     def enter_at(self, cache: ActivationCache, table: Table) -> bool:
         """Skip the blocks below the lowest trained one, if the model allows it.
@@ -207,7 +215,8 @@ class Network(nn.Module):
         """Set ``body``, ``head`` and ``embedding_size``; record the parameters of the head."""
         self.body = body
         self.embedding_size = backbone.hidden_size
-        head = RowHead(self.embedding_size, n_outputs, n_fits, self.delta_type, self.generator).to(
+        kind = TokenHead if self.per_token else RowHead
+        head = kind(self.embedding_size, n_outputs, n_fits, self.delta_type, self.generator).to(
             next(body.parameters()).device
         )
         self._learn("head", dict(head.named_parameters()), stacked=True)
@@ -230,16 +239,26 @@ class Network(nn.Module):
         return self
 
     def forward(self, batch: Batch) -> torch.Tensor:
-        """Logits of shape (n_rows, n_outputs), in the type of the delta."""
-        pooled = self.pool(batch)
+        """Logits of shape (n_rows, n_outputs), in the type of the delta.
+
+        With outputs for words, the shape is (n_rows, n_words, n_outputs).
+        """
+        vectors = self.read(batch)
         factors = batch.dropout
         if factors is None and self.training and self.dropout:
-            factors = self.dropout_factors(pooled.shape, batch.share)
+            # All words of a row share their factors: a row needs as many as without words.
+            factors = self.dropout_factors((len(vectors), vectors.shape[-1]), batch.share)
+        if factors is not None:
+            vectors = vectors * (factors[:, None] if self.per_token else factors)
         with fit_assignment(batch.fits):
-            return self.head(pooled if factors is None else pooled * factors)
+            return self.head(vectors)
+
+    def read(self, batch: Batch) -> torch.Tensor:
+        """The input of the head: one vector per row, or one for each of its words."""
+        return TokenHead.read(self._states(batch), batch) if self.per_token else self.pool(batch)
 
     def pool(self, batch: Batch) -> torch.Tensor:
-        """The input of the head: one vector per row."""
+        """One vector per row, whatever the head reads."""
         if batch.windows is None:
             return self._vectors(batch)
         vectors, mask = self._window_vectors(batch, batch.windows)
@@ -251,9 +270,12 @@ class Network(nn.Module):
 
     def _vectors(self, batch: Batch) -> torch.Tensor:
         """One vector for each row of the inputs."""
+        return pool(self._states(batch), batch.inputs["attention_mask"], self.pooling)
+
+    def _states(self, batch: Batch) -> torch.Tensor:
         with fit_assignment(batch.fits):
-            states = self._run(batch).last_hidden_state
-        return pool(states.to(self.delta_type), batch.inputs["attention_mask"], self.pooling)
+            states: torch.Tensor = self._run(batch).last_hidden_state
+        return states.to(self.delta_type)
 
     def _window_vectors(self, batch: Batch, windows: Windows) -> tuple[torch.Tensor, torch.Tensor]:
         """Vectors of the windows of each row, with zeros behind them, and a mask.

@@ -22,6 +22,7 @@ from sklearn_lntune.backbone.where import BackboneRef, Where
 from sklearn_lntune.checks import check_verbose
 from sklearn_lntune.console import progress_bar
 from sklearn_lntune.inputs.base import Examples, Rows
+from sklearn_lntune.inputs.per_word import first_windows, for_examples
 from sklearn_lntune.inputs.text.tokens import Tokens
 from sklearn_lntune.network import Batch, Network, build_network, compute
 from sklearn_lntune.persistence.state import FittedState
@@ -50,27 +51,38 @@ class Predictor:
     def run(self, examples: Examples, output: str = "logits", verbose: int = 0) -> np.ndarray:
         """Logits or pooled vectors of ``examples``; repeated rows are computed once.
 
+        Logits of words are an array of arrays, one for each sentence.
+
         Those of a stream are read, tokenised and computed in chunks, with a progress
         bar if ``verbose`` is positive; repetitions are found within a chunk.
         """
         if examples.held is not None:
             return self._run(examples.held, output)
         held = array("f")
+        cells: list[np.ndarray] = []
         with progress_bar(
             total=examples.n_rows, desc="predict", unit="text", disable=check_verbose(verbose) <= 0
         ) as bar:
             for chunk in examples.chunks(CHUNK_ROWS):
                 answers = self._run(chunk, output)
+                bar.update(len(chunk))
+                if answers.dtype == object:
+                    cells.append(answers)
+                    continue
                 # It grows in place: parts joined at the end would be held twice.
                 held = held or array(answers.dtype.char)
                 held.frombytes(answers.tobytes())
-                bar.update(len(chunk))
+        if cells:
+            return np.concatenate(cells)
         return np.frombuffer(held, answers.dtype).reshape(-1, answers.shape[1])
 
     def _run(self, rows: Rows, output: str) -> np.ndarray:
         unique, numbers = rows.distinct()
         table = self.tokens.table(unique, self.state.max_length, self.state.stride)
-        return checked_finite(compute(self.network, table, output))[numbers]
+        if output == "pooled":  # of a sentence of several windows the first, as if it were cut
+            return checked_finite(compute(self.network, first_windows(table), output))[numbers]
+        found = checked_finite(compute(self.network, table, output))
+        return for_examples(found, table)[numbers]
 
     def batch(self, rows: Sequence[Hashable]) -> Batch:
         """``rows`` as one batch."""
@@ -126,6 +138,7 @@ def ready_network(
         attention=placement.attention(training=False),
         generator=torch.Generator().manual_seed(0),
         window_pooling=states[0].window_pooling,
+        per_token=states[0].task.per_token,
     )
     network.requires_grad_(False)
     if placement.compiled:

@@ -106,12 +106,15 @@ def _one_column(y: Any, labels: np.ndarray, name: str, warn: bool) -> np.ndarray
         kind = type_of_target(labels)
     except (TypeError, ValueError):
         kind = f"its shape is {labels.shape}"
-    advice = "Wrap the classifier in sklearn.multioutput.MultiOutputClassifier."
+    advice = (
+        "Wrap the classifier in sklearn.multioutput.MultiOutputClassifier; a tag for each word is "
+        "for LNTunedTransformerTagger."
+    )
     if kind == "continuous-multioutput":
         advice = "Quantities are for LNTunedTransformerRegressor."
     elif kind == "multilabel-indicator":
         advice = "An indicator holds 0 and 1, and here one label per row is expected."
-    raise ValueError(f"{name} has several labels a row ({kind}). {advice}")
+    raise ValueError(f"{name} has several labels per row ({kind}). {advice}")
 
 
 def _strings(labels: np.ndarray, name: str) -> np.ndarray:

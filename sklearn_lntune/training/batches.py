@@ -12,6 +12,7 @@ import torch
 
 from sklearn_lntune.backbone.placement import PREDICT_TOKENS
 from sklearn_lntune.inputs.batches import moved, ordered_batches, shuffled_batches
+from sklearn_lntune.inputs.per_word import in_row_order, n_outputs
 from sklearn_lntune.inputs.windows import parts
 from sklearn_lntune.network import Batch, Network
 from sklearn_lntune.training.datasets import EncodedDataset
@@ -91,10 +92,7 @@ class Batches:
 
     def in_row_order(self, batches: list[np.ndarray]) -> np.ndarray:
         """Join the results of the batches, and undo the ordering by length."""
-        found = np.concatenate(batches)
-        answers = np.empty_like(found)
-        answers[np.concatenate(self._ordered)] = found
-        return answers
+        return in_row_order(batches, self._ordered, n_outputs(self.rows.table))
 
     def _plan(self) -> list[np.ndarray]:
         if not self._training:

@@ -91,15 +91,22 @@ def prepare(
         seed = checkpoint.seed_or(seed)
     _check_gradients_after_fork()
     methods = methods_of(params["tuning"])
-    settings = Settings.check(methods, params)
+    settings = Settings.check(methods, params, task.check_scoring)
     check_verbose(params["verbose"])
     validated = settings.early_stopping or validation is not None
     callbacks = check_callbacks(params["callbacks"], validated=bool(validated))
     backbone, pooling = _backbone_and_pooling(params, previous)
+    if task.per_token and pooling == "native":
+        raise ValueError(
+            "pooling='native' trains the model's head for whole texts, and each word has a head of "
+            "its own kind here. Leave pooling='auto': it matters for transform only."
+        )
     plan(methods, backbone.anatomy, with_pooler=pooling == "native")  # raises what does not fit
     warn_of_bad_sums(methods)
     max_length = resolve_max_length(backbone, params["max_length"])
-    stride, window_pooling = _windows(params, backbone, pooling, max_length, previous)
+    stride = window_pooling = None
+    if not task.per_token:
+        stride, window_pooling = _windows(params, backbone, pooling, max_length, previous)
     seed = ranks.broadcast(seed)
     where = Where.from_params(params)
     placement = place_fit(where, backbone.stored_type, own=ranks.device)

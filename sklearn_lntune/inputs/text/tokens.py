@@ -14,6 +14,7 @@ from sklearn_lntune.inputs.base import Examples, Rows
 from sklearn_lntune.inputs.text.check import Text
 from sklearn_lntune.inputs.text.table import ID_BITS, TokenFile, TokenTable
 from sklearn_lntune.inputs.text.windows import window_spans
+from sklearn_lntune.inputs.text.word_tokens import WordEncoder
 from sklearn_lntune.inputs.windows import WindowTable, window_table
 
 _CHUNK = 512  # texts handed to the tokenizer at once: its own output is bulky
@@ -82,6 +83,9 @@ class Tokens:
         """
         if not isinstance(examples, Examples):
             examples = Rows(examples)
+        if examples.per_word:
+            encoder = WordEncoder(self._tokenizer, self._pad_id, self._n_rows, self._lock)
+            return encoder.table(examples, max_length)
         file = TokenFile() if examples.held is None else None
         # Arrays that grow by a sixteenth in place: a list of parts, joined at the end, would
         # hold everything twice.

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
+
 #: What can be done with a text that is longer than ``max_length``.
 LONG_TEXTS = ("truncate", "windows")
 
@@ -38,3 +41,22 @@ def window_spans(n_tokens: int, size: int, stride: int) -> list[tuple[int, int]]
         raise ValueError(f"stride must be at least 0 and less than {size}; got {stride}.")
     starts = range(0, max(n_tokens - stride, 1), size - stride)
     return [(start, min(start + size, n_tokens)) for start in starts]
+
+
+def middles(spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The part of each window that is nearest to its middle; the parts do not overlap.
+
+    A token in two windows belongs to the one in which it has more context on both sides.
+
+    Parameters
+    ----------
+    spans : sequence of (int, int)
+        As `window_spans` returns them.
+
+    Examples
+    --------
+    >>> middles([(0, 4), (2, 6), (4, 7)])
+    [(0, 3), (3, 5), (5, 7)]
+    """
+    cuts = [(start + end) // 2 for (_, end), (start, _) in itertools.pairwise(spans)]
+    return list(itertools.pairwise([0, *cuts, spans[-1][1]]))
