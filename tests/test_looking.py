@@ -27,6 +27,7 @@ from sklearn_lntune import (
     DeltaBank,
     LNTunedTransformerClassifier,
     LNTunedTransformerRegressor,
+    LNTunedTransformerTagger,
     clear_backbones,
     datasets,
     tuning,
@@ -106,6 +107,7 @@ def objects(gone: Any) -> dict[str, Any]:
     unfitted = {
         "unfitted": LNTunedTransformerClassifier(),
         "unfitted regressor": LNTunedTransformerRegressor(),
+        "unfitted tagger": LNTunedTransformerTagger(),
         "wrong": LNTunedTransformerClassifier("nowhere", tuning="nonsense", lr=-1, callbacks="x"),
         "fitted, then set wrong": clone(gone["fitted"]).set_params(lr=-1, tuning=None),
         "unpickled": pickle.loads(pickle.dumps(gone["fitted"])),

@@ -105,7 +105,7 @@ class Register:
             raise ValueError("this bank is of no folder: use replace, or DeltaBank.from_folder.")
         files = saved_in(self._folder)
         if name not in files:
-            raise ValueError(f"there is not a saved classifier {name!r} in {self._folder}.")
+            raise ValueError(f"there is no saved classifier {name!r} in {self._folder}.")
         with self._lock:
             member = self._read({name: files[name]}, needed={name})
             self._publish(member, {**self.view.files, name: files[name]})

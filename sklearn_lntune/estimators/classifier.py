@@ -47,18 +47,6 @@ class LNTunedTransformerClassifier(ClassifierMixin, RowEstimator):
         Longest input in tokens; ``long_texts`` says what is done with longer texts. ``"auto"``
         is the sentence-transformers limit if there is one, otherwise the smaller of 512 and
         the number of positions of the model.
-    long_texts : {"truncate", "windows"}, default="truncate"
-        ``"truncate"`` drops what is beyond ``max_length``, with one warning. ``"windows"`` cuts
-        longer texts into windows of ``max_length`` tokens, computes a vector for each of them,
-        and joins these into one vector, which the head reads. No batch takes more memory than
-        ``batch_size`` texts of ``max_length`` tokens, however long a text is. Sentence pairs and
-        ``pooling="native"`` cannot have windows.
-    stride : int, default=0
-        Number of tokens that a window shares with the one before it, as in transformers.
-    window_pooling : {"mean", "max", "attention"}, default="mean"
-        How the vectors of the windows become one: their mean, the maximum of each component, or
-        a mean weighted by how well each vector matches a query vector. The query is learnt with
-        the head, and starts at zero, which gives the plain mean.
     text_column : "auto", str or two str, default="auto"
         If ``X`` is a ``datasets`` table or Parquet: the column of the texts, or two columns
         of sentence pairs. ``"auto"`` is ``"text"``, else ``"text_a"`` and ``"text_b"``, else
@@ -134,6 +122,18 @@ class LNTunedTransformerClassifier(ClassifierMixin, RowEstimator):
         other data or parameters is refused. `partial_fit` ignores the folder.
     checkpoint_every : int, default=100
         Optimiser steps between two checkpoints; there is also one after each epoch.
+    long_texts : {"truncate", "windows"}, default="truncate"
+        ``"truncate"`` drops what is beyond ``max_length``, with one warning. ``"windows"`` cuts
+        longer texts into windows of ``max_length`` tokens, computes a vector for each of them,
+        and joins these into one vector, which the head reads. No batch takes more memory than
+        ``batch_size`` texts of ``max_length`` tokens, however long a text is. Sentence pairs and
+        ``pooling="native"`` cannot have windows.
+    stride : int, default=0
+        Number of tokens that a window shares with the one before it, as in transformers.
+    window_pooling : {"mean", "max", "attention"}, default="mean"
+        How the vectors of the windows become one: their mean, the maximum of each component, or
+        a mean weighted by how well each vector matches a query vector. The query is learnt with
+        the head, and starts at zero, which gives the plain mean.
     label_smoothing : float in [0, 1), default=0.0
         Share of the target that is spread evenly over all classes; with several labels per
         row, over the presence and the absence of each.

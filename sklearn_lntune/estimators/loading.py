@@ -58,7 +58,7 @@ def load(
         If a file was changed or damaged, is missing, or does not belong there, or if what
         the files say is not possible.
     ValueError
-        If there is not a saved classifier, or a newer version wrote it.
+        If there is no saved classifier, or a newer version wrote it.
 
     Examples
     --------

@@ -41,18 +41,6 @@ class LNTunedTransformerRegressor(RegressorMixin, RowEstimator):
         Longest input in tokens; ``long_texts`` says what is done with longer texts. ``"auto"``
         is the sentence-transformers limit if there is one, otherwise the smaller of 512 and
         the number of positions of the model.
-    long_texts : {"truncate", "windows"}, default="truncate"
-        ``"truncate"`` drops what is beyond ``max_length``, with one warning. ``"windows"`` cuts
-        longer texts into windows of ``max_length`` tokens, computes a vector for each of them,
-        and joins these into one vector, which the head reads. No batch takes more memory than
-        ``batch_size`` texts of ``max_length`` tokens, however long a text is. Sentence pairs and
-        ``pooling="native"`` cannot have windows.
-    stride : int, default=0
-        Number of tokens that a window shares with the one before it, as in transformers.
-    window_pooling : {"mean", "max", "attention"}, default="mean"
-        How the vectors of the windows become one: their mean, the maximum of each component, or
-        a mean weighted by how well each vector matches a query vector. The query is learnt with
-        the head, and starts at zero, which gives the plain mean.
     text_column : "auto", str or two str, default="auto"
         If ``X`` is a ``datasets`` table or Parquet: the column of the texts, or two columns
         of sentence pairs. ``"auto"`` is ``"text"``, else ``"text_a"`` and ``"text_b"``, else
@@ -127,6 +115,18 @@ class LNTunedTransformerRegressor(RegressorMixin, RowEstimator):
         other data or parameters is refused. `partial_fit` ignores the folder.
     checkpoint_every : int, default=100
         Optimiser steps between two checkpoints; there is also one after each epoch.
+    long_texts : {"truncate", "windows"}, default="truncate"
+        ``"truncate"`` drops what is beyond ``max_length``, with one warning. ``"windows"`` cuts
+        longer texts into windows of ``max_length`` tokens, computes a vector for each of them,
+        and joins these into one vector, which the head reads. No batch takes more memory than
+        ``batch_size`` texts of ``max_length`` tokens, however long a text is. Sentence pairs and
+        ``pooling="native"`` cannot have windows.
+    stride : int, default=0
+        Number of tokens that a window shares with the one before it, as in transformers.
+    window_pooling : {"mean", "max", "attention"}, default="mean"
+        How the vectors of the windows become one: their mean, the maximum of each component, or
+        a mean weighted by how well each vector matches a query vector. The query is learnt with
+        the head, and starts at zero, which gives the plain mean.
     loss : {"squared_error", "absolute_error", "huber"}, default="squared_error"
         Loss of the standardised targets, the mean over their columns. "huber" is squared up to
         an error of one standard deviation, and linear beyond it.
