@@ -17,6 +17,7 @@ ROOT = Path(sklearn_lntune.__file__).parent
 #: From the ground up; a room imports from itself and from rooms below it only.
 FLOORS = [
     "exceptions",
+    "documentation",
     "checks",
     "console",
     "tensors",

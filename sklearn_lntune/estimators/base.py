@@ -21,7 +21,9 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sklearn_lntune.backbone.where import Where
 from sklearn_lntune.checks import check_flag
+from sklearn_lntune.documentation import Documented
 from sklearn_lntune.estimators.saving import SavingMixin
+from sklearn_lntune.estimators.showing import visual_block
 from sklearn_lntune.inputs.base import Examples, Input, Opened
 from sklearn_lntune.inputs.text.opening import TextInput
 from sklearn_lntune.persistence import FittedState, check_format, with_format
@@ -75,7 +77,12 @@ class Fitted:
 # The dataclass generates the constructor, which only stores: each parameter is declared once.
 @dataclass(eq=False, repr=False)
 class BaseTuned(
-    Fitted, SavingMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
+    Documented,
+    Fitted,
+    SavingMixin,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    BaseEstimator,
 ):
     """An estimator over a frozen backbone; its public subclass documents the parameters."""
 
@@ -545,6 +552,9 @@ class BaseTuned(
         if nested:
             self.tuning = with_params(self.tuning, nested)
         return self
+
+    def _sk_visual_block_(self) -> Any:
+        return visual_block(self)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -14,6 +15,8 @@ from sklearn_lntune.inputs.per_word import in_row_order, n_outputs
 from sklearn_lntune.inputs.windows import parts
 from sklearn_lntune.network.batch import Batch
 from sklearn_lntune.network.network import Network
+
+Result = TypeVar("Result")
 
 
 def compute(
@@ -44,10 +47,18 @@ def compute(
     """
     check_after_fork(network.device.type)
     network.eval()
-    n_tokens = PREDICT_TOKENS[network.device.type]
+    return in_memory(
+        lambda n_tokens: _compute(network, table, output, fits, states, n_tokens),
+        PREDICT_TOKENS[network.device.type],
+        table,
+    )
+
+
+def in_memory(run: Callable[[int], Result], n_tokens: int, table: Table) -> Result:
+    """``run(n_tokens)``, with half as many tokens in a batch as long as memory does not suffice."""
     while True:
         try:
-            return _compute(network, table, output, fits, states, n_tokens)
+            return run(n_tokens)
         except torch.OutOfMemoryError:
             if n_tokens <= int(parts(table).lengths.max()):
                 raise
