@@ -210,6 +210,21 @@ class DeltaBank:
         """Names of all classifiers, loaded or not."""
         return self._register.view.names
 
+    def takes_pairs(self, name: str) -> bool:
+        """Whether a classifier takes sentence pairs rather than texts.
+
+        Parameters
+        ----------
+        name : str
+            Name of the classifier.
+
+        Returns
+        -------
+        bool
+            As it was fitted.
+        """
+        return self._register.ready([name])[name].n_columns == 2
+
     def __len__(self) -> int:
         return len(self.names)
 
