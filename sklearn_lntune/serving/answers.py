@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from sklearn_lntune.bank import DeltaBank
 from sklearn_lntune.exceptions import DamagedFileError
 from sklearn_lntune.serving.batching import Row
 from sklearn_lntune.serving.errors import RequestError
+from sklearn_lntune.task import Classifying, Task
 
 log = logging.getLogger("sklearn_lntune.serving")
 
@@ -76,18 +77,28 @@ def unknown(task: str) -> RequestError:
 
 def _answer(bank: DeltaBank, texts: Sequence[Any], tasks: Sequence[str]) -> list[dict[str, Any]]:
     answers: list[Any] = [None] * len(texts)
-    # The labels and the probabilities are of one computation.
+    # Predictions and probabilities are of one computation.
     for numbers, task, outputs in bank._mixed(list(texts), tasks):  # noqa: SLF001 - of this package
-        labels = task.predict(outputs)
-        probabilities = np.round(task.probabilities(outputs).astype(float), 6).tolist()
-        names = [str(label) for label in task.classes.tolist()]
-        for i, number in enumerate(numbers.tolist()):
-            answers[number] = {
-                "task": tasks[number],
-                "label": _plain(labels[i]),
-                "probabilities": dict(zip(names, probabilities[i], strict=True)),
-            }
+        for number, each in zip(numbers.tolist(), _described(task, outputs), strict=True):
+            answers[number] = {"task": tasks[number], **each}
     return answers
+
+
+def _described(task: Task, outputs: np.ndarray) -> Iterator[dict[str, Any]]:
+    """What ``outputs`` mean, row by row."""
+    predictions = np.asarray(task.predict(outputs))
+    if not isinstance(task, Classifying):
+        name = "value" if predictions.ndim == 1 else "values"
+        yield from ({name: row} for row in predictions.tolist())
+        return
+    classes = [_plain(label) for label in task.classes.tolist()]
+    probabilities = np.round(task.probabilities(outputs).astype(float), 6).tolist()
+    for row, shares in zip(predictions, probabilities, strict=True):
+        if predictions.ndim == 2:  # an indicator of any number of labels
+            found = {"labels": [classes[i] for i in np.flatnonzero(row)]}
+        else:
+            found = {"label": _plain(row)}
+        yield found | {"probabilities": dict(zip(map(str, classes), shares, strict=True))}
 
 
 def _plain(label: Any) -> Any:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from conftest import moved
 from fastapi.testclient import TestClient
+from sklearn.base import clone
 
-from sklearn_lntune import DeltaBank, LNTunedTransformerClassifier
+from sklearn_lntune import DeltaBank, LNTunedTransformerClassifier, LNTunedTransformerRegressor
 from sklearn_lntune.serving import Limits, create_app
 
 NET = 60  # seconds after which a test has failed; no test waits for it
@@ -77,6 +80,32 @@ def test_all_tasks_that_take_what_is_sent(
     (found,) = client.post("/predict", json={"texts": [pair]}).json()["predictions"]
     assert found["task"] == "same"
     check(found, fitted["same"], tuple(pair))
+
+
+def test_several_labels_and_numbers(lively_backbone: Callable[..., Path], texts: list[str]) -> None:
+    params: dict[str, Any] = {"max_epochs": 1, "min_steps": 0, "device": "cpu", "random_state": 0}
+    sizes = np.array([[len(text), len(text.split())] for text in texts], float)
+    tags = LNTunedTransformerClassifier(lively_backbone(), **params)
+    tags = moved(tags.fit(texts, sizes > [12, 2]))
+    number = LNTunedTransformerRegressor(lively_backbone(), **params)
+    members = {"tags": tags, "one": number.fit(texts, sizes[:, 0])}
+    members["two"] = clone(number).fit(texts, sizes)
+    with TestClient(create_app(DeltaBank(members))) as client:
+        predictions = client.post("/predict", json={"texts": texts[:20]}).json()["predictions"]
+    seen = set()
+    for found in predictions:
+        sent = [texts[found["row"]]]
+        if found["task"] == "tags":
+            assert found["labels"] == np.flatnonzero(tags.predict(sent)[0]).tolist()
+            (expected,) = tags.predict_proba(sent)
+            np.testing.assert_allclose(list(found["probabilities"].values()), expected, atol=1e-5)
+            seen.add(len(found["labels"]))
+        else:
+            name = "value" if found["task"] == "one" else "values"
+            assert set(found) == {"row", "task", name}
+            expected = members[found["task"]].predict(sent)[0]
+            np.testing.assert_allclose(found[name], expected, rtol=1e-4)
+    assert len(seen) > 1
 
 
 def test_texts_and_pairs_share_a_batch(

@@ -102,7 +102,17 @@ function probabilityTable(rows, caption) {
   );
 }
 
+/** The prediction: a label, any number of labels, or numbers. */
+function prediction(found) {
+  const all = [found.label ?? found.labels ?? found.value ?? found.values].flat();
+  const shown = all.map((each) => (typeof each === "number" ? +each.toPrecision(6) : each));
+  return shown.join(", ") || "none";
+}
+
 function probabilities(found) {
+  if (!found.probabilities) {
+    return [];
+  }
   const rows = Object.entries(found.probabilities).sort((a, b) => b[1] - a[1]);
   const rest = rows.slice(SHOWN_CLASSES);
   const parts = [
@@ -126,7 +136,7 @@ function card(found, sent) {
     "article",
     {},
     element("h3", {}, found.task),
-    element("p", {}, "Answer: ", element("strong", {}, String(found.label))),
+    element("p", {}, "Answer: ", element("strong", {}, prediction(found))),
     ...probabilities(found),
     button,
     words,
@@ -212,7 +222,7 @@ form.addEventListener("submit", (event) => {
   predict();
 });
 form.addEventListener("keydown", (event) => {
-  if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
+  if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && !byId("predict").disabled) {
     form.requestSubmit();
   }
 });
