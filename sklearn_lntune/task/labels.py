@@ -10,7 +10,7 @@ from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import column_or_1d
 
 from sklearn_lntune.checks import column_names, read_column
-from sklearn_lntune.task.reading import as_array, refuse_missing
+from sklearn_lntune.task.reading import LISTS_HINT, as_array, refuse_missing
 
 _FORMS = "a list, an array, a Series or a column of a table, with one label for each row"
 _LABELS = "labels are strings, whole numbers or booleans"
@@ -129,6 +129,8 @@ def _strings(labels: np.ndarray, name: str) -> np.ndarray:
 
 def _object_error(labels: np.ndarray, kinds: set[type], name: str) -> str:
     names = " and ".join(sorted(kind.__name__ for kind in kinds))
+    if kinds <= {list, tuple, set, frozenset, np.ndarray}:
+        return f"{name} holds {names}, and {_LABELS}. {LISTS_HINT}"
     if any(issubclass(kind, bytes) for kind in kinds):
         return f"{name} holds bytes, and {_LABELS}. Pass label.decode() for each label."
     if any(issubclass(kind, str) for kind in kinds):

@@ -10,6 +10,13 @@ from scipy.sparse import issparse
 
 from sklearn_lntune.checks import read_column
 
+#: What lists of labels may be meant for.
+LISTS_HINT = (
+    "For several labels per row, make an indicator of them with "
+    "sklearn.preprocessing.MultiLabelBinarizer; a tag for each word is for "
+    "LNTunedTransformerTagger."
+)
+
 
 def as_array(y: Any, name: str, forms: str) -> np.ndarray:
     """``y`` as an array of one or two dimensions; ``forms`` tells errors what is accepted.
@@ -34,9 +41,8 @@ def as_array(y: Any, name: str, forms: str) -> np.ndarray:
     except Exception as error:  # any library may have implemented the values
         if _holds_lists(y):
             raise ValueError(
-                f"{name} holds lists of different lengths. For several labels per row, make an "
-                "indicator of them with sklearn.preprocessing.MultiLabelBinarizer; a tag for each "
-                "word is for LNTunedTransformerTagger."
+                f"{name} must be {forms}; it cannot be read: it holds lists of different lengths. "
+                f"{LISTS_HINT}"
             ) from error
         raise ValueError(f"{name} must be {forms}; it cannot be read: {error}") from error
     if cells.ndim == 0:
