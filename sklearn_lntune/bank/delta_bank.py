@@ -18,7 +18,10 @@ from sklearn_lntune.task import Classifying, Task
 if TYPE_CHECKING:
     import pandas as pd
 
+    from sklearn_lntune.backbone.placement import Placement
+    from sklearn_lntune.backbone.pool import Backbone
     from sklearn_lntune.bank.homes import Member
+    from sklearn_lntune.persistence import FittedState
 
 
 class DeltaBank:
@@ -307,6 +310,11 @@ class DeltaBank:
         self._register.reload(name)
 
     # -- helpers -----------------------------------------------------------------------
+
+    def _located(self, name: str) -> tuple[FittedState, Backbone, Placement]:
+        """What is needed to compute one classifier by itself."""
+        member = self._register.ready([name])[name]
+        return member.home.located(member)
 
     def _every_task(self, X: Any) -> Iterator[tuple[str, Task, np.ndarray]]:
         """Name, classes and logits of each task, for all rows of ``X``."""

@@ -159,6 +159,15 @@ class Stack:
                 weight, bias = (member.arrays[name] for name in _HEAD)
                 yield member, checked_finite(vectors @ weight.T + bias)
 
+    def located(self, member: Member) -> tuple[FittedState, Backbone, Placement]:
+        """The state of a member, without the history of its fit, and where it predicts."""
+        number = member.slot.number if member.slot else 0
+        learnt = {
+            name: weight[number].cpu().numpy() for name, weight in self.network.learnt.items()
+        }
+        state = _state(self._state, member, learnt | member.arrays)
+        return state, self._backbone, self._placement
+
     def _built(self, capacity: int) -> Network:
         # No outputs, since the members hold the heads.
         return Network(
@@ -186,7 +195,8 @@ class Turns:
     """
 
     def __init__(self, state: FittedState, backbone: Backbone, placement: Placement) -> None:
-        self._backbone = backbone
+        self._state = replace(state, delta={}, log=[])
+        self._backbone, self._placement = backbone, placement
         self._network = ready_network([state], backbone, placement)
         self._loaded: dict[str, np.ndarray] | None = state.delta
         self._lock = ForkSafeLock()
@@ -210,6 +220,10 @@ class Turns:
                 self._load(member.arrays)
                 found = compute(self._network, table)
             yield member, checked_finite(found)
+
+    def located(self, member: Member) -> tuple[FittedState, Backbone, Placement]:
+        """The state of a member, without the history of its fit, and where it predicts."""
+        return _state(self._state, member, member.arrays), self._backbone, self._placement
 
     def _load(self, delta: dict[str, np.ndarray]) -> None:
         if self._loaded is not delta:
@@ -275,6 +289,17 @@ def _member(
 ) -> Member:
     nbytes = sum(value.nbytes for value in state.delta.values())
     return Member(state.task, state.max_length, n_columns, nbytes, home, arrays, slot)
+
+
+def _state(like: FittedState, member: Member, delta: dict[str, np.ndarray]) -> FittedState:
+    """The state of ``member``, which differs from ``like`` in delta, targets and longest input."""
+    return replace(
+        like,
+        delta=delta,
+        max_length=member.max_length,
+        target_kind=member.task.kind,
+        target_state=member.task.state(),
+    )
 
 
 def _parts(wanted: Mapping[Member, np.ndarray]) -> Iterator[list[Member]]:

@@ -91,17 +91,17 @@ def _described(task: Task, outputs: np.ndarray) -> Iterator[dict[str, Any]]:
         name = "value" if predictions.ndim == 1 else "values"
         yield from ({name: row} for row in predictions.tolist())
         return
-    classes = [_plain(label) for label in task.classes.tolist()]
+    classes = [plain(label) for label in task.classes.tolist()]
     probabilities = np.round(task.probabilities(outputs).astype(float), 6).tolist()
     for row, shares in zip(predictions, probabilities, strict=True):
         if predictions.ndim == 2:  # an indicator of any number of labels
             found = {"labels": [classes[i] for i in np.flatnonzero(row)]}
         else:
-            found = {"label": _plain(row)}
+            found = {"label": plain(row)}
         yield found | {"probabilities": dict(zip(map(str, classes), shares, strict=True))}
 
 
-def _plain(label: Any) -> Any:
+def plain(label: Any) -> Any:
     """``label`` as JSON has it; as a string if JSON has no such value."""
     value = label.item() if isinstance(label, np.generic) else label
     return value if isinstance(value, str | int | float | bool) else str(value)

@@ -233,9 +233,8 @@ def _finish(future: Future[Any], result: Any = None, error: Exception | None = N
 
 
 def _call(job: Callable[[], Any], future: Future[Any]) -> None:
-    try:
-        result = job()
-    except Exception as error:
-        _finish(future, error=error)
-    else:
-        _finish(future, result)
+    if future.set_running_or_notify_cancel():
+        try:
+            future.set_result(job())
+        except Exception as error:
+            future.set_exception(error)

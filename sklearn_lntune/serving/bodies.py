@@ -11,7 +11,7 @@ from sklearn_lntune.inputs.text.utf8 import surrogate_row
 from sklearn_lntune.serving.errors import RequestError
 from sklearn_lntune.serving.limits import Limits
 
-_FORMS = "a list of strings, or a list of pairs of strings"
+_FORMS = "a list of strings, or a list of pairs of strings, and not empty"
 
 
 class PredictBody(BaseModel):
@@ -39,12 +39,30 @@ class PredictBody(BaseModel):
         return _checked(value, check, "tasks", "a list of names, one for each text")
 
 
+class ExplainBody(BaseModel):
+    """A text or a pair, the task, and the label that words spoke for."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    text: str | tuple[str, str] = Field(description="A text, or a pair of texts.")
+    task: str
+    label: str | bool | int | float | None = Field(
+        default=None,
+        description="A label, or the number of an output. By default, the most likely label.",
+    )
+
+    @field_validator("text", mode="wrap")
+    @classmethod
+    def _check_text(cls, value: Any, check: Any) -> Any:
+        return _checked(value, check, "text", "a string, or a pair of strings")
+
+
 def _checked(value: Any, check: Any, name: str, form: str) -> Any:
     """``check(value)``, with one plain error in place of those for each form."""
     try:
         return check(value)
     except ValidationError as error:
-        raise ValueError(f"{name} must be {form}, and not empty.") from error
+        raise ValueError(f"{name} must be {form}.") from error
 
 
 def check_texts(texts: Sequence[str | tuple[str, str]], limits: Limits) -> None:

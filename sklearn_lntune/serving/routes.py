@@ -13,7 +13,7 @@ from fastapi import APIRouter, Header, Request
 from fastapi.responses import JSONResponse, Response
 
 from sklearn_lntune.serving.answers import OtherKind
-from sklearn_lntune.serving.bodies import PredictBody, check_texts
+from sklearn_lntune.serving.bodies import ExplainBody, PredictBody, check_texts
 from sklearn_lntune.serving.errors import RequestError
 from sklearn_lntune.serving.service import Service
 
@@ -54,6 +54,12 @@ def public_routes(service: Service) -> APIRouter:
                 ]
             }
         )
+
+    @router.post("/explain", summary="Which words spoke for an answer")
+    async def explain(body: ExplainBody, request: Request) -> Response:
+        check_texts([body.text], service.limits)
+        found = await _outcome(request, service.explain(body.text, body.task, body.label))
+        return Response(status_code=_CLIENT_LEFT) if found is None else JSONResponse(found)
 
     @router.get("/tasks", summary="Names of all tasks")
     async def tasks() -> dict[str, list[str]]:

@@ -16,6 +16,7 @@ from sklearn_lntune.exceptions import BackboneMismatchError, DamagedFileError
 from sklearn_lntune.serving.answers import KINDS, answer, unknown
 from sklearn_lntune.serving.batching import Answers, Batcher, Row
 from sklearn_lntune.serving.errors import RequestError
+from sklearn_lntune.serving.explaining import explain
 from sklearn_lntune.serving.limits import Limits
 from sklearn_lntune.serving.metrics import Metrics
 
@@ -55,7 +56,7 @@ class Service:
         """Names of the classifiers that can be asked."""
         return [name for name in self.bank.names if name not in self._leaving]
 
-    # These two run in the event loop without a pause, so that a classifier cannot leave between
+    # These run in the event loop without a pause, so that a classifier cannot leave between
     # the check of its name and the entry into the queue.
 
     def ask(self, texts: Sequence[Any], tasks: Sequence[str]) -> Future[Answers]:
@@ -70,6 +71,11 @@ class Service:
             raise RequestError(404, "There are no tasks yet.")
         self._check_number(len(texts) * len(names))
         return self._submit([(text, name) for text in texts for name in names])
+
+    def explain(self, text: Any, task: str, label: Any) -> Future[dict[str, Any]]:
+        """Which words of a text spoke for an answer."""
+        self.check_known(task)
+        return self.batcher.run(partial(explain, self.bank, (text, task), label))
 
     def _submit(self, rows: Sequence[Row]) -> Future[Answers]:
         self._check_number(len(rows))
