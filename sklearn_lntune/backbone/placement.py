@@ -13,6 +13,7 @@ import torch
 
 from sklearn_lntune.backbone.compiled import has_compiler
 from sklearn_lntune.backbone.where import Where
+from sklearn_lntune.forking import is_forked
 
 _PRECISIONS = {
     "bfloat16": torch.bfloat16,
@@ -199,6 +200,21 @@ def check_after_fork(device_type: str) -> None:
             "this process was forked from one that had used the GPU, and CUDA does not work in it: "
             "start processes with 'spawn' or 'forkserver', or pass device='cpu'."
         )
+
+
+def check_gradients_after_fork() -> None:
+    """Raise a ValueError if a fork has cut this process off from PyTorch's gradients."""
+    # On a machine with a GPU, PyTorch computes them in threads.
+    if not is_forked():
+        return
+    try:
+        torch.autograd.backward(torch.ones((), requires_grad=True))
+    except RuntimeError as error:
+        raise ValueError(
+            "this process was forked from one that had trained, and PyTorch cannot train in both "
+            "of them on a machine with a GPU: start processes with 'spawn' or 'forkserver', or "
+            "fork before the first fit."
+        ) from error
 
 
 def _has_native_bfloat16(device: torch.device) -> bool:

@@ -2,7 +2,7 @@
 
 from sklearn_lntune.network.batch import Batch
 from sklearn_lntune.network.building import build_network
-from sklearn_lntune.network.computing import compute
+from sklearn_lntune.network.computing import compute, in_memory
 from sklearn_lntune.network.deltas import check_deltas
 from sklearn_lntune.network.native_network import NativeNetwork
 from sklearn_lntune.network.network import Network
@@ -14,4 +14,5 @@ __all__ = [
     "build_network",
     "check_deltas",
     "compute",
+    "in_memory",
 ]

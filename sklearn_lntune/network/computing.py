@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
 import numpy as np
 import torch
 
@@ -9,6 +12,8 @@ from sklearn_lntune.backbone.placement import PREDICT_TOKENS, check_after_fork
 from sklearn_lntune.inputs.base import Table
 from sklearn_lntune.inputs.batches import ordered_batches
 from sklearn_lntune.network.network import Network
+
+Result = TypeVar("Result")
 
 
 def compute(
@@ -38,10 +43,18 @@ def compute(
     """
     check_after_fork(network.device.type)
     network.eval()
-    n_tokens = PREDICT_TOKENS[network.device.type]
+    return in_memory(
+        lambda n_tokens: _compute(network, table, output, fits, states, n_tokens),
+        PREDICT_TOKENS[network.device.type],
+        table,
+    )
+
+
+def in_memory(run: Callable[[int], Result], n_tokens: int, table: Table) -> Result:
+    """``run(n_tokens)``, with half as many tokens in a batch as long as memory does not suffice."""
     while True:
         try:
-            return _compute(network, table, output, fits, states, n_tokens)
+            return run(n_tokens)
         except torch.OutOfMemoryError:
             if n_tokens <= int(table.lengths.max()):
                 raise

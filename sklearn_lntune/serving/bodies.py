@@ -65,7 +65,9 @@ def _checked(value: Any, check: Any, name: str, form: str) -> Any:
         raise ValueError(f"{name} must be {form}.") from error
 
 
-def check_texts(texts: Sequence[str | tuple[str, str]], limits: Limits) -> None:
+def check_texts(
+    texts: Sequence[str | tuple[str, str]], limits: Limits, name: str = "texts[{}]"
+) -> None:
     """Raise a RequestError if ``texts`` are too many, too long, or not text."""
     if len(texts) > limits.max_texts:
         raise RequestError(
@@ -76,9 +78,11 @@ def check_texts(texts: Sequence[str | tuple[str, str]], limits: Limits) -> None:
         if length > limits.max_characters:
             raise RequestError(
                 413,
-                f"texts[{number}] has {length} characters; at most {limits.max_characters} are "
+                f"{name.format(number)} has {length} characters; at most {limits.max_characters} are "
                 "allowed.",
             )
     broken = surrogate_row(texts)
     if broken is not None:
-        raise RequestError(422, f"texts[{broken}] holds half of a UTF-16 pair, not a character.")
+        raise RequestError(
+            422, f"{name.format(broken)} holds half of a UTF-16 pair, not a character."
+        )

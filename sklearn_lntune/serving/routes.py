@@ -57,7 +57,7 @@ def public_routes(service: Service) -> APIRouter:
 
     @router.post("/explain", summary="Which words spoke for an answer")
     async def explain(body: ExplainBody, request: Request) -> Response:
-        check_texts([body.text], service.limits)
+        check_texts([body.text], service.limits, "text")
         found = await _outcome(request, service.explain(body.text, body.task, body.label))
         return Response(status_code=_CLIENT_LEFT) if found is None else JSONResponse(found)
 

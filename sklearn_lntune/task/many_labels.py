@@ -107,6 +107,11 @@ class ManyLabels(Classifying):
         """Logits per row: one per label."""
         return len(self.classes)
 
+    @property
+    def output_names(self) -> list[str]:
+        """The numbers of the labels."""
+        return [str(each) for each in self.classes.tolist()]
+
     def encode(self, y: Any, name: str = "y") -> np.ndarray:
         """The indicator, as uint8."""
         indicator = check_indicator(y, name)

@@ -85,6 +85,11 @@ class Numbers(Task):
         """Numbers per row."""
         return len(self.target_mean)
 
+    @property
+    def output_scale(self) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation of the training targets."""
+        return self.target_mean, self.target_scale
+
     def encode(self, y: Any, name: str = "y") -> np.ndarray:
         """Standardised numbers, as float64 of shape (n_rows, n_outputs)."""
         numbers = check_numbers(y, name)

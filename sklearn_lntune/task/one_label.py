@@ -89,6 +89,11 @@ class OneLabel(Classifying):
         """Logits per row: one per class, so two for a binary task."""
         return len(self.classes)
 
+    @property
+    def output_names(self) -> list[str]:
+        """The classes."""
+        return [str(each) for each in self.classes.tolist()]
+
     def encode(self, y: Any, name: str = "y") -> np.ndarray:
         """Position of each label in ``classes``, as int32."""
         if isinstance(y, LabelColumn):
@@ -200,7 +205,7 @@ class OneLabel(Classifying):
 
     def card(self) -> dict[str, str]:
         """The number of classes, and their names."""
-        names = [str(each) for each in self.classes.tolist()]
+        names = self.output_names
         return {
             "what": f"A text classifier of {len(names)} classes",
             "head": "classification head",

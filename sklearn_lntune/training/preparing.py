@@ -11,16 +11,14 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import torch
 from sklearn.model_selection import train_test_split
 
 from sklearn_lntune.backbone.matching import check_same, fitted_backbone
-from sklearn_lntune.backbone.placement import place_fit
+from sklearn_lntune.backbone.placement import check_gradients_after_fork, place_fit
 from sklearn_lntune.backbone.pool import Backbone, get_backbone
 from sklearn_lntune.backbone.pooling_and_length import resolve_max_length, resolve_pooling
 from sklearn_lntune.backbone.where import BackboneRef, Where
 from sklearn_lntune.checks import check_number, check_verbose
-from sklearn_lntune.forking import is_forked
 from sklearn_lntune.persistence.state import FittedState
 from sklearn_lntune.task import Task
 from sklearn_lntune.training.callbacks import check_callbacks
@@ -83,7 +81,7 @@ def prepare(
     """
     if checkpoint is not None and params["random_state"] is None:
         seed = checkpoint.seed_or(seed)
-    _check_gradients_after_fork()
+    check_gradients_after_fork()
     methods = methods_of(params["tuning"])
     settings = Settings.check(methods, params)
     check_verbose(params["verbose"])
@@ -172,20 +170,6 @@ def _backbone_and_pooling(
             "only. Set pooling back, or start anew with warm_start=False or a clone."
         )
     return backbone, pooling
-
-
-def _check_gradients_after_fork() -> None:
-    """Try whether PyTorch still computes gradients: on a machine with a GPU it uses threads."""
-    if not is_forked():
-        return
-    try:
-        torch.autograd.backward(torch.ones((), requires_grad=True))
-    except RuntimeError as error:
-        raise ValueError(
-            "this process was forked from one that had trained, and PyTorch cannot train in both "
-            "of them on a machine with a GPU: start processes with 'spawn' or 'forkserver', or "
-            "fork before the first fit."
-        ) from error
 
 
 def _held_out(

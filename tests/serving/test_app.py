@@ -16,6 +16,7 @@ from fastapi.testclient import TestClient
 from sklearn.base import clone
 
 from sklearn_lntune import DeltaBank, LNTunedTransformerClassifier, LNTunedTransformerRegressor
+from sklearn_lntune.inspection import explain
 from sklearn_lntune.serving import Limits, create_app
 
 NET = 60  # seconds after which a test has failed; no test waits for it
@@ -198,6 +199,61 @@ def test_a_damaged_file_fails_those_who_ask_for_it(fitted: Fitted, tmp_path: Pat
         assert message_of(response, 503) == "The file of the task 'topic' cannot be read."
         response = client.post("/predict", json={"texts": ["a"], "tasks": ["long"]})
         check(response.json()["predictions"][0], fitted["long"], "a")
+
+
+# -- explanations ------------------------------------------------------------------------
+
+
+def test_words_are_those_of_explain(client: TestClient, fitted: Fitted, texts: list[str]) -> None:
+    for task, text in (("topic", texts[6]), ("same", texts[4:6]), ("long", texts[3])):
+        response = client.post("/explain", json={"text": text, "task": task})
+        assert response.status_code == 200, response.text
+        found = response.json()
+        (expected,) = explain(fitted[task], [text if isinstance(text, str) else tuple(text)])
+        assert found["task"] == task
+        assert found["label"] == expected.target
+        words = found["words"]
+        assert [word["word"] for word in words] == expected.words
+        assert [(word["text"], word["start"], word["end"]) for word in words] == expected.spans
+        attributions = [word["attribution"] for word in words]
+        np.testing.assert_allclose(attributions, expected.attributions, rtol=0.2, atol=1e-3)
+        rise = found["output"] - found["output_without_words"]
+        np.testing.assert_allclose(sum(attributions), rise, rtol=0.1, atol=1e-3)
+
+
+def test_words_for_another_label(client: TestClient, fitted: Fitted, texts: list[str]) -> None:
+    for task, labels in (("topic", ["blue", "red"]), ("long", [False, True])):
+        for label in labels:
+            body = {"text": texts[6], "task": task, "label": label}
+            found = client.post("/explain", json=body).json()
+            assert found["label"] is label or found["label"] == label
+            (expected,) = explain(fitted[task], texts[6:7], label)
+            np.testing.assert_allclose(found["output"], expected.output, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "message"),
+    [
+        ({}, 422, "text is missing"),
+        ({"text": ["a"], "task": "topic"}, 422, "text must be a string, or a pair of strings"),
+        ({"text": "a", "task": "absent"}, 404, "no task 'absent'"),
+        ({"text": "a", "task": "same"}, 422, "'same' takes pairs"),
+        ({"text": "a", "task": "topic", "label": "absent"}, 404, "has no label 'absent'"),
+        ({"text": "a", "task": "long", "label": 1}, 404, "has no label 1"),
+        ({"text": "a" * 20_001, "task": "topic"}, 413, "text has 20001 characters"),
+    ],
+)
+def test_faults_of_explanations(client: TestClient, body: Any, status: int, message: str) -> None:
+    assert message in message_of(client.post("/explain", json=body), status)
+
+
+def test_what_cannot_be_explained(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*args: Any, **how: Any) -> Any:
+        raise ValueError("/secret/path")
+
+    monkeypatch.setattr("sklearn_lntune.serving.explaining.explain_state", fail)
+    message = message_of(client.post("/explain", json={"text": "a", "task": "topic"}), 422)
+    assert message == "Answers of the task 'topic' cannot be explained."
 
 
 # -- limits ----------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from sklearn_lntune.forking import ForkSafeLock
 from sklearn_lntune.inputs.base import Examples, Rows
 from sklearn_lntune.inputs.text.check import Text
 from sklearn_lntune.inputs.text.table import ID_BITS, TokenFile, TokenTable
+from sklearn_lntune.inputs.text.spans import TokenSpan
 
 _CHUNK = 512  # texts handed to the tokenizer at once: its own output is bulky
 
@@ -101,6 +102,33 @@ class Tokens:
             self._refuse(texts, ids, self._n_rows)
         return Encoded(ids, segments and [row or [0] for row in segments], cut)
 
+    def spans(self, texts: Sequence[Text], max_length: int) -> list[list[TokenSpan | None]]:
+        """For each token that `encode` makes of ``texts``, where its characters are.
+
+        Tokens that the tokenizer adds have no span.
+
+        Raises
+        ------
+        ValueError
+            If the tokenizer does not say.
+        """
+        if not self._tokenizer.is_fast:
+            raise ValueError(
+                f"the tokenizer of this backbone ({type(self._tokenizer).__name__}) does not say "
+                "which characters a token stands for; that needs a fast one (a tokenizer.json)."
+            )
+        first, second = _columns(texts)
+        with self._lock:
+            encoded = self._tokenizer(first, second, truncation=True, max_length=max_length)
+        return [
+            [
+                None if sentence is None else TokenSpan(sentence, *span)
+                for sentence, span in zip(each.sequence_ids, each.offsets, strict=True)
+            ]
+            or [None]  # as `encode` makes one token of a text without any
+            for each in encoded.encodings
+        ]
+
     def _refuse(self, texts: Sequence[Text], ids: list[list[int]], n_rows: int) -> None:
         """Name the first text with a token that the model has no embedding for."""
         for text, row in zip(texts, ids, strict=True):
@@ -128,8 +156,7 @@ class Tokens:
 
     def _call(self, texts: Sequence[Text], pairs: bool, max_length: int) -> Any:
         """As `_encode`, for tokenizers with ways of their own."""
-        first = [text[0] for text in texts] if pairs else list(texts)
-        second = [text[1] for text in texts] if pairs else None
+        first, second = _columns(texts)
         encoded = self._tokenizer(
             first, second, truncation=True, max_length=max_length, return_attention_mask=False
         )
@@ -143,6 +170,13 @@ class Tokens:
             for i, row in enumerate(ids)
         ]
         return ids, segments, cut
+
+
+def _columns(texts: Sequence[Text]) -> tuple[list[str], list[str] | None]:
+    """The texts, or the first and the second texts of pairs."""
+    if isinstance(texts[0], str):
+        return [str(text) for text in texts], None
+    return [text[0] for text in texts], [text[1] for text in texts]
 
 
 def _joined(rows: list[list[int]]) -> np.ndarray:

@@ -1,0 +1,243 @@
+"""Explain predictions: how much each word spoke for them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sklearn_lntune.backbone.where import BackboneRef, Where
+from sklearn_lntune.checks import check_choice, check_number
+from sklearn_lntune.estimators.base import BaseTuned
+from sklearn_lntune.inputs.base import Examples, Rows
+from sklearn_lntune.inputs.text.spans import join_tokens
+from sklearn_lntune.inspection.explanations import Explanation, Explanations
+from sklearn_lntune.persistence.state import FittedState
+from sklearn_lntune.prediction.asking import answerer
+
+if TYPE_CHECKING:
+    from sklearn_lntune.backbone.placement import Placement
+    from sklearn_lntune.backbone.pool import Backbone
+    from sklearn_lntune.network import Network
+    from sklearn_lntune.task import Task
+
+_CHUNK_ROWS = 256
+
+
+def explain(
+    estimator: BaseTuned,
+    X: Any,
+    target: Any = None,
+    *,
+    baseline: str = "auto",
+    n_steps: int = 32,
+    tolerance: float = 0.01,
+) -> Explanations:
+    """Compute which words of each text spoke for a prediction, and which against it.
+
+    The method is integrated gradients: the output is followed on a straight line from a text
+    without its words (the baseline) to the text, and the change is divided among the words. So
+    the attributions of a text add up to the difference between the two outputs. They describe
+    the model, not the world: a word that misleads the model is shown as speaking for its error.
+
+    Parameters
+    ----------
+    estimator : estimator of this package
+        Fitted. Of a pipeline, pass the last step and what the steps before it return.
+    X : array-like of str
+        Texts or sentence pairs, as for the estimator's `predict`.
+    target : label or int, optional
+        What to explain for every row: a label from ``classes_``, or the number of an output if
+        the estimator has no labels. By default, the most likely label of each row.
+    baseline : {"auto", "mask", "mean"}, default="auto"
+        What stands in the place of a word that is absent: the embedding of the tokenizer's mask
+        token, or the mean of all embeddings. ``"auto"`` is ``"mask"`` if there is such a token,
+        and otherwise ``"mean"``. Tokens that the tokenizer adds stay as they are.
+    n_steps : int, default=32
+        Points on the line at which gradients are computed.
+    tolerance : float, default=0.01
+        By how much the attributions of a text may miss their sum, as a share of the sum of
+        their absolute values. A text that misses it by more is computed again with twice as
+        many points, 16 times as many at most; if that does not suffice, there is a warning.
+        `Explanation.gap` is what remains.
+
+    Returns
+    -------
+    Explanations
+        One `Explanation` per row. A notebook shows them as coloured texts.
+
+    Raises
+    ------
+    NotFittedError
+        If the estimator is not fitted.
+    ValueError, TypeError
+        If an argument is not as described, the tokenizer does not say which characters its
+        tokens stand for, or the backbone has no token embeddings.
+    BackboneMismatchError
+        If the backbone found is not that of the fit.
+
+    Notes
+    -----
+    Time and memory: each text costs ``n_steps + 1`` forward and ``n_steps`` backward passes,
+    computed in batches of a bounded number of tokens. For a classifier the output is the logit
+    of the class, before softmax.
+
+    References
+    ----------
+    M. Sundararajan, A. Taly, Q. Yan (2017). Axiomatic Attribution for Deep Networks.
+    arXiv:1703.01365.
+
+    Examples
+    --------
+    >>> from sklearn_lntune import LNTunedTransformerClassifier
+    >>> from sklearn_lntune.datasets import load_support_tickets
+    >>> from sklearn_lntune.inspection import explain
+    >>> X, y = load_support_tickets(subset="train", return_X_y=True)
+    >>> clf = LNTunedTransformerClassifier(max_epochs=1, min_steps=0, random_state=0)
+    >>> explained = explain(clf.fit(X[:64], y[:64]), ["i want my money back!"])
+    >>> explained[0].words
+    ['i', 'want', 'my', 'money', 'back', '!']
+    """
+    if not isinstance(estimator, BaseTuned):
+        raise TypeError(
+            f"estimator must be a fitted estimator of sklearn_lntune; got "
+            f"{type(estimator).__name__}. Of a pipeline or a search, pass the fitted estimator "
+            "inside it, and the texts as that gets them."
+        )
+    state = estimator._state()  # noqa: SLF001 - within the package
+    examples = estimator._open_fitted(X)  # noqa: SLF001
+    params = estimator.get_params(deep=False)
+    # torch and transformers are imported from here on only.
+    from sklearn_lntune.prediction.predictor import located
+
+    place = located(state, BackboneRef.from_params(params), Where.from_params(params))
+    other = answerer()
+    with contextlib.nullcontext() if other is None else other.computing():
+        return explain_state(
+            state,
+            *place,
+            examples,
+            target=target,
+            baseline=baseline,
+            n_steps=n_steps,
+            tolerance=tolerance,
+        )
+
+
+def explain_state(
+    state: FittedState,
+    backbone: Backbone,
+    placement: Placement,
+    examples: Examples,
+    *,
+    target: Any = None,
+    baseline: str = "auto",
+    n_steps: int = 32,
+    tolerance: float = 0.01,
+) -> Explanations:
+    """As `explain`, for a fitted state on a backbone that has been found."""
+    import torch
+
+    from sklearn_lntune.prediction.attributing import BASELINES, baseline_vector, check_explainable
+    from sklearn_lntune.prediction.predictor import ready_network
+
+    check_choice("baseline", baseline, BASELINES)
+    check_number("n_steps", n_steps, integer=True, low=1, high=10_000)
+    check_number("tolerance", tolerance, open_low=True)
+    column = _column(state.task, target)
+    check_explainable(backbone)
+    found: list[Explanation] = []
+    # Tensors that are made in the caller's inference mode could never have gradients.
+    with torch.inference_mode(False):
+        network = ready_network([state], backbone, replace(placement, compiled=False))
+        vector = baseline_vector(network, backbone, baseline)
+        for chunk in examples.chunks(_CHUNK_ROWS):
+            found += _explain_chunk(
+                state, backbone, network, chunk, column, vector, n_steps, tolerance
+            )
+    return Explanations(found)
+
+
+def _explain_chunk(
+    state: FittedState,
+    backbone: Backbone,
+    network: Network,
+    chunk: Rows,
+    column: int | None,
+    baseline: Any,
+    n_steps: int,
+    tolerance: float,
+) -> list[Explanation]:
+    from sklearn_lntune.network import compute
+    from sklearn_lntune.prediction.attributing import attribute
+    from sklearn_lntune.prediction.predictor import checked_finite
+
+    rows: Any = chunk.rows
+    spans = backbone.tokens.spans(rows, state.max_length)
+    table = backbone.tokens.table(chunk, state.max_length)
+    outputs = checked_finite(compute(network, table))
+    columns = outputs.argmax(axis=1) if column is None else np.full(len(rows), column)
+    replaced = [np.array([span is not None for span in row]) for row in spans]
+    chosen = outputs[np.arange(len(rows)), columns]
+    tokens = attribute(network, table, columns, chosen, replaced, baseline, n_steps, tolerance)
+    labels = _labels(state.task)
+    explanations = []
+    for i, row in enumerate(rows):
+        texts = (row,) if isinstance(row, str) else row
+        words = join_tokens(texts, spans[i])
+        explanations.append(
+            Explanation(
+                texts=texts,
+                spans=[(word.sentence, word.start, word.end) for word in words],
+                attributions=np.array([tokens.values[i][list(w.tokens)].sum() for w in words]),
+                target=None if labels is None else labels[columns[i]],
+                output=float(chosen[i]),
+                at_baseline=float(tokens.at_baseline[i]),
+            )
+        )
+    return explanations
+
+
+def _labels(task: Task) -> Sequence[Any] | None:
+    """What the columns of the outputs are called; None if they have no names."""
+    classes = task.state().get("classes")
+    if classes is not None and len(classes) == task.n_outputs:
+        labels: list[Any] = classes.tolist()
+        return labels
+    return None if task.n_outputs == 1 else list(range(task.n_outputs))
+
+
+def _column(task: Task, target: Any) -> int | None:
+    """The column of the outputs that ``target`` names; None: the largest of each row."""
+    if task.per_token:
+        raise ValueError(
+            "the estimator predicts a tag for each word, and only predictions for whole texts "
+            "can be explained."
+        )
+    labels = _labels(task)
+    if target is None:
+        if labels is None:
+            return 0
+        if "classes" in task.state():
+            return None
+        raise ValueError(
+            f"the estimator predicts {len(labels)} numbers; pass target, the number of the one "
+            f"to explain (0 to {len(labels) - 1})."
+        )
+    known = [0] if labels is None else labels
+    # Of one kind only: True equals 1, and is no number of an output.
+    matches = [i for i, label in enumerate(known) if _is_same(label, target)]
+    if not matches:
+        raise ValueError(
+            f"target={target!r:.80} is not among what the estimator predicts: {known[:20]}."
+        )
+    return matches[0]
+
+
+def _is_same(label: Any, target: Any) -> bool:
+    target = target.item() if isinstance(target, np.generic) else target
+    kinds = isinstance(label, bool) == isinstance(target, bool)
+    return kinds and isinstance(target, str | int | float) and bool(label == target)
