@@ -237,12 +237,13 @@ def figure() -> str:
             by_columns(tasks, "tasks", "p50, ms").map("{:.0f} / ".format)
             + by_columns(tasks, "tasks", "p99, ms").map("{:.0f}".format)
         )
-        + f"\nThe process with {tasks['tasks'].max():,.0f} tasks took {memory.iloc[0]:.0f} MB after "
-        f"the first and {memory.iloc[-1]:.0f} MB after the last of these loads. During "
+        + f"\nThe process with {tasks['tasks'].max():,.0f} tasks took {memory.iloc[0]:.0f} MB after"
+        f" the first and {memory.iloc[-1]:.0f} MB after the last of these loads. During "
         f"{changes['changes'].sum():.0f} uploads and deletions, of which "
-        f"{changes['failed changes'].sum():.0f} failed, it answered {changes['requests'].sum():.0f} "
-        f"requests of 16 clients, of which {changes['failed'].sum():.0f} failed, at "
-        f"{changes['per second'].median():.0f} per second. It took "
+        f"{changes['failed changes'].sum():.0f} failed, it answered "
+        f"{changes['requests'].sum():.0f} requests of 16 clients, of which "
+        f"{changes['failed'].sum():.0f} failed, at {changes['per second'].median():.0f} per second. "
+        "It took "
         f"{changes['resident before, MB'].iloc[0]:.0f} MB before, and "
         f"{changes['resident, MB'].iloc[-1]:.0f} MB after.\n\n"
         f"{N_PROCESSES} tasks in one bank, or in a process each, requests per second:\n\n"

@@ -78,8 +78,8 @@ def check_texts(
         if length > limits.max_characters:
             raise RequestError(
                 413,
-                f"{name.format(number)} has {length} characters; at most {limits.max_characters} are "
-                "allowed.",
+                f"{name.format(number)} has {length} characters; at most "
+                f"{limits.max_characters} are allowed.",
             )
     broken = surrogate_row(texts)
     if broken is not None:

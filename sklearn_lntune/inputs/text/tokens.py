@@ -12,8 +12,8 @@ import numpy as np
 from sklearn_lntune.forking import ForkSafeLock
 from sklearn_lntune.inputs.base import Examples, Rows
 from sklearn_lntune.inputs.text.check import Text
-from sklearn_lntune.inputs.text.table import ID_BITS, TokenFile, TokenTable
 from sklearn_lntune.inputs.text.spans import TokenSpan
+from sklearn_lntune.inputs.text.table import ID_BITS, TokenFile, TokenTable
 
 _CHUNK = 512  # texts handed to the tokenizer at once: its own output is bulky
 
