@@ -19,7 +19,10 @@ from sklearn_lntune.task import Classifying, Task
 if TYPE_CHECKING:
     import pandas as pd
 
+    from sklearn_lntune.backbone.placement import Placement
+    from sklearn_lntune.backbone.pool import Backbone
     from sklearn_lntune.bank.homes import Member
+    from sklearn_lntune.persistence import FittedState
 
 
 class DeltaBank:
@@ -233,6 +236,21 @@ class DeltaBank:
         """Names of all classifiers, loaded or not."""
         return self._register.view.names
 
+    def takes_pairs(self, name: str) -> bool:
+        """Whether a classifier takes sentence pairs rather than texts.
+
+        Parameters
+        ----------
+        name : str
+            Name of the classifier.
+
+        Returns
+        -------
+        bool
+            As it was fitted.
+        """
+        return self._register.ready([name])[name].n_columns == 2
+
     def __len__(self) -> int:
         return len(self.names)
 
@@ -293,6 +311,11 @@ class DeltaBank:
         self._register.reload(name)
 
     # -- helpers -----------------------------------------------------------------------
+
+    def _located(self, name: str) -> tuple[FittedState, Backbone, Placement]:
+        """What is needed to compute one classifier by itself."""
+        member = self._register.ready([name])[name]
+        return member.home.located(member)
 
     def _every_task(self, X: Any) -> Iterator[tuple[str, Task, np.ndarray]]:
         """Name, classes and logits of each task, for all rows of ``X``."""

@@ -158,6 +158,15 @@ class Stack:
             for member, vectors in zip(rows, np.split(read, np.cumsum(sizes)[:-1]), strict=True):
                 yield member, _with_head(member, vectors)
 
+    def located(self, member: Member) -> tuple[FittedState, Backbone, Placement]:
+        """The state of a member, without the history of its fit, and where it predicts."""
+        number = member.slot.number if member.slot else 0
+        learnt = {
+            name: weight[number].cpu().numpy() for name, weight in self.network.learnt.items()
+        }
+        state = _state(self._state, member, learnt | member.arrays)
+        return state, self._backbone, self._placement
+
     def _built(self, capacity: int) -> Network:
         # No outputs, since the members hold the heads.
         return Network(
@@ -187,7 +196,8 @@ class Turns:
     """
 
     def __init__(self, state: FittedState, backbone: Backbone, placement: Placement) -> None:
-        self._backbone = backbone
+        self._state = replace(state, delta={}, log=[])
+        self._backbone, self._placement = backbone, placement
         self._network = ready_network([state], backbone, placement)
         self._loaded: dict[str, np.ndarray] | None = state.delta
         self._lock = ForkSafeLock()
@@ -212,6 +222,10 @@ class Turns:
                 self._load(member.arrays)
                 found = compute(self._network, table)
             yield member, for_examples(checked_finite(found), table)
+
+    def located(self, member: Member) -> tuple[FittedState, Backbone, Placement]:
+        """The state of a member, without the history of its fit, and where it predicts."""
+        return _state(self._state, member, member.arrays), self._backbone, self._placement
 
     def _load(self, delta: dict[str, np.ndarray]) -> None:
         if self._loaded is not delta:
@@ -287,6 +301,17 @@ def _member(
 ) -> Member:
     nbytes = sum(value.nbytes for value in state.delta.values())
     return Member(state.task, state.max_length, state.stride, n_columns, nbytes, home, arrays, slot)
+
+
+def _state(like: FittedState, member: Member, delta: dict[str, np.ndarray]) -> FittedState:
+    """The state of ``member``, which differs from ``like`` in delta, targets and longest input."""
+    return replace(
+        like,
+        delta=delta,
+        max_length=member.max_length,
+        target_kind=member.task.kind,
+        target_state=member.task.state(),
+    )
 
 
 def _parts(wanted: Mapping[Member, np.ndarray]) -> Iterator[list[Member]]:
