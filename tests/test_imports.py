@@ -36,6 +36,8 @@ FLOORS = [
     "classifier",
     "bank",
     "inspection",
+    "cli",
+    "__main__",
     "__init__",
 ]
 
