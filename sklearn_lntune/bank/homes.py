@@ -22,7 +22,7 @@ from sklearn_lntune.network import Network, compute
 from sklearn_lntune.persistence.state import FittedState
 from sklearn_lntune.prediction.predictor import checked_finite, ready_network
 from sklearn_lntune.prediction.together import kind_of, may_stack
-from sklearn_lntune.task import OneLabel
+from sklearn_lntune.task import Task
 from sklearn_lntune.tensors import tensor_of
 from sklearn_lntune.tuning.layers.grouped import NotStackableError
 from sklearn_lntune.tuning.registry import from_plain
@@ -50,7 +50,7 @@ class Member:
 
     Attributes
     ----------
-    task : OneLabel
+    task : Task
     max_length : int
     n_columns : int
         1 for texts, 2 for pairs.
@@ -64,7 +64,7 @@ class Member:
         Place of the rest in a stack.
     """
 
-    task: OneLabel
+    task: Task
     max_length: int
     n_columns: int
     nbytes: int
@@ -79,7 +79,7 @@ class Stack:
     Parameters
     ----------
     state : FittedState
-        That of any member: they differ in delta, classes and longest input only.
+        That of any member: they differ in delta, targets and longest input only.
     backbone : Backbone
     placement : Placement
     """
@@ -180,7 +180,7 @@ class Turns:
     Parameters
     ----------
     state : FittedState
-        That of any member; they differ in delta, labels and longest input only.
+        That of any member; they differ in delta, targets and longest input only.
     backbone : Backbone
     placement : Placement
     """

@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 
 from sklearn_lntune.cli import options
-from sklearn_lntune.cli.models import load_classifier
 from sklearn_lntune.cli.output import check_free, print_line
+from sklearn_lntune.estimators.loading import load
 
 
 class Target(StrEnum):
@@ -44,7 +44,7 @@ def export(
     """
     # Nothing is replaced: a folder of transformers is too large to be lost by a typing error.
     check_free(output, overwrite=False)
-    clf = load_classifier(classifier, backbone=backbone, trust_remote_code=trust_remote_code)
+    clf = load(classifier, backbone=backbone, trust_remote_code=trust_remote_code)
     writers = {
         Target.peft: clf.export_peft,
         Target.transformers: clf.export_transformers,

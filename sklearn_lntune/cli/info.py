@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import typer
 
 from sklearn_lntune.cli.output import print_line, print_table
@@ -13,6 +14,12 @@ from sklearn_lntune.persistence.document import CONFIG, DELTA, Document, find_sa
 from sklearn_lntune.persistence.sealed import listed_files, read_sealed
 
 _PEFT, _HUB_CONFIG = "adapter_config.json", "config.json"
+
+_KINDS = {
+    "one_label": "classifier: one label per row",
+    "many_labels": "classifier: several labels per row",
+    "numbers": "regressor",
+}
 
 Path_ = Annotated[
     str, typer.Argument(metavar="FILE", help="A .zip, a folder, or user/name on the hub.")
@@ -59,8 +66,8 @@ def describe(path: Path) -> dict[str, Any]:
     document = Document.read(contents, str(path))
     state = document.state
     return {
-        "kind": "classifier",
-        "classes": [str(each) for each in state.classes.tolist()],
+        "kind": _KINDS.get(state.target_kind, state.target_kind),
+        "classes": [str(each) for each in state.target_state.get("classes", np.array([])).tolist()],
         "texts": "pairs" if document.columns["n_features_in"] == 2 else "single",
         "backbone": state.backbone["name"],
         "revision": state.backbone["revision"],

@@ -7,6 +7,7 @@ from typing import Any
 from sklearn_lntune.cli.values import parse_settings
 from sklearn_lntune.estimators.classifier import LNTunedTransformerClassifier
 from sklearn_lntune.estimators.loading import load
+from sklearn_lntune.task import OneLabel
 from sklearn_lntune.tuning.registry import methods_of
 
 
@@ -55,9 +56,20 @@ def load_classifier(
     backbone: str | None = None,
     device: str | None = None,
     trust_remote_code: bool = False,
-) -> LNTunedTransformerClassifier:
-    """The classifier saved at ``path``."""
-    clf = load(path, backbone=backbone, trust_remote_code=trust_remote_code)
+) -> Any:
+    """The classifier saved at ``path``.
+
+    Raises
+    ------
+    ValueError
+        If there is none, or it is an estimator with other answers than one label per row.
+    """
+    clf: Any = load(path, backbone=backbone, trust_remote_code=trust_remote_code)
+    if clf.target_kind_ != OneLabel.kind:
+        raise ValueError(
+            f"{path} is a {type(clf).__name__} whose answers are not one label per row, which "
+            "this command does not know; use sklearn_lntune.load in Python"
+        )
     if device is not None:
         clf.set_params(device=device)
     return clf

@@ -232,7 +232,7 @@ class SavingMixin(BaseEstimator):
         pair = self.n_features_in_ == 2
         example = predictor.batch([("a text", "another")] * 2 if pair else ["a text", "another"])
         meta = {
-            "classes": [str(each) for each in state.classes.tolist()],
+            "classes": [str(each) for each in state.target_state["classes"].tolist()],
             "max_length": state.max_length,
             "backbone": portable(state.backbone),
         }

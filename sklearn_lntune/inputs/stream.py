@@ -60,7 +60,7 @@ class TextStream(Examples):
         if not done:
             raise ValueError("X holds no texts (0 sample(s)).")
 
-    def for_training(self, y: Any, label_column: str) -> tuple[TextStream, Any]:
+    def for_training(self, y: Any, label_column: str | Sequence[str]) -> tuple[TextStream, Any]:
         """The same texts where they can be read again, and ``y`` or the labels beside them.
 
         Raises
@@ -68,19 +68,24 @@ class TextStream(Examples):
         ValueError
             If there is no such column of labels, or a row has no label, or several.
         """
-        texts = self._kept(label_column if y is None else None)
-        return texts, texts.labels(label_column) if y is None else y
+        if y is not None:
+            return self._kept(()), y
+        if isinstance(label_column, str):
+            texts = self._kept([label_column])
+            return texts, texts.labels(label_column)
+        texts = self._kept(label_column)
+        return texts, LabelTable(tuple(texts.labels(name) for name in label_column))
 
-    def _kept(self, label_column: str | None) -> TextStream:
-        """The same texts where they can be read again, with the labels if they are named."""
+    def _kept(self, label_columns: Sequence[str]) -> TextStream:
+        """The same texts where they can be read again, with the columns of labels."""
         columns = [*self.columns]
-        if label_column is not None:
-            if label_column not in self._source.names:
+        for name in label_columns:
+            if name not in self._source.names:
                 raise ValueError(
-                    f"label_column={label_column!r} is no column of X, which has "
+                    f"label_column={name!r} is no column of X, which has "
                     f"{self._source.names}. Name the one that holds the labels, or pass y."
                 )
-            columns.append(label_column)
+            columns.append(name)
         if self.n_rows == 0:
             raise ValueError("X holds no texts (0 sample(s)).")
         return TextStream(self._source.kept(columns), self.columns)
@@ -140,6 +145,23 @@ class LabelColumn:
     where: str
     values: Sequence[Any]
     codes: np.ndarray
+
+
+@dataclass(frozen=True)
+class LabelTable:
+    """Several columns of labels, or of other targets.
+
+    Attributes
+    ----------
+    columns : tuple of LabelColumn
+    """
+
+    columns: tuple[LabelColumn, ...]
+
+    @property
+    def where(self) -> str:
+        """What errors call them."""
+        return ", ".join(column.where for column in self.columns)
 
 
 def _checked(cells: Sequence[Any], column: str, start: int) -> list[str]:

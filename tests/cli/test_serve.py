@@ -1,52 +1,45 @@
-"""``serve`` starts the application of ``sklearn_lntune.serving``; here a stand-in of it."""
+"""``serve`` passes its arguments to ``sklearn_lntune.serving.serve``, which has its own tests."""
 
 from __future__ import annotations
 
-import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 
-STARTED: list[Any] = []
 
-
-@pytest.fixture
-def stand_ins(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """What uvicorn was asked to run."""
-    started: list[Any] = []
-    serving, uvicorn = ModuleType("sklearn_lntune.serving"), ModuleType("uvicorn")
-    serving.create_app = lambda bank: bank  # type: ignore[attr-defined]
-    uvicorn.run = lambda app, **options: started.append((app, options))  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "sklearn_lntune.serving", serving)
-    monkeypatch.setitem(sys.modules, "uvicorn", uvicorn)
-    return started
-
-
-def test_serve(run: Callable[..., Any], saved: Path, stand_ins: list[Any]) -> None:
-    result = run("serve", saved.parent, "--port", 8123)
-    assert result.exit_code == 0, result.output
-    [(bank, options)] = stand_ins
-    assert bank.names == ["tickets"]
-    assert (options["host"], options["port"]) == ("127.0.0.1", 8123)
-
-
-def test_folders_without_a_classifier(
-    run: Callable[..., Any], saved: Path, stand_ins: list[Any], tmp_path: Path
+def test_arguments(
+    run: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert "there is no saved classifier in" in run("serve", tmp_path).stderr
-    assert "is not a folder" in run("serve", saved).stderr
-    shutil.copy(saved, tmp_path / "a.zip")
-    assert run("serve", tmp_path).exit_code == 0
+    serving = pytest.importorskip("sklearn_lntune.serving", reason="needs the extra serve")
+    calls: list[Any] = []
+    monkeypatch.setattr(serving, "serve", lambda *given, **options: calls.append((given, options)))
+    monkeypatch.setenv("SKLEARN_LNTUNE_TOKEN", "a token of the environment")
+    result = run("serve", tmp_path, "--port", 8123, "--max-memory", 1000)
+    assert result.exit_code == 0, result.output
+    [(given, options)] = calls
+    assert given == (tmp_path, "127.0.0.1", 8123)
+    assert options["max_memory"] == 1000
+    assert options["token"] == "a token of the environment"
+
+
+def test_a_folder_without_a_classifier(run: Callable[..., Any], tmp_path: Path) -> None:
+    pytest.importorskip("sklearn_lntune.serving", reason="needs the extra serve")
+    result = run("serve", tmp_path)
+    assert result.exit_code == 1
+    assert "holds no saved classifier" in result.stderr
 
 
 def test_a_missing_extra(
     run: Callable[..., Any], saved: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    for name in [name for name in sys.modules if name.startswith("sklearn_lntune.serving")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "fastapi", None)
+    monkeypatch.delattr("sklearn_lntune.serving", raising=False)
     result = run("serve", saved.parent)
     assert result.exit_code == 1
-    assert "serve needs uvicorn: pip install 'sklearn-lntune[serve]'" in result.stderr
+    assert "pip install 'sklearn-lntune[serve]'" in result.stderr
+    assert result.stderr.count("\n") == 1

@@ -20,8 +20,8 @@ class TextInput(Input):
     ----------
     text_column : "auto", str or two str
         The columns of a table that hold the texts.
-    label_column : str
-        That of the labels; never taken for text by ``"auto"``.
+    label_column : str or sequence of str
+        That of the labels, or those; never taken for text by ``"auto"``.
     """
 
     def __init__(self, text_column: Any = "auto", label_column: Any = "label") -> None:
@@ -46,10 +46,7 @@ class TextInput(Input):
         if source is None:
             _check_frame(X, self.text_column, self.label_column)
             return Opened(self.rows(X), X if _has_columns(X) else None, y, self.label_column)
-        if not isinstance(self.label_column, str):
-            raise ValueError(
-                f"label_column must be the name of a column; got {self.label_column!r}."
-            )
+        _check_label_column(self.label_column)
         stream = TextStream(source, _chosen(source, self.text_column, self.label_column))
         return Opened(stream, stream.header(), y, self.label_column)
 
@@ -64,6 +61,16 @@ class TextInput(Input):
         return Rows(check_texts(X))
 
 
+def _check_label_column(label_column: Any) -> None:
+    several = isinstance(label_column, list | tuple) and len(label_column) > 1
+    names = list(label_column) if several else [label_column]
+    if not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
+        raise ValueError(
+            "label_column must be the name of a column, or a list of two or more different ones; "
+            f"got {label_column!r}."
+        )
+
+
 def _has_columns(X: Any) -> bool:
     """Whether ``X`` is a table (a list of pairs is), rather than one sequence of texts."""
     if hasattr(X, "shape") or hasattr(X, "__array__"):
@@ -76,7 +83,7 @@ def _check_frame(X: Any, text_column: Any, label_column: Any) -> None:
     names = column_names(X)
     if names is None or len(names) < 2:
         return
-    if label_column in names:
+    if label_column in names:  # several may be there: y then holds them, and X the texts
         raise ValueError(
             f"X is a table with the columns {names}, and {label_column!r} is that of the labels "
             f"(label_column). Pass the column of the texts as X, for instance "
@@ -94,8 +101,9 @@ def _check_frame(X: Any, text_column: Any, label_column: Any) -> None:
         )
 
 
-def _chosen(source: Source, text_column: Any, label_column: str) -> tuple[str, ...]:
-    strings = [name for name in source.strings if name != label_column]
+def _chosen(source: Source, text_column: Any, label_column: Any) -> tuple[str, ...]:
+    labels = [label_column] if isinstance(label_column, str) else label_column
+    strings = [name for name in source.strings if name not in labels]
     if isinstance(text_column, str) and text_column == "auto":
         for names in (("text",), ("text_a", "text_b")):
             if set(names) <= set(strings):
