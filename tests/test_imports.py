@@ -38,6 +38,8 @@ FLOORS = [
     "bank",
     "inspection",
     "serving",
+    "cli",
+    "__main__",
     "__init__",
 ]
 

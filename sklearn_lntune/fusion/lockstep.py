@@ -216,11 +216,13 @@ class StackedTrainer:
             return False
         try:
             score = fit.close_epoch(step, self.steps.factor(number, step - 1), logits)
-        except Exception as error:  # raised by the user's scorer: ends this fit only
+            hook = fit.job.on_epoch
+            stop = hook is not None and hook(lambda: self._outcome(number))
+        except Exception as error:  # raised by the user's scorer or callback: ends this fit only
             self.end(number, error)
             return False
         spent = self.steps.end_epoch(number, score)
-        return spent or len(fit.log) == fit.job.n_epochs
+        return spent or stop or len(fit.log) == fit.job.n_epochs
 
     def _logits(self, rows: dict[int, EncodedDataset]) -> dict[int, np.ndarray]:
         """Logits of the rows of some fits."""
@@ -240,12 +242,17 @@ class StackedTrainer:
     def end(self, number: int, error: BaseException | None = None) -> None:
         """End a fit, with its best values or else the latest."""
         self.steps.settle(number)
+        self.fits[number].outcome = self._outcome(number, error)
+        self._ended.append(number)
+
+    def _outcome(self, number: int, error: BaseException | None = None) -> Outcome:
+        """The result of a fit if it ends now."""
         fit = self.fits[number]
         network = fit.network
         with torch.no_grad():
             for name, weight in self.network.learnt.items():
                 network.learnt[name][0] = weight[number]
-        fit.outcome = Outcome(
+        return Outcome(
             delta=network.delta(),
             log=fit.log,
             n_steps=self.steps.progress.step,
@@ -254,7 +261,6 @@ class StackedTrainer:
             moments=self.steps.moments(number),
             error=error,
         )
-        self._ended.append(number)
 
     def take_ended(self) -> list[int]:
         """The fits that have ended since the last call."""

@@ -239,15 +239,27 @@ def read_document(
     revision, token
         For the hub.
     """
-    local = check_path("path", path)
-    if not is_there(local):
-        local = _from_hub(str(path), revision, token)
+    local = find_saved(path, revision=revision, token=token)
     files = read_sealed(local, only=(CONFIG, DELTA), beside=_beside)
     document = Document.read(files, str(path))
     for folder in (local, standing(local) or local):
         if (folder / BACKBONE_FOLDER / CONFIG).is_file():  # then it is listed and checked
             return document, folder / BACKBONE_FOLDER
     return document, None
+
+
+def find_saved(
+    path: str | os.PathLike[str], *, revision: str | None = None, token: str | bool | None = None
+) -> Path:
+    """Where the classifier ``path`` is on this machine; one on the hub is downloaded.
+
+    Raises
+    ------
+    ValueError
+        If there is nothing here, and the hub has no such classifier.
+    """
+    local = check_path("path", path)
+    return local if is_there(local) else _from_hub(str(path), revision, token)
 
 
 def _beside(files: Mapping[str, bytes]) -> tuple[str, ...]:

@@ -23,7 +23,10 @@ _METHODS = (
     *("on_epoch_end", "on_batch_begin", "on_batch_end", "on_grad_computed"),
 )
 #: Callbacks that the package adds to those of the user.
-_OURS = ("epoch_timer", "train_loss", "valid_loss", "report", "checkpoint", "fused_fits")
+_OURS = (
+    *("epoch_timer", "train_loss", "valid_loss", "report", "on_epoch", "checkpoint"),
+    "fused_fits",
+)
 #: Modules of callbacks that may be initialised twice, since that only sets attributes.
 _STARTED = tuple(f"skorch.callbacks.{name}" for name in ("lr_scheduler", "scoring", "training"))
 _WITH_FILES = (Checkpoint, TrainEndCheckpoint)
