@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -29,6 +30,8 @@ class Batch:
         Dropout factors for the pooled vectors, instead of those that the network would draw.
     share : torch.Tensor of bool, optional
         Which rows of the whole batch these are, if other processes compute the rest.
+    is_padded : bool, optional
+        Whether the mask hides anything; None if only the device knows.
     """
 
     inputs: dict[str, torch.Tensor]
@@ -38,6 +41,7 @@ class Batch:
     entering: torch.Tensor | None = None
     dropout: torch.Tensor | None = None
     share: torch.Tensor | None = None
+    is_padded: bool | None = None
 
     def __len__(self) -> int:
         return len(next(iter(self.inputs.values())))
@@ -53,7 +57,8 @@ class Batch:
 
     def take(self, rows: slice | torch.Tensor) -> Batch:
         """Some of the rows."""
-        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        inputs = {name: value[rows] for name, value in values.pop("inputs").items()}
-        taken = {name: None if value is None else value[rows] for name, value in values.items()}
-        return Batch(inputs, **taken)
+        inputs = {name: value[rows] for name, value in self.inputs.items()}
+        tensors: dict[str, Any] = {
+            name: value[rows] for name, value in vars(self).items() if torch.is_tensor(value)
+        }
+        return dataclasses.replace(self, inputs=inputs, **tensors)

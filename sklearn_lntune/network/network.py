@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from sklearn_lntune.backbone.activation_cache import ActivationCache, CacheInjector
+from sklearn_lntune.backbone.attention import padding
 from sklearn_lntune.backbone.compiled import CompiledBody
 from sklearn_lntune.backbone.placement import delta_type
 from sklearn_lntune.backbone.pool import Backbone
@@ -137,7 +138,12 @@ class Network(nn.Module):
             at = torch.from_numpy(arrays["attention_mask"])
             entering = moved(placed([states[row] for row in rows], at), device)
         chosen = None if fits is None else moved(torch.from_numpy(fits[rows]), device)
-        return Batch(to_device(arrays, device), fits=chosen, entering=entering)
+        return Batch(
+            to_device(arrays, device),
+            fits=chosen,
+            entering=entering,
+            is_padded=not bool(arrays["attention_mask"].all()),
+        )
 
     def enter_at(self, cache: ActivationCache, table: Table) -> bool:
         """Skip the blocks below the lowest trained one, if the model allows it.
@@ -257,7 +263,7 @@ class Network(nn.Module):
         """The output of the body."""
         if batch.entering is not None and self._injector is not None:
             self._injector.put(batch.entering)
-        with self._computing():
+        with self._computing(), padding(batch.is_padded):
             return (self._compiled or self.body)(**batch.inputs)
 
     def _computing(self) -> contextlib.AbstractContextManager[Any]:
@@ -278,7 +284,7 @@ class Network(nn.Module):
         factors = torch.empty(n_rows, *shape[1:], dtype=torch.float32)
         factors.bernoulli_(1 - self.dropout, generator=self.generator)
         factors = factors if share is None else factors[share]
-        return factors.to(self.device, self.delta_type) / (1 - self.dropout)
+        return moved(factors.to(self.delta_type), self.device) / (1 - self.dropout)
 
 
 def _switch_off_cache(body: nn.Module) -> None:
