@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -73,6 +74,8 @@ class Batch:
         Which rows of the whole batch these are, if other processes compute the rest.
     windows : Windows, optional
         If some rows consist of several windows.
+    is_padded : bool, optional
+        Whether the mask hides anything; None if only the device knows.
     """
 
     inputs: dict[str, torch.Tensor]
@@ -84,6 +87,7 @@ class Batch:
     words: torch.Tensor | None = None
     share: torch.Tensor | None = None
     windows: Windows | None = None
+    is_padded: bool | None = None
 
     def __len__(self) -> int:
         if self.windows is not None:
@@ -101,21 +105,21 @@ class Batch:
 
     def take(self, rows: slice | torch.Tensor) -> Batch:
         """Some of the rows."""
-        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        inputs, entering, windows = (values.pop(name) for name in ("inputs", "entering", "windows"))
+        values: dict[str, Any] = {
+            name: value[rows]
+            for name, value in vars(self).items()
+            if torch.is_tensor(value) and name != "entering"
+        }
         of_inputs = rows
-        if windows is not None:
+        if self.windows is not None:
             numbers = np.arange(len(self))[rows if isinstance(rows, slice) else rows.cpu()]
-            device = next(iter(inputs.values())).device
-            of_inputs = moved(torch.from_numpy(windows.numbers(numbers)), device)
-            windows = windows.take(numbers)
-        taken = {name: None if value is None else value[rows] for name, value in values.items()}
-        return Batch(
-            {name: value[of_inputs] for name, value in inputs.items()},
-            entering=None if entering is None else entering[of_inputs],
-            windows=windows,
-            **taken,
-        )
+            device = next(iter(self.inputs.values())).device
+            of_inputs = moved(torch.from_numpy(self.windows.numbers(numbers)), device)
+            values["windows"] = self.windows.take(numbers)
+        if self.entering is not None:
+            values["entering"] = self.entering[of_inputs]
+        inputs = {name: value[of_inputs] for name, value in self.inputs.items()}
+        return dataclasses.replace(self, inputs=inputs, **values)
 
     def narrowed(self, n_tokens: int) -> Batch:
         """The batch without what stands behind the first ``n_tokens`` of its inputs."""

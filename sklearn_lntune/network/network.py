@@ -13,6 +13,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from sklearn_lntune.backbone.activation_cache import ActivationCache, CacheInjector
+from sklearn_lntune.backbone.attention import padding
 from sklearn_lntune.backbone.compiled import CompiledBody
 from sklearn_lntune.backbone.placement import STEP_TOKENS, delta_type
 from sklearn_lntune.backbone.pool import Backbone
@@ -158,8 +159,14 @@ class Network(nn.Module):
             windows = Windows(own.counts, own.window_lengths, n_tokens)
         if isinstance(table, PerWord):
             words = moved(torch.from_numpy(table.positions(rows)), device).long()
-        inputs = to_device(arrays, device)
-        return Batch(inputs, fits=chosen, entering=entering, windows=windows, words=words)
+        return Batch(
+            to_device(arrays, device),
+            fits=chosen,
+            entering=entering,
+            windows=windows,
+            words=words,
+            is_padded=not bool(arrays["attention_mask"].all()),
+        )
 
     def enter_at(self, cache: ActivationCache, table: Table) -> bool:
         """Skip the blocks below the lowest trained one, if the model allows it.
@@ -285,7 +292,12 @@ class Network(nn.Module):
         """
         counts, lengths = windows.counts, windows.lengths
         there = np.arange(counts.max()) < counts[:, None]
-        flat = Batch(batch.inputs, fits=self._fits_of_windows(batch), entering=batch.entering)
+        flat = Batch(
+            batch.inputs,
+            fits=self._fits_of_windows(batch),
+            entering=batch.entering,
+            is_padded=batch.is_padded,
+        )
         if counts.max() == 1:
             found, order = self._vectors(flat), np.arange(len(lengths))
         else:
@@ -356,7 +368,7 @@ class Network(nn.Module):
         """The output of the body."""
         if batch.entering is not None and self._injector is not None:
             self._injector.put(batch.entering)
-        with self._computing():
+        with self._computing(), padding(batch.is_padded):
             return (self._compiled or self.body)(**batch.inputs)
 
     def _computing(self) -> contextlib.AbstractContextManager[Any]:
@@ -377,7 +389,7 @@ class Network(nn.Module):
         factors = torch.empty(n_rows, *shape[1:], dtype=torch.float32)
         factors.bernoulli_(1 - self.dropout, generator=self.generator)
         factors = factors if share is None else factors[share]
-        return factors.to(self.device, self.delta_type) / (1 - self.dropout)
+        return moved(factors.to(self.delta_type), self.device) / (1 - self.dropout)
 
 
 def _switch_off_cache(body: nn.Module) -> None:
