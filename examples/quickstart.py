@@ -127,3 +127,16 @@ print("in a fresh process: equal predictions", equal, "- test accuracy", accurac
 sys.exit(not equal)
 """
 subprocess.run([sys.executable, "-c", program, str(folder)], check=True)
+
+# %%
+# What next
+# ---------
+# The command does the same with files, without Python.
+
+command = Path(sys.executable).with_name("sklearn-lntune")
+print(f"""
+Next, with your own rows in CSV, TSV, JSONL or Parquet (pip install "sklearn-lntune[cli]"):
+  {command} train tickets.csv --text message --label queue -o tickets.zip
+  {command} predict tickets.zip new.csv --text message --add-columns -o answered.csv
+  {command} compare tickets.csv --text message --label queue --plot compare.png
+  {command} --help""")

@@ -13,7 +13,7 @@ from numpydoc.validate import validate
 
 from sklearn_lntune.tuning import TuningMethod
 
-MODULES = ("", ".tuning", ".datasets", ".inspection")
+MODULES = ("", ".tuning", ".datasets", ".inspection", ".serving")
 
 #: Codes of numpydoc that the project does not follow.
 NOT_FOLLOWED = {

@@ -27,7 +27,8 @@ def test_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     wanted = {
         str(file.relative_to(ROOT))
         for file in (ROOT / "sklearn_lntune").rglob("*")
-        if file.suffix in (".py", ".csv", ".typed") or file.name == "py.typed"
+        if file.suffix in (".py", ".csv", ".typed", ".html", ".css", ".js", ".svg")
+        or file.name == "py.typed"
     }
     assert held == wanted
     described = {

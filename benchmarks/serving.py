@@ -1,0 +1,280 @@
+"""A server under load: many tasks behind one address, and tasks that come and go meanwhile.
+
+    python benchmarks/serving.py [--seconds 4] [--rounds 2]
+
+A classifier of support tickets is fitted on the default backbone (all-MiniLM-L6-v2) by
+LayerNorm tuning, and varied. Each request is one text that nobody sent before, for a task drawn
+at random. Clients are threads with a connection each, which send the next request as soon as
+the last one is answered. All servers of a part wait meanwhile, and take turns in each round.
+
+*tasks*: servers with banks of 1 to 1,000 tasks, asked by 1 to 64 clients.
+*processes*: a bank of 4 tasks, beside 4 processes with one task each behind the same code.
+*changes*: the bank of 1,000, while another client uploads and deletes tasks all the time.
+
+An interrupted run continues where it was.
+"""
+
+import contextlib
+import itertools
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
+
+import harness
+import many
+import numpy as np
+import pandas as pd
+import psutil
+from harness import RESULTS, Records, lines, rst
+
+from sklearn_lntune.datasets import load_support_tickets
+
+TOKEN = "a token of the benchmark"
+PROGRAM = (
+    "import sys; from sklearn_lntune.serving import serve; "
+    f"serve(sys.argv[1], port=0, token={TOKEN!r})"
+)
+N_PROCESSES = 4
+TEXTS = list(load_support_tickets().data)
+_numbers = itertools.count()
+
+
+class Server:
+    """A process that serves a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, str(folder)], stdout=subprocess.PIPE, text=True
+        )
+        self._first: str | None = None
+
+    @property
+    def port(self) -> int:
+        """Where it listens; waits until it does."""
+        if self._first is None:
+            assert self._process.stdout is not None
+            self._first = self._process.stdout.readline()
+        return int(self._first.strip().rstrip("/").rpartition(":")[2])
+
+    def resident(self) -> float:
+        """Megabytes."""
+        return psutil.Process(self._process.pid).memory_info().rss / 1e6
+
+    def stop(self) -> None:
+        self._process.terminate()
+        self._process.communicate()
+
+
+@contextlib.contextmanager
+def servers(folders: Sequence[Path]) -> Iterator[list[Server]]:
+    """A server for each folder; they load at the same time, and read all their files."""
+    started = [Server(folder) for folder in folders]
+    try:
+        for server in started:
+            with Client([server]) as client:
+                assert client.send(0, "POST", "/predict", b'{"texts": ["warm"]}') == 200
+        yield started
+    finally:
+        for server in started:
+            server.stop()
+
+
+class Client:
+    """Connections to servers: a task is on the server whose turn its number is."""
+
+    def __init__(self, running: Sequence[Server]) -> None:
+        self._connections = [HTTPConnection("127.0.0.1", each.port) for each in running]
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for connection in self._connections:
+            connection.close()
+
+    def ask(self, task: int) -> int:
+        """The status of a request for one new text."""
+        number = next(_numbers)
+        text = f"{TEXTS[number % len(TEXTS)]} {number}"
+        body = json.dumps({"texts": [text], "tasks": [str(task)]})
+        return self.send(task % len(self._connections), "POST", "/predict", body.encode())
+
+    def send(self, server: int, method: str, path: str, body: bytes = b"") -> int:
+        connection = self._connections[server]
+        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {TOKEN}"}
+        connection.request(method, path, body, headers)
+        response = connection.getresponse()
+        response.read()
+        return response.status
+
+
+def load(running: Sequence[Server], n_tasks: int, n_clients: int, seconds: float) -> dict[str, Any]:
+    """What clients see within some seconds."""
+    begin = time.perf_counter()
+
+    def ask(seed: int) -> list[tuple[int, float]]:
+        draw, answers = np.random.default_rng(seed), []
+        with Client(running) as client:
+            while (start := time.perf_counter()) < begin + seconds:
+                status = client.ask(int(draw.integers(n_tasks)))
+                answers.append((status, time.perf_counter() - start))
+        return answers
+
+    with ThreadPoolExecutor(n_clients) as threads:
+        answers = [each for own in threads.map(ask, range(n_clients)) for each in own]
+    taken = time.perf_counter() - begin
+    waits = 1e3 * np.array([wait for _, wait in answers])
+    return {
+        "requests": len(answers),
+        "failed": sum(status != 200 for status, _ in answers),
+        "per second": round(len(answers) / taken, 1),
+        "p50, ms": round(float(np.quantile(waits, 0.5)), 1),
+        "p99, ms": round(float(np.quantile(waits, 0.99)), 1),
+        "resident, MB": round(sum(server.resident() for server in running), 1),
+    }
+
+
+def changing(server: Server, n_tasks: int, file: Path, seconds: float) -> dict[str, Any]:
+    """Load, while tasks are added, replaced and removed."""
+    done = threading.Event()
+    statuses: list[int] = []
+
+    def change() -> None:
+        upload = file.read_bytes()
+        with Client([server]) as client:
+            while not done.is_set():
+                path = f"/tasks/extra{len(statuses) % 7}"
+                statuses.append(client.send(0, "PUT", path, upload))
+                statuses.append(client.send(0, "PUT", path, upload))
+                statuses.append(client.send(0, "DELETE", path))
+
+    before = server.resident()
+    thread = threading.Thread(target=change)
+    thread.start()
+    found = load([server], n_tasks, 16, seconds)
+    done.set()
+    thread.join()
+    return {
+        **found,
+        "changes": len(statuses),
+        "failed changes": sum(status >= 300 for status in statuses),
+        "resident before, MB": round(before, 1),
+    }
+
+
+def write_folders(parent: Path, counts: Sequence[int]) -> tuple[dict[int, Path], Path]:
+    """A folder with so many saved classifiers, for each of ``counts``, and one more file."""
+    clf = many.fitted(*load_support_tickets(subset="train", return_X_y=True))
+    file = parent / "upload.zip"
+    clf.save(file)
+    folders = {n: parent / str(n) for n in counts}
+    for n, folder in folders.items():
+        folder.mkdir()
+        for number in range(n):
+            many.varied(clf, number).save(folder / f"{number}.zip")
+    return folders, file
+
+
+def measure(run: Records, given: Any) -> None:
+    """All parts, except for what an interrupted run has measured already."""
+    with tempfile.TemporaryDirectory() as parent:
+        folders, upload = write_folders(Path(parent), given.tasks)
+        load_by_tasks(run, given, folders, upload)
+        load_by_processes(run, given, Path(parent), upload)
+
+
+def load_by_tasks(run: Records, given: Any, folders: dict[int, Path], upload: Path) -> None:
+    with servers(list(folders.values())) as running:
+        asked = list(zip(folders, running, strict=True))
+        for turn, c in itertools.product(range(given.rounds), given.clients):
+            for n, server in asked[:: 1 if turn % 2 else -1]:
+                key = {"part": "tasks", "tasks": n, "clients": c, "round": turn}
+                run.once(key, partial(load, [server], n, c, given.seconds))
+        n, server = asked[-1]
+        for turn in range(given.rounds):
+            key = {"part": "changes", "tasks": n, "clients": 16, "round": turn}
+            run.once(key, partial(changing, server, n, upload, 3 * given.seconds))
+
+
+def load_by_processes(run: Records, given: Any, parent: Path, file: Path) -> None:
+    folders = [parent / "all", *(parent / f"only {number}" for number in range(N_PROCESSES))]
+    for folder in folders:
+        folder.mkdir()
+    for number, only in enumerate(folders[1:]):
+        for folder in (folders[0], only):
+            shutil.copyfile(file, folder / f"{number}.zip")
+    with servers(folders) as (bank, *others):
+        for turn, c in itertools.product(range(given.rounds), given.clients):
+            for who, asked in {"one bank": [bank], "a process each": others}.items():
+                key = {"part": "processes", "who": who, "clients": c, "round": turn}
+                run.once(key, partial(load, asked, N_PROCESSES, c, given.seconds))
+
+
+def figure() -> str:
+    """What clients saw, by tasks and clients, during changes, and with a process for each task."""
+    records = pd.DataFrame(lines(RESULTS / "serving.jsonl"))
+    finished = records.loc[records["part"] == "finished", "run"].max()
+    parts = dict(iter(records[records["run"] == finished].groupby("part")))
+    tasks, changes = parts["tasks"], parts["changes"]
+    first = tasks.iloc[0].to_dict()
+    report = {"processor": first["cpu"], "date": first["date"], "versions": first["versions"]}
+    memory = tasks.loc[tasks["tasks"] == tasks["tasks"].max(), "resident, MB"]
+    return (
+        "Requests answered per second, by the number of tasks:\n\n"
+        + rst(by_columns(tasks, "tasks", "per second"))
+        + "\nTime that a client waits, median / 99th percentile, in milliseconds:\n\n"
+        + rst(
+            by_columns(tasks, "tasks", "p50, ms").map("{:.0f} / ".format)
+            + by_columns(tasks, "tasks", "p99, ms").map("{:.0f}".format)
+        )
+        + f"\nThe process with {tasks['tasks'].max():,.0f} tasks took {memory.iloc[0]:.0f} MB after"
+        f" the first and {memory.iloc[-1]:.0f} MB after the last of these loads. During "
+        f"{changes['changes'].sum():.0f} uploads and deletions, of which "
+        f"{changes['failed changes'].sum():.0f} failed, it answered "
+        f"{changes['requests'].sum():.0f} requests of 16 clients, of which "
+        f"{changes['failed'].sum():.0f} failed, at {changes['per second'].median():.0f} per "
+        "second. It took "
+        f"{changes['resident before, MB'].iloc[0]:.0f} MB before, and "
+        f"{changes['resident, MB'].iloc[-1]:.0f} MB after.\n\n"
+        f"{N_PROCESSES} tasks in one bank, or in a process each, requests per second:\n\n"
+        + rst(by_columns(parts["processes"], "who", "per second"))
+        + "\nResident memory of all processes, MB:\n\n"
+        + rst(by_columns(parts["processes"], "who", "resident, MB"))
+        + "\nDefault backbone (all-MiniLM-L6-v2); one new text of the support tickets per request; "
+        f"medians of {tasks['round'].nunique()} rounds in turns; servers and clients share "
+        f"{first['threads']:.0f} cores {harness.origin(report)}; ``benchmarks/serving.py``.\n"
+    )
+
+
+def by_columns(part: pd.DataFrame, columns: str, value: str) -> pd.DataFrame:
+    """Medians over rounds, a row for each number of clients."""
+    part = part.astype({"clients": int} | ({"tasks": int} if columns == "tasks" else {}))
+    return part.pivot_table(value, "clients", columns, "median", sort=False)
+
+
+def main() -> None:
+    given = harness.options(
+        __doc__, tasks=((1, 10, 100, 1000), (1, 3)), clients=((1, 4, 16, 64), (1, 2)),
+        seconds=(4.0, 0.5), rounds=(2, 1),
+    )  # fmt: skip
+    here = harness.surroundings("fastapi", "uvicorn")
+    stamp = {"date": here.pop("date")}
+    settings = {name: getattr(given, name) for name in ("seconds", "rounds")}
+    about = {"cpu": here.pop("processor"), "tiny": given.tiny, **settings, **here}
+    run = harness.open_run(given.out / "serving.jsonl", about, stamp)
+    measure(run, given)
+    run.once({"part": "finished"}, dict)
+
+
+if __name__ == "__main__":
+    main()
