@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import joblib
@@ -71,6 +72,14 @@ accuracy = {
 print("\ntest accuracy")
 for name, value in accuracy.items():
     print(f"  {name:<40} {100 * value:.1f} %")
+
+if find_spec("matplotlib"):  # not part of the demo
+    import matplotlib.pyplot as plt
+
+    _, ax = plt.subplots(figsize=(7, 2.4), layout="constrained")
+    ax.bar_label(ax.barh(list(accuracy), [100 * value for value in accuracy.values()]), fmt="%.1f")
+    ax.set(xlabel="test accuracy, %", xlim=(0, 100))
+    ax.invert_yaxis()
 
 # %%
 # A grid search in a pipeline

@@ -177,6 +177,12 @@ def _explain_chunk(
     rows: Any = chunk.rows
     spans = backbone.tokens.spans(rows, state.max_length)
     table = backbone.tokens.table(chunk, state.max_length)
+    if state.stride is not None and table.n_truncated:
+        row = int(table.truncated.argmax())
+        raise ValueError(
+            f"the text {rows[row]!r:.60} is longer than max_length={state.max_length} tokens, so "
+            "it is read in several windows, and only texts of one can be explained. Pass its parts."
+        )
     outputs = checked_finite(compute(network, table))
     columns = outputs.argmax(axis=1) if column is None else np.full(len(rows), column)
     replaced = [np.array([span is not None for span in row]) for row in spans]

@@ -16,7 +16,11 @@ from families import known_families
 from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import make_pipeline
 
-from sklearn_lntune import LNTunedTransformerClassifier, LNTunedTransformerRegressor
+from sklearn_lntune import (
+    LNTunedTransformerClassifier,
+    LNTunedTransformerRegressor,
+    LNTunedTransformerTagger,
+)
 from sklearn_lntune.inspection import Explanation, Explanations, explain
 from sklearn_lntune.prediction import attributing
 
@@ -343,3 +347,21 @@ def test_numbers_are_explained_in_their_units(lively_backbone: Make, texts: list
         (each,) = explain(model, texts[:1], column)
         assert each.target == column
         assert each.output == pytest.approx(model.predict(texts[:1])[0, column])
+
+
+def test_texts_of_one_window(lively_backbone: Make, texts: list[str], labels: list[str]) -> None:
+    windows = {"long_texts": "windows", "max_length": 6, "window_pooling": "attention"}
+    clf = fitted(lively_backbone(), texts, labels, **windows)
+    short = [text for text in texts if len(text.split()) <= 4][:3]
+    check_sums(clf, short, explain(clf, short), 1e-9)
+    with pytest.raises(ValueError, match=r"the text 'good bad .* is read in several windows"):
+        explain(clf, [short[0], "good bad sun rain fast slow"])
+
+
+def test_a_tagger_is_refused(lively_backbone: Make) -> None:
+    sentences, tags = [["good", "bad"], ["sun"]] * 4, [["x", "y"], ["x"]] * 4
+    tagger: Any = LNTunedTransformerTagger(
+        lively_backbone(), max_epochs=1, min_steps=0, random_state=0, device="cpu"
+    ).fit(sentences, tags)
+    with pytest.raises(ValueError, match="a tag for each word, and only predictions for whole"):
+        explain(tagger, sentences)
