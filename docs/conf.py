@@ -52,7 +52,7 @@ html_theme_options = {
     "footer_end": [],
 }
 # Pages without a section of their own need no left sidebar.
-_alone = ("index", "installation", "architecture", "results", "changelog")
+_alone = ("index", "installation", "serving", "architecture", "results", "changelog")
 html_sidebars: dict[str, list[str]] = {page: [] for page in _alone}
 
 # transformers and torch may warn of their own deprecations while autodoc imports them.
