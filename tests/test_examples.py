@@ -128,6 +128,14 @@ def test_numbers(default_backbone: str, capsys: pytest.CaptureFixture[str]) -> N
 
 
 @pytest.mark.slow
+def test_tagging(default_backbone: str) -> None:
+    pytest.importorskip("matplotlib").use("Agg")
+    names = runpy.run_path(str(EXAMPLES / "tagging.py"), run_name="__main__")
+    assert names["score"] > 0.9
+    assert len(names["tags"]) == len(names["long"])
+
+
+@pytest.mark.slow
 def test_fused_search(default_backbone: str, capsys: pytest.CaptureFixture[str]) -> None:
     scores = runpy.run_path(str(EXAMPLES / "fused_search.py"), run_name="__main__")["scores"]
     assert abs(scores["fused"] - scores["one by one"]).max() < 0.05
