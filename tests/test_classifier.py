@@ -150,7 +150,7 @@ def test_bad_parameters(
         ({0: "a", 1: "b"}.values(), ["x", "y"], None, "X must be .*dict_values"),
         (["a", "b \ud83d"] * 2, ["x", "y"] * 2, None, "row 1 of X holds half of a UTF-16 pair"),
         (["a"] * 4, [0.5, 1.5, 2.5, 3.5], None, "continuous"),
-        (["a"] * 4, [[0, 1], [1, 0], [1, 1], [0, 0]], None, "several labels a row"),
+        (["a"] * 4, [[0, 1], [1, 0], [1, 2], [0, 0]], None, "several labels a row"),
         (["a"] * 4, None, None, "requires y"),
         (["a"] * 4, ["x"] * 4, None, "1 class only"),
         (["a", None, "b", "c"], ["x", "y"] * 2, None, "missing text in row 1"),

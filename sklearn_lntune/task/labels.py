@@ -133,7 +133,7 @@ def _strings(labels: np.ndarray, name: str) -> np.ndarray:
 def _object_error(labels: np.ndarray, kinds: set[type], name: str) -> str:
     names = " and ".join(sorted(kind.__name__ for kind in kinds))
     if kinds <= {list, tuple, set, frozenset, np.ndarray}:
-        return f"{name} holds lists. {LISTS_HINT}"
+        return f"{name} holds {names}, and {_LABELS}. {LISTS_HINT}"
     if any(issubclass(kind, bytes) for kind in kinds):
         return f"{name} holds bytes, and {_LABELS}. Pass label.decode() for each label."
     if any(issubclass(kind, str) for kind in kinds):
