@@ -109,6 +109,17 @@ def test_tagging(default_backbone: str) -> None:
 
 
 @pytest.mark.slow
+def test_long_texts(default_backbone: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    pyplot.switch_backend("Agg")
+    monkeypatch.setattr(pyplot, "show", lambda: None)
+    names = runpy.run_path(str(EXAMPLES / "long_texts.py"), run_name="__main__")
+    right = {name: found.mean() for name, found in names["right"].items()}
+    assert right["windows, mean"] > right["truncated"] + 0.1
+    assert right["windows, attention"] > right["truncated"] + 0.1
+
+
+@pytest.mark.slow
 def test_fused_search(default_backbone: str, capsys: pytest.CaptureFixture[str]) -> None:
     scores = runpy.run_path(str(EXAMPLES / "fused_search.py"), run_name="__main__")["scores"]
     assert abs(scores["fused"] - scores["one by one"]).max() < 0.05

@@ -53,6 +53,7 @@ class Member:
     ----------
     task : Task
     max_length : int
+    stride : int or None
     n_columns : int
         1 for texts, 2 for pairs.
     nbytes : int
@@ -67,6 +68,7 @@ class Member:
 
     task: Task
     max_length: int
+    stride: int | None
     n_columns: int
     nbytes: int
     home: Home
@@ -139,11 +141,11 @@ class Stack:
         for part in _parts(wanted):
             tables, n_before = [], 0
             rows: dict[Member, np.ndarray] = {}
-            for max_length in {member.max_length for member in part}:
-                members = [member for member in part if member.max_length == max_length]
+            for limits in {(member.max_length, member.stride) for member in part}:
+                members = [each for each in part if (each.max_length, each.stride) == limits]
                 numbers = np.concatenate([wanted[member] for member in members])
                 used, at = np.unique(numbers, return_inverse=True)
-                tables.append(backbone.tokens.table(examples.take(used), max_length))
+                tables.append(backbone.tokens.table(examples.take(used), *limits))
                 sizes = [len(wanted[member]) for member in members]
                 found = np.split(n_before + at, np.cumsum(sizes)[:-1])
                 rows |= dict(zip(members, found, strict=True))
@@ -169,6 +171,7 @@ class Stack:
             generator=torch.Generator().manual_seed(0),
             n_fits=capacity,
             per_token=self._state.task.per_token,
+            window_pooling=self._state.window_pooling,
         ).requires_grad_(False)
 
 
@@ -203,7 +206,8 @@ class Turns:
     ) -> Iterator[tuple[Member, np.ndarray]]:
         """Each member's logits of the examples with the numbers in ``wanted``."""
         for member, numbers in wanted.items():
-            table = self._backbone.tokens.table(examples.take(numbers), member.max_length)
+            limits = member.max_length, member.stride
+            table = self._backbone.tokens.table(examples.take(numbers), *limits)
             with self._lock:
                 self._load(member.arrays)
                 found = compute(self._network, table)
@@ -267,7 +271,7 @@ def _stacks(state: FittedState, backbone: Backbone, placement: Placement) -> boo
     if not may_stack(state):
         return False
     try:
-        table = backbone.tokens.table(["a"], state.max_length)
+        table = backbone.tokens.table(["a"], state.max_length, state.stride)
         ready_network([state] * 2, backbone, placement).try_stacked(table)
     except NotStackableError:
         return False
@@ -282,7 +286,7 @@ def _member(
     slot: Slot | None = None,
 ) -> Member:
     nbytes = sum(value.nbytes for value in state.delta.values())
-    return Member(state.task, state.max_length, n_columns, nbytes, home, arrays, slot)
+    return Member(state.task, state.max_length, state.stride, n_columns, nbytes, home, arrays, slot)
 
 
 def _parts(wanted: Mapping[Member, np.ndarray]) -> Iterator[list[Member]]:

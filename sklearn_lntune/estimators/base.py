@@ -20,10 +20,11 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sklearn_lntune.backbone.where import Where
-from sklearn_lntune.checks import check_flag
+from sklearn_lntune.checks import check_choice, check_flag
 from sklearn_lntune.estimators.saving import SavingMixin
 from sklearn_lntune.inputs.base import Examples, Input, Opened
 from sklearn_lntune.inputs.text.opening import TextInput
+from sklearn_lntune.inputs.text.windows import LONG_TEXTS
 from sklearn_lntune.persistence import FittedState, check_format, with_format
 from sklearn_lntune.task import Task
 from sklearn_lntune.task.weights import check_sample_weight
@@ -58,6 +59,8 @@ class Fitted:
     tuning_: list[dict[str, Any]]
     pooling_: str
     max_length_: int
+    stride_: int | None
+    window_pooling_: str | None
     delta_: dict[str, np.ndarray]
     embedding_size_: int
     log_: list[dict[str, Any]]
@@ -82,6 +85,9 @@ class BaseTuned(
     tuning: str | TuningMethod | TuningSum = "layernorm"
     pooling: str = "auto"
     max_length: int | Literal["auto"] = "auto"
+    long_texts: str = "truncate"
+    stride: int = 0
+    window_pooling: str = "mean"
     text_column: str | Sequence[str] = "auto"
     label_column: str | Sequence[str] = "label"
     lr: float | Literal["auto"] | Mapping[str, float] = "auto"
@@ -255,6 +261,8 @@ class BaseTuned(
             tuning=as_plain(job.methods),
             pooling=job.pooling,
             max_length=job.max_length,
+            stride=job.stride,
+            window_pooling=job.window_pooling,
             delta=outcome.delta,
             embedding_size=outcome.embedding_size,
             log=outcome.log,
@@ -410,6 +418,8 @@ class BaseTuned(
 
     def _open(self, X: Any, y: Any = None, *, reset: bool) -> Opened:
         """The rows of ``X``; its columns are recorded, or compared with those of the fit."""
+        if reset:
+            check_choice("long_texts", self.long_texts, LONG_TEXTS)
         opened = self._input.open(X, y)
         header = opened.header
         if header is not None:
@@ -424,6 +434,12 @@ class BaseTuned(
             raise ValueError(
                 f"X has 1 features, but {type(self).__name__} is expecting {self.n_features_in_} "
                 "features as input: it was fitted on sentence pairs."
+            )
+        if reset and self.n_features_in_ == 2 and self.long_texts == "windows":
+            raise ValueError(
+                "long_texts='windows' cuts texts, and X holds sentence pairs, of which it is not "
+                "clear what a window would be: pass long_texts='truncate', or join the two texts "
+                "into one."
             )
         return opened
 

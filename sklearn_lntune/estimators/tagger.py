@@ -44,6 +44,12 @@ class LNTunedTransformerTagger(BaseTuned):
     max_length : "auto" or int, default="auto"
         Longest window in tokens. ``"auto"`` is the sentence-transformers limit if there is one,
         otherwise the smaller of 512 and the number of positions of the model.
+    long_texts : {"truncate"}, default="truncate"
+        Of classifiers and regressors. A tagger truncates nothing, and another value is refused.
+    stride : int, default=0
+        Not used: windows of sentences overlap by half.
+    window_pooling : str, default="mean"
+        Not used.
     text_column : "auto" or str, default="auto"
         If ``X`` is a ``datasets`` table or Parquet: the column of the sentences, as lists of
         words or as texts. ``"auto"`` is ``"tokens"``, else ``"words"``, else ``"text"``, else
@@ -130,6 +136,8 @@ class LNTunedTransformerTagger(BaseTuned):
         Numbers of optimiser steps and epochs completed.
     pooling_, max_length_ : str, int
         The values used, with ``"auto"`` resolved.
+    stride_, window_pooling_ : None
+        Of classifiers and regressors.
     tuning_ : list of dict
         The tuning methods of the fit, by name, with their parameters.
     embedding_size_ : int

@@ -166,7 +166,7 @@ class StackedTrainer:
             own: dict[str, Any] = {
                 key: value[at] for key, value in on_device.items() if value is not None
             }
-            batch = self.network.batch(table, rows, fits, states or None)
+            batch = self.network.batch(table, rows, fits, states or None, self.n_tokens)
             # A row's loss depends on the values of its fit only, so one backward pass of the
             # sum gives every fit its own gradient.
             each = self._row_losses(dataclasses.replace(batch, **own), fits[rows])

@@ -199,5 +199,8 @@ def joined(tables: Sequence[AnyTable]) -> AnyTable:
 class TableMaker(Protocol):
     """What makes tables of rows for one backbone, such as its tokenizer."""
 
-    def table(self, examples: Examples, limit: int) -> Table:
-        """The rows of ``examples``, none of them longer than ``limit``."""
+    def table(self, examples: Examples, limit: int, stride: int | None = None) -> Table:
+        """The rows of ``examples``, none of them longer than ``limit``.
+
+        With ``stride``, longer ones consist of several windows of this length.
+        """

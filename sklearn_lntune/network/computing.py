@@ -11,6 +11,7 @@ from sklearn_lntune.backbone.placement import PREDICT_TOKENS, check_after_fork
 from sklearn_lntune.inputs.base import Table
 from sklearn_lntune.inputs.batches import ordered_batches
 from sklearn_lntune.inputs.per_word import in_row_order, n_outputs
+from sklearn_lntune.inputs.windows import parts
 from sklearn_lntune.network.batch import Batch
 from sklearn_lntune.network.network import Network
 
@@ -48,7 +49,7 @@ def compute(
         try:
             return _compute(network, table, output, fits, states, n_tokens)
         except torch.OutOfMemoryError:
-            if n_tokens <= int(table.lengths.max()):
+            if n_tokens <= int(parts(table).lengths.max()):
                 raise
         n_tokens //= 2
         torch.cuda.empty_cache()
@@ -70,5 +71,8 @@ def _compute(
     }
     step = steps[output]
     with torch.inference_mode():
-        parts = [step(network.batch(table, rows, fits, states)).cpu().numpy() for rows in batches]
-    return in_row_order(parts, batches, None if output == "pooled" else n_outputs(table))
+        outputs = [
+            step(network.batch(table, rows, fits, states, n_tokens)).cpu().numpy()
+            for rows in batches
+        ]
+    return in_row_order(outputs, batches, None if output == "pooled" else n_outputs(table))

@@ -6,7 +6,6 @@ import torch
 from torch import nn
 
 from sklearn_lntune.network.batch import Batch
-from sklearn_lntune.network.pooling import pool
 from sklearn_lntune.tuning.layers.grouped import batched_linear, expand_vector
 
 _SPREAD = 0.02
@@ -28,11 +27,6 @@ class RowHead(nn.Module):
         self.weight = nn.Parameter(start.normal_(0.0, _SPREAD, generator=generator))
         self.bias = nn.Parameter(torch.zeros(n_fits, n_outputs, dtype=dtype))
 
-    @staticmethod
-    def read(states: torch.Tensor, batch: Batch, pooling: str) -> torch.Tensor:
-        """The vectors that the head takes: one for each row, of shape (n_rows, width)."""
-        return pool(states, batch.inputs["attention_mask"], pooling)
-
     def forward(self, vectors: torch.Tensor) -> torch.Tensor:
         """Logits of shape (n_rows, ..., n_outputs)."""
         return batched_linear(vectors, self.weight) + expand_vector(self.bias, vectors)
@@ -42,7 +36,7 @@ class TokenHead(RowHead):
     """The same linear layer for several tokens of each row."""
 
     @staticmethod
-    def read(states: torch.Tensor, batch: Batch, pooling: str) -> torch.Tensor:
+    def read(states: torch.Tensor, batch: Batch) -> torch.Tensor:
         """The states of the first tokens of words, of shape (n_rows, n_words, width).
 
         Without ``batch.words``, those of all tokens.

@@ -13,7 +13,11 @@ import torch
 from sklearn_lntune.backbone.matching import check_same, fitted_backbone, folder_of
 from sklearn_lntune.backbone.placement import Placement, place_prediction
 from sklearn_lntune.backbone.pool import Backbone
-from sklearn_lntune.backbone.pooling_and_length import position_limit, resolve_max_length
+from sklearn_lntune.backbone.pooling_and_length import (
+    position_limit,
+    resolve_max_length,
+    resolve_stride,
+)
 from sklearn_lntune.backbone.where import BackboneRef, Where
 from sklearn_lntune.checks import check_verbose
 from sklearn_lntune.console import progress_bar
@@ -74,7 +78,7 @@ class Predictor:
 
     def _run(self, rows: Rows, output: str) -> np.ndarray:
         unique, numbers = rows.distinct()
-        table = self.tokens.table(unique, self.state.max_length)
+        table = self.tokens.table(unique, self.state.max_length, self.state.stride)
         if output == "pooled":  # of a sentence of several windows the first, as if it were cut
             return checked_finite(compute(self.network, first_windows(table), output))[numbers]
         found = checked_finite(compute(self.network, table, output))
@@ -82,7 +86,7 @@ class Predictor:
 
     def batch(self, rows: Sequence[Hashable]) -> Batch:
         """``rows`` as one batch."""
-        table = self.tokens.table(Rows(rows), self.state.max_length)
+        table = self.tokens.table(Rows(rows), self.state.max_length, self.state.stride)
         return self.network.batch(table, np.arange(len(rows)))
 
 
@@ -134,6 +138,7 @@ def ready_network(
         attention=placement.attention(training=False),
         generator=torch.Generator().manual_seed(0),
         per_token=states[0].task.per_token,
+        window_pooling=states[0].window_pooling,
     )
     network.requires_grad_(False)
     if placement.compiled:
@@ -161,7 +166,7 @@ def backbone_of(state: FittedState, ref: BackboneRef) -> Backbone:
     BackboneMismatchError
         If it is not.
     ValueError
-        If ``max_length`` of ``state`` exceeds its positions.
+        If ``max_length`` of ``state`` exceeds its positions, or its windows do not fit.
     """
     backbone = fitted_backbone(state.backbone, ref)
     check_same(state.backbone, backbone, state.pooling, _REMEDY)
@@ -171,6 +176,8 @@ def backbone_of(state: FittedState, ref: BackboneRef) -> Backbone:
             f"this classifier says max_length={state.max_length}, which is beyond the {limit} "
             f"positions of {backbone.source.name!r}: it was not fitted on it. Take a fresh copy."
         )
+    if state.stride is not None:
+        resolve_stride(backbone, state.stride, state.max_length)
     return backbone
 
 

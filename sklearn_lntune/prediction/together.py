@@ -37,7 +37,11 @@ class PredictRequest:
 def kind_of(state: FittedState) -> tuple[Hashable, ...]:
     """A key that states share if one network can hold their deltas."""
     alone = None if may_stack(state) else id(state.delta)
-    return repr(state.tuning), state.pooling, state.task.per_token, alone
+    return (
+        repr(state.tuning),
+        (state.pooling, state.window_pooling, state.task.per_token),
+        alone,
+    )
 
 
 def may_stack(state: FittedState) -> bool:
@@ -57,7 +61,8 @@ def answer(requests: Sequence[PredictRequest]) -> list[np.ndarray]:
     for request in requests:
         unique, numbers = request.rows.distinct()
         indexes.append(numbers)
-        table = backbone.tokens.table(unique, request.state.max_length)
+        own = request.state
+        table = backbone.tokens.table(unique, own.max_length, own.stride)
         tables.append(first_windows(table) if request.output == "pooled" else table)
     states = [request.state for request in requests]
     network = ready_network(states, backbone, first.placement)

@@ -103,6 +103,7 @@ def network_of(job: Job, n_fits: int = 1) -> Network:
         generator=torch.Generator().manual_seed(job.seed),
         dropout=job.settings.dropout,
         per_token=job.task.per_token,
+        window_pooling=job.window_pooling,
         **sides,
     )
 

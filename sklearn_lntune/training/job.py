@@ -41,6 +41,9 @@ class Job:
     checkpoint: Checkpoint | None = None
     #: The processes that fit together.
     ranks: Ranks = ALONE
+    #: How longer texts are cut into windows; None if they are truncated.
+    stride: int | None = None
+    window_pooling: str | None = None
 
     @property
     def n_epochs(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Callable
 from typing import Any, Never, TypeAlias
 
@@ -209,10 +210,17 @@ class DeltaNet(NeuralNetClassifier):
         """Forward and backward; the gradient is that of the sum over rows."""
         self._set_training(True)
         rows, _ = batch
-        logits = self.infer(rows)
-        total = row_losses(self.task, logits, rows).sum()
-        torch.autograd.backward(total)
-        return {"loss": total.detach() / rows.n_rows, "y_pred": logits.detach()}
+        network = self.module_
+        if rows.windows is not None and network.dropout:
+            factors = network.dropout_factors((len(rows), network.embedding_size), rows.share)
+            rows = dataclasses.replace(rows, dropout=factors)
+        logits, losses = [], []
+        for piece in rows.pieces():
+            logits.append(self.infer(piece))
+            losses.append(row_losses(self.task, logits[-1], piece).sum())
+            torch.autograd.backward(losses[-1])
+        total = torch.stack(losses).detach().sum()
+        return {"loss": total / rows.n_rows, "y_pred": torch.cat(logits).detach()}
 
     def validation_step(self, batch: Pair, **fit_params: Any) -> dict[str, Any]:
         """The loss of a batch, weighted and without smoothing; the logits are kept for scoring."""

@@ -399,6 +399,12 @@ def test_the_backbone_may_be_elsewhere(export: Export, tmp_path: Path, texts: li
     assert (back.predict_proba(texts) == clf.predict_proba(texts)).all()
 
 
+def test_an_adapter_has_no_windows(export: Export) -> None:
+    _, folder = export("bert", "lora")
+    with pytest.raises(ValueError, match="long_texts='windows': the head of a peft adapter"):
+        LNTunedTransformerClassifier.from_peft(folder, long_texts="windows")
+
+
 def test_an_adapter_of_another_backbone_is_refused(
     export: Export, tmp_path: Path, lively_backbone: Callable[..., Path]
 ) -> None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
+#: What can be done with a text that is longer than ``max_length``.
+LONG_TEXTS = ("truncate", "windows")
+
 
 def window_spans(n_tokens: int, size: int, stride: int) -> list[tuple[int, int]]:
     """The windows of a text of ``n_tokens``, first to last.
