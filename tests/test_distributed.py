@@ -34,6 +34,13 @@ EQUAL: dict[str, dict[str, Any]] = {
     "native head": {"pooling": "native", "dropout": 0.3, "tuning": "prefix"},
     "native head of a decoder": {"family": "gpt2", "pooling": "native", "dropout": 0.3},
     "lower blocks kept": {"tuning": LayerNormTuning(layers=1), "dropout": 0.3, "max_epochs": 4},
+    "windows": {
+        "long_texts": "windows",
+        "max_length": 5,
+        "stride": 1,
+        "window_pooling": "attention",
+        "dropout": 0.3,
+    },
     "all weights": {"tuning": "full", "lr": 1e-3},
     "from where one left off": {"warm_start": True},
     "in parts": {"dropout": 0.3},

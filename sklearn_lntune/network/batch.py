@@ -105,7 +105,7 @@ class Batch:
         inputs, entering, windows = (values.pop(name) for name in ("inputs", "entering", "windows"))
         of_inputs = rows
         if windows is not None:
-            numbers = np.arange(len(self))[rows if isinstance(rows, slice) else rows.cpu()]
+            numbers = np.arange(len(self))[rows if isinstance(rows, slice) else rows.cpu().numpy()]
             device = next(iter(inputs.values())).device
             of_inputs = moved(torch.from_numpy(windows.numbers(numbers)), device)
             windows = windows.take(numbers)
@@ -119,7 +119,7 @@ class Batch:
 
     def narrowed(self, n_tokens: int) -> Batch:
         """The batch without what stands behind the first ``n_tokens`` of its inputs."""
-        inputs = {name: value[:, :n_tokens] for name, value in self.inputs.items()}
+        inputs = {name: value[:, :n_tokens].contiguous() for name, value in self.inputs.items()}
         entering = None if self.entering is None else self.entering[:, :n_tokens]
         return dataclasses.replace(self, inputs=inputs, entering=entering)
 
