@@ -2,14 +2,15 @@
 Names in sentences
 ==================
 
-A tag for each word: train a tagger on a few sentences, look at its probabilities, and see that a long
-text needs no cutting.
+A tag for each word: train a tagger on a few sentences, look at its probabilities, and see that a
+long text needs no cutting.
 """
 
 # %%
 # Sentences and tags
 # ------------------
-# Made up from patterns, so that the example needs no data. ``B-`` begins a name and ``I-`` continues it.
+# Made up from patterns, so that the example needs no data. ``B-`` begins a name, ``I-`` continues
+# it.
 
 import random
 
@@ -25,6 +26,7 @@ draw = random.Random(0)
 
 
 def sentence(pattern):
+    """Words and tags made from ``pattern``."""
     words, tags = [], []
     for part in pattern.split():
         kind = {"{p}": "person", "{l}": "place"}.get(part)
@@ -42,7 +44,8 @@ print(X[0], y[0])
 # %%
 # Train, and score whole names
 # ----------------------------
-# ``score`` is the F1 score of entities: a name is right if its kind, its first and its last word are.
+# ``score`` is the F1 score of entities: a name is right if its kind, its first and its last word
+# are.
 
 tagger = LNTunedTransformerTagger(max_epochs=4, min_steps=0, lr=1e-2, random_state=0)
 tagger.fit(X[:128], y[:128])
@@ -54,7 +57,7 @@ print("learnt numbers:", sum(values.size for values in tagger.delta_.values()))
 # The probability of each tag for each word
 # -----------------------------------------
 
-words = "Yuki Hopper and Emmy left Kyoto for the Alps".split()
+words = ["Yuki", "Hopper", "and", "Emmy", "left", "Kyoto", "for", "the", "Alps"]
 (probabilities,) = tagger.predict_proba([words])
 
 figure, axes = plt.subplots(figsize=(7, 2.6), layout="constrained")
