@@ -70,28 +70,29 @@ class ActivationCache:
 
     def _compute(self, table: Table, rows: np.ndarray, keys: list[bytes]) -> bool:
         """Compute and store ``rows``; return whether there was room."""
-        lengths = table.lengths[rows]
         store, start = None, 0
-        for batch in ordered_batches(lengths, CACHE_TOKENS):
+        for batch in ordered_batches(table.lengths[rows], CACHE_TOKENS):
             entering = self.entering(table, rows[batch])
             if store is None:
-                store = self._room(int(lengths.sum()), entering)
+                store = self._room(int(table.n_tokens(rows).sum()), entering)
                 if store is None:
                     return False
-            for at, states in zip(batch, entering, strict=True):
-                end = start + int(lengths[at])
-                store[start:end] = states[: end - start]
+            sizes = table.n_tokens(rows[batch])
+            for at, size, states in zip(batch, sizes.tolist(), entering, strict=True):
+                end = start + size
+                store[start:end] = states[:size]
                 self._known[keys[at]] = store[start:end]
                 start = end
         return True
 
     def entering(self, table: Table, rows: np.ndarray) -> torch.Tensor:
         """The input of the block for a batch of ``rows``; the forward pass stops there."""
-        device = next(self._shell.parameters()).device
+        weight = next(self._shell.parameters())
         hook = self._block.register_forward_pre_hook(_stop, with_kwargs=True)
         try:
             with torch.no_grad():
-                self._shell(**to_device(table.collate(rows, self._padded_length), device))
+                arrays = table.collate(rows, self._padded_length)
+                self._shell(**to_device(arrays, weight.device, weight.dtype))
         except _ReachedError as reached:
             return reached.states
         finally:

@@ -142,7 +142,7 @@ class Stack:
                 members = [member for member in part if member.max_length == max_length]
                 numbers = np.concatenate([wanted[member] for member in members])
                 used, at = np.unique(numbers, return_inverse=True)
-                tables.append(backbone.tokens.table(examples.take(used), max_length))
+                tables.append(backbone.table_maker.table(examples.take(used), max_length))
                 sizes = [len(wanted[member]) for member in members]
                 found = np.split(n_before + at, np.cumsum(sizes)[:-1])
                 rows |= dict(zip(members, found, strict=True))
@@ -205,7 +205,7 @@ class Turns:
     ) -> Iterator[tuple[Member, np.ndarray]]:
         """Each member's logits of the examples with the numbers in ``wanted``."""
         for member, numbers in wanted.items():
-            table = self._backbone.tokens.table(examples.take(numbers), member.max_length)
+            table = self._backbone.table_maker.table(examples.take(numbers), member.max_length)
             with self._lock:
                 self._load(member.arrays)
                 found = compute(self._network, table)
@@ -259,7 +259,8 @@ def _stacks(state: FittedState, backbone: Backbone, placement: Placement) -> boo
     if not may_stack(state):
         return False
     try:
-        table = backbone.tokens.table(["a"], state.max_length)
+        maker = backbone.table_maker
+        table = maker.table(maker.example(1), state.max_length)
         ready_network([state] * 2, backbone, placement).try_stacked(table)
     except NotStackableError:
         return False

@@ -18,11 +18,11 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from sklearn_lntune.backbone.modality import input_of_backbone, input_of_fit
 from sklearn_lntune.backbone.where import Where
 from sklearn_lntune.checks import check_flag
 from sklearn_lntune.estimators.saving import SavingMixin
-from sklearn_lntune.inputs.base import Examples, Opened
-from sklearn_lntune.inputs.text.opening import TextInput
+from sklearn_lntune.inputs.base import Examples, Input, Opened
 from sklearn_lntune.persistence import FittedState, check_format, with_format
 from sklearn_lntune.task import Task
 from sklearn_lntune.task.weights import check_sample_weight
@@ -78,6 +78,7 @@ class BaseTuned(
     pooling: str = "auto"
     max_length: int | Literal["auto"] = "auto"
     text_column: str | Sequence[str] = "auto"
+    image_column: str = "auto"
     label_column: str = "label"
     lr: float | Literal["auto"] | Mapping[str, float] = "auto"
     head_lr: float | Literal["auto"] = "auto"
@@ -164,10 +165,11 @@ class BaseTuned(
             On Ctrl-C, after the best delta so far has been set.
         """
         with self._columns_kept_on_error():
-            examples, y = self._open(X, y, reset=True).for_training()
+            taken = input_of_backbone(vars(self))
+            examples, y = self._open(X, y, reset=True, taken=taken).for_training()
             task = self._make_task(y)
             data = self._check_targets(examples, y, sample_weight, task)
-            validation = self._check_validation(X_val, y_val, sample_weight_val, task)
+            validation = self._check_validation(X_val, y_val, sample_weight_val, task, taken)
             goes_on = check_flag("warm_start", self.warm_start)
             previous = self._previous_fit(task) if goes_on else None
             outcome = self._train(
@@ -345,9 +347,15 @@ class BaseTuned(
 
     # -- checks --------------------------------------------------------------------
 
-    def _open(self, X: Any, y: Any = None, *, reset: bool) -> Opened:
-        """The rows of ``X``; its columns are recorded, or compared with those of the fit."""
-        opened = TextInput(self.text_column, self.label_column).open(X, y)
+    def _open(self, X: Any, y: Any = None, *, reset: bool, taken: Input | None = None) -> Opened:
+        """The rows of ``X``; its columns are recorded, or compared with those of the fit.
+
+        ``taken`` is the kind of input, if it is known already.
+        """
+        if taken is None:
+            params = vars(self)
+            taken = input_of_backbone(params) if reset else input_of_fit(self.backbone_, params)
+        opened = taken.open(X, y)
         header = opened.header
         if header is not None:
             if opened.examples.held is None and not (reset or hasattr(self, "feature_names_in_")):
@@ -404,13 +412,13 @@ class BaseTuned(
         return RawDataset(examples, targets, weights)
 
     def _check_validation(
-        self, X_val: Any, y_val: Any, sample_weight_val: Any, task: Task
+        self, X_val: Any, y_val: Any, sample_weight_val: Any, task: Task, taken: Input
     ) -> RawDataset | None:
         if X_val is None and y_val is None and sample_weight_val is None:
             return None
         if X_val is None:
             raise ValueError("X_val and y_val must be passed together.")
-        examples, y_val = self._open(X_val, y_val, reset=False).for_training()
+        examples, y_val = self._open(X_val, y_val, reset=False, taken=taken).for_training()
         if y_val is None:
             raise ValueError("X_val and y_val must be passed together.")
         return self._check_targets(examples, y_val, sample_weight_val, task, "y_val")

@@ -229,8 +229,7 @@ class SavingMixin(BaseEstimator):
         state = self._state()
         place = located(state, self._ref, Where("cpu", "float32"))
         predictor = predictor_for(self, state, *place)
-        pair = self.n_features_in_ == 2
-        example = predictor.batch([("a text", "another")] * 2 if pair else ["a text", "another"])
+        example = predictor.example(self.n_features_in_)
         meta = {
             "classes": [str(each) for each in state.classes.tolist()],
             "max_length": state.max_length,

@@ -1,11 +1,12 @@
-"""Texts of a table that is read chunk by chunk and never held whole."""
+"""Rows of a table that is read chunk by chunk and never held whole."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -18,14 +19,17 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-class TextStream(Examples):
-    """The texts, or pairs, in one or two columns of a table.
+class Stream(Examples):
+    """The rows in some columns of a table; a subclass says what their cells must be.
 
     Parameters
     ----------
     source : Source
     columns : sequence of str
     """
+
+    #: What a cell is called in errors.
+    noun: str
 
     def __init__(self, source: Source, columns: Sequence[str]) -> None:
         self._source = source
@@ -43,36 +47,43 @@ class TextStream(Examples):
         return pd.DataFrame(columns=list(self.columns))
 
     def chunks(self, size: int) -> Iterator[Rows]:
-        """The texts in order, at most ``size`` at a time.
+        """The rows in order, at most ``size`` at a time.
 
         Raises
         ------
         ValueError, TypeError
-            If a cell is missing or not text, or there is none at all.
+            If a cell is missing or not what it must be, or there is none at all.
         """
         done = 0
         for batch in self._source.batches(self.columns):
-            cells = [_checked(batch[name], name, done) for name in self.columns]
-            texts: list[Any] = cells[0] if len(cells) == 1 else list(zip(*cells, strict=True))
-            for start in range(0, len(texts), size):
-                yield Rows(texts[start : start + size])
-            done += len(texts)
+            cells = [self._checked(batch[name], name, done) for name in self.columns]
+            rows: list[Any] = cells[0] if len(cells) == 1 else list(zip(*cells, strict=True))
+            for start in range(0, len(rows), size):
+                yield Rows(rows[start : start + size])
+            done += len(rows)
         if not done:
-            raise ValueError("X holds no texts (0 sample(s)).")
+            raise self._empty()
 
-    def for_training(self, y: Any, label_column: str) -> tuple[TextStream, Any]:
-        """The same texts where they can be read again, and ``y`` or the labels beside them.
+    @abstractmethod
+    def _checked(self, cells: Sequence[Any], column: str, start: int) -> list[Any]:
+        """``cells`` if all of them are valid; the first is row ``start`` of the table."""
+
+    def _empty(self) -> ValueError:
+        return ValueError(f"X holds no {self.noun}s (0 sample(s)).")
+
+    def for_training(self, y: Any, label_column: str) -> tuple[Self, Any]:
+        """The same rows where they can be read again, and ``y`` or the labels beside them.
 
         Raises
         ------
         ValueError
             If there is no such column of labels, or a row has no label, or several.
         """
-        texts = self._kept(label_column if y is None else None)
-        return texts, texts.labels(label_column) if y is None else y
+        kept = self._kept(label_column if y is None else None)
+        return kept, kept.labels(label_column) if y is None else y
 
-    def _kept(self, label_column: str | None) -> TextStream:
-        """The same texts where they can be read again, with the labels if they are named."""
+    def _kept(self, label_column: str | None) -> Self:
+        """The same rows where they can be read again, with the labels if they are named."""
         columns = [*self.columns]
         if label_column is not None:
             if label_column not in self._source.names:
@@ -82,8 +93,8 @@ class TextStream(Examples):
                 )
             columns.append(label_column)
         if self.n_rows == 0:
-            raise ValueError("X holds no texts (0 sample(s)).")
-        return TextStream(self._source.kept(columns), self.columns)
+            raise self._empty()
+        return type(self)(self._source.kept(columns), self.columns)
 
     def labels(self, column: str) -> LabelColumn:
         """The cells of a column of labels.
@@ -142,21 +153,26 @@ class LabelColumn:
     codes: np.ndarray
 
 
-def _checked(cells: Sequence[Any], column: str, start: int) -> list[str]:
-    """``cells`` if all of them are texts; the first is row ``start`` of the table."""
-    if not all(issubclass(kind, str) for kind in set(map(type, cells))):
-        row, cell = next((i, cell) for i, cell in enumerate(cells) if not isinstance(cell, str))
-        if is_missing(cell):
-            raise ValueError(
-                f"column {column!r} of X has a missing text in row {start + row}; drop such rows "
-                "or fill them."
+class TextStream(Stream):
+    """The texts, or pairs, in one or two columns of a table."""
+
+    noun = "text"
+
+    def _checked(self, cells: Sequence[Any], column: str, start: int) -> list[str]:
+        """``cells`` if all of them are texts; the first is row ``start`` of the table."""
+        if not all(issubclass(kind, str) for kind in set(map(type, cells))):
+            row, cell = next((i, cell) for i, cell in enumerate(cells) if not isinstance(cell, str))
+            if is_missing(cell):
+                raise ValueError(
+                    f"column {column!r} of X has a missing text in row {start + row}; drop such "
+                    "rows or fill them."
+                )
+            raise TypeError(
+                f"row {start + row} of column {column!r} of X is {type(cell).__name__} "
+                f"({cell!r:.60}), not a string."
             )
-        raise TypeError(
-            f"row {start + row} of column {column!r} of X is {type(cell).__name__} ({cell!r:.60}), "
-            "not a string."
-        )
-    texts = plain_texts(cells)
-    broken = surrogate_row(texts)
-    if broken is not None:
-        raise surrogate_error(f"row {start + broken} of column {column!r} of X", texts[broken])
-    return texts
+        texts = plain_texts(cells)
+        broken = surrogate_row(texts)
+        if broken is not None:
+            raise surrogate_error(f"row {start + broken} of column {column!r} of X", texts[broken])
+        return texts

@@ -15,6 +15,7 @@ from sklearn_lntune.backbone.activation_cache import ActivationCache, CacheInjec
 from sklearn_lntune.backbone.compiled import CompiledBody
 from sklearn_lntune.backbone.placement import delta_type
 from sklearn_lntune.backbone.pool import Backbone
+from sklearn_lntune.backbone.poolings import WITH_POOLER
 from sklearn_lntune.inputs.base import Table
 from sklearn_lntune.inputs.batches import moved, placed, to_device
 from sklearn_lntune.network.batch import Batch
@@ -34,7 +35,7 @@ class Network(nn.Module):
     ----------
     backbone : Backbone
     methods : tuple of TuningMethod
-    pooling : {"cls", "mean", "max", "last", "native"}
+    pooling : {"cls", "mean", "max", "last", "pooler", "native"}
     n_outputs : int
         Logits per row.
     dtype : torch.dtype
@@ -49,9 +50,6 @@ class Network(nn.Module):
     n_fits : int
         Fits side by side.
     """
-
-    #: Whether the head reads the pooler that some backbones have.
-    reads_pooler = False
 
     def __init__(
         self,
@@ -74,11 +72,15 @@ class Network(nn.Module):
         held = delta_type(dtype) if private else dtype
         body = (backbone.private if private else backbone.shell)(held, device, attention)
         _switch_off_cache(body)
-        if not self.reads_pooler and getattr(body, "pooler", None) is not None:
+        reads_pooler = pooling in WITH_POOLER
+        if not reads_pooler and getattr(body, "pooler", None) is not None:
             setattr(body, "pooler", None)  # noqa: B010 - mypy knows no optional modules
         self.autocast = dtype if held != dtype else None
+        self._held_type = held
         self._padded_length = backbone.padded_length(dtype, device)
         self.pooling = pooling
+        #: Tokens that belong to no patch of an image.
+        self._n_added = 0 if backbone.grid is None else backbone.grid.n_added
         self.dropout = dropout
         self.generator = generator
         #: The type of learnt values, pooled vectors and logits.
@@ -87,7 +89,7 @@ class Network(nn.Module):
         self.learnt: dict[str, nn.Parameter] = {}
         self.unstacked: set[str] = set()
         #: The arrays that each method learns.
-        self.planned = plan(methods, backbone.anatomy, with_pooler=self.reads_pooler)
+        self.planned = plan(methods, backbone.anatomy, with_pooler=reads_pooler)
         context = AttachContext(body, backbone.anatomy, n_fits, generator)
         for method, arrays in self.planned.items():
             attached = attach(method, context, arrays)
@@ -134,10 +136,11 @@ class Network(nn.Module):
         arrays, device = table.collate(rows, self._padded_length), self.device
         entering = None
         if states is not None:
-            at = torch.from_numpy(arrays["attention_mask"])
+            at = torch.from_numpy(table.mask(rows, self._padded_length))
             entering = moved(placed([states[row] for row in rows], at), device)
         chosen = None if fits is None else moved(torch.from_numpy(fits[rows]), device)
-        return Batch(to_device(arrays, device), fits=chosen, entering=entering)
+        inputs = to_device(arrays, device, self._held_type)
+        return Batch(inputs, fits=chosen, entering=entering)
 
     def enter_at(self, cache: ActivationCache, table: Table) -> bool:
         """Skip the blocks below the lowest trained one, if the model allows it.
@@ -222,8 +225,12 @@ class Network(nn.Module):
     def pool(self, batch: Batch) -> torch.Tensor:
         """The input of the head: one vector per row."""
         with fit_assignment(batch.fits):
-            states = self._run(batch).last_hidden_state
-        return pool(states.to(self.delta_type), batch.inputs["attention_mask"], self.pooling)
+            output = self._run(batch)
+        if self.pooling == "pooler":
+            pooled: torch.Tensor = output.pooler_output
+            return pooled.to(self.delta_type)
+        states = output.last_hidden_state.to(self.delta_type)
+        return pool(states, batch.mask, self.pooling, self._n_added)
 
     def delta(self) -> dict[str, np.ndarray]:
         """The learnt values of the first fit, copied to arrays."""

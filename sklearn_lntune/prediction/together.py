@@ -56,7 +56,7 @@ def answer(requests: Sequence[PredictRequest]) -> list[np.ndarray]:
     for request in requests:
         unique, numbers = request.rows.distinct()
         indexes.append(numbers)
-        tables.append(backbone.tokens.table(unique, request.state.max_length))
+        tables.append(backbone.table_maker.table(unique, request.state.max_length))
     states = [request.state for request in requests]
     network = ready_network(states, backbone, first.placement)
     table = joined(tables)

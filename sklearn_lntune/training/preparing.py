@@ -18,6 +18,7 @@ from sklearn_lntune.backbone.matching import check_same, fitted_backbone
 from sklearn_lntune.backbone.placement import place_fit
 from sklearn_lntune.backbone.pool import Backbone, get_backbone
 from sklearn_lntune.backbone.pooling_and_length import resolve_max_length, resolve_pooling
+from sklearn_lntune.backbone.poolings import WITH_POOLER
 from sklearn_lntune.backbone.where import BackboneRef, Where
 from sklearn_lntune.checks import check_number, check_verbose
 from sklearn_lntune.forking import is_forked
@@ -90,7 +91,7 @@ def prepare(
     validated = settings.early_stopping or validation is not None
     callbacks = check_callbacks(params["callbacks"], validated=bool(validated))
     backbone, pooling = _backbone_and_pooling(params, previous)
-    plan(methods, backbone.anatomy, with_pooler=pooling == "native")  # raises what does not fit
+    plan(methods, backbone.anatomy, with_pooler=pooling in WITH_POOLER)  # raises what does not fit
     warn_of_bad_sums(methods)
     max_length = resolve_max_length(backbone, params["max_length"])
     seed = ranks.broadcast(seed)
@@ -113,13 +114,13 @@ def prepare(
         task.check_scores(data.targets[held_out], data.weights[held_out], settings.scoring)
     elif validation is not None:
         task.check_scores(validation.targets, validation.weights, settings.scoring)
-    table = backbone.tokens.table(data.examples, max_length)
+    table = backbone.table_maker.table(data.examples, max_length)
     train = encoded(table, data, rows)
     valid = None
     if held_out is not None:
         valid = encoded(table, data, held_out)
     elif validation is not None:
-        valid_table = backbone.tokens.table(validation.examples, max_length)
+        valid_table = backbone.table_maker.table(validation.examples, max_length)
         valid = encoded(valid_table, validation)
     if train.table.n_truncated:
         warnings.warn(

@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sklearn_lntune.forking import ForkSafeLock
+from sklearn_lntune.inputs.array_file import ArrayFile
 from sklearn_lntune.inputs.base import Examples, Rows
 from sklearn_lntune.inputs.text.check import Text
-from sklearn_lntune.inputs.text.table import ID_BITS, TokenFile, TokenTable
+from sklearn_lntune.inputs.text.table import ID_BITS, TokenTable
 
 _CHUNK = 512  # texts handed to the tokenizer at once: its own output is bulky
 
@@ -61,7 +62,7 @@ class Tokens:
         """
         if not isinstance(examples, Examples):
             examples = Rows(examples)
-        file = TokenFile() if examples.held is None else None
+        file = ArrayFile(np.int32) if examples.held is None else None
         # Arrays that grow by a sixteenth in place: a list of parts, joined at the end, would
         # hold everything twice.
         held, sizes, cuts = array("i"), array("i"), array("B")
@@ -86,6 +87,10 @@ class Tokens:
             with_segments=paired and self._tells_segments,
             pad_id=self._pad_id,
         )
+
+    def example(self, n_columns: int) -> Rows:
+        """Two texts, or two pairs."""
+        return Rows([("a text", "another")] * 2 if n_columns == 2 else ["a text", "another"])
 
     def encode(self, texts: Sequence[Text], max_length: int) -> Encoded:
         """The tokens of a few ``texts``, or of a few pairs, as lists."""
