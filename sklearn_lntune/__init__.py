@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from sklearn_lntune.bank.delta_bank import DeltaBank
     from sklearn_lntune.estimators.classifier import LNTunedTransformerClassifier
     from sklearn_lntune.estimators.loading import load
+    from sklearn_lntune.estimators.regressor import LNTunedTransformerRegressor
     from sklearn_lntune.exceptions import (
         BackboneMismatchError,
         DamagedFileError,
@@ -28,6 +29,7 @@ __all__ = [
     "DamagedFileError",
     "DeltaBank",
     "LNTunedTransformerClassifier",
+    "LNTunedTransformerRegressor",
     "TrainingDivergedError",
     "clear_backbones",
     "fused_fits",
@@ -39,6 +41,7 @@ _HOMES = {
     "DamagedFileError": "exceptions",
     "DeltaBank": "bank.delta_bank",
     "LNTunedTransformerClassifier": "estimators.classifier",
+    "LNTunedTransformerRegressor": "estimators.regressor",
     "TrainingDivergedError": "exceptions",
     "clear_backbones": "backbone.pool",
     "fused_fits": "fusion.context",

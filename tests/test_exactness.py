@@ -12,7 +12,7 @@ import torch
 from torch.nn import functional
 from transformers import AutoModel, AutoTokenizer
 
-from sklearn_lntune import LNTunedTransformerClassifier
+from sklearn_lntune import LNTunedTransformerClassifier, LNTunedTransformerRegressor
 from sklearn_lntune.backbone.pool import get_backbone
 from sklearn_lntune.training.rules import lr_factor
 
@@ -20,13 +20,16 @@ from sklearn_lntune.training.rules import lr_factor
 def plain_fit(
     folder: Path,
     texts: list[str],
-    codes: np.ndarray,
+    loss: Callable[[torch.Tensor, int], torch.Tensor],
     start: dict[str, np.ndarray],
     batches: list[np.ndarray],
     dtype: torch.dtype,
     lr: float,
 ) -> dict[str, np.ndarray]:
-    """LN-tuning as one would write it: one text at a time, no padding, no sharing."""
+    """LN-tuning as one would write it: one text at a time, no padding, no sharing.
+
+    ``loss`` takes the logits of a text and its number.
+    """
     model = AutoModel.from_pretrained(folder, dtype=dtype, attn_implementation="eager").eval()
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model.requires_grad_(False)
@@ -48,7 +51,7 @@ def plain_fit(
             inputs = tokenizer(texts[row], return_tensors="pt")
             states = model(input_ids=inputs["input_ids"]).last_hidden_state[0]
             logits = learnt["head/weight"] @ states.mean(0) + learnt["head/bias"]
-            losses.append(functional.cross_entropy(logits, torch.tensor(codes[row])))
+            losses.append(loss(logits, row))
         optimizer.zero_grad()
         torch.stack(losses).mean().backward()
         torch.nn.utils.clip_grad_norm_(learnt.values(), 1.0)
@@ -58,12 +61,46 @@ def plain_fit(
     return {name: value.detach().numpy() for name, value in learnt.items()}
 
 
+def one_label(labels: list[str]) -> tuple[Any, Any, Any]:
+    codes = torch.tensor(np.unique(labels, return_inverse=True)[1])
+    made = LNTunedTransformerClassifier
+    return made, labels, lambda logits, row: functional.cross_entropy(logits, codes[row])
+
+
+def several_labels(labels: list[str]) -> tuple[Any, Any, Any]:
+    marks = np.stack([np.arange(len(labels)) % 3 == 0, np.arange(len(labels)) % 4 > 1], axis=1)
+
+    def loss(logits: torch.Tensor, row: int) -> torch.Tensor:
+        odds = torch.sigmoid(logits)
+        return -torch.where(torch.tensor(marks[row]), odds, 1 - odds).log().mean()
+
+    return LNTunedTransformerClassifier, marks, loss
+
+
+def numbers(labels: list[str]) -> tuple[Any, Any, Any]:
+    lengths = np.array([[len(label), 5.0 + row] for row, label in enumerate(labels)])
+    standard = torch.tensor((lengths - lengths.mean(0)) / lengths.std(0))
+
+    def loss(outputs: torch.Tensor, row: int) -> torch.Tensor:
+        return ((outputs - standard[row].to(outputs.dtype)) ** 2).mean()
+
+    return LNTunedTransformerRegressor, lengths, loss
+
+
 @pytest.mark.parametrize(
-    ("precision", "tolerance"), [("float64", 1e-12), ("float32", 1e-4)], ids=["float64", "float32"]
+    ("precision", "tolerance", "target"),
+    [
+        ("float64", 1e-12, one_label),
+        ("float32", 1e-4, one_label),
+        ("float64", 1e-12, several_labels),
+        ("float64", 1e-12, numbers),
+    ],
+    ids=["float64", "float32", "several labels", "numbers"],
 )
 def test_a_fit_equals_a_plain_loop(
     precision: str,
     tolerance: float,
+    target: Callable[[list[str]], tuple[Any, Any, Any]],
     tiny_backbone: Callable[..., Path],
     texts: list[str],
     labels: list[str],
@@ -89,7 +126,8 @@ def test_a_fit_equals_a_plain_loop(
 
     monkeypatch.setattr(training_batches, "shuffled_batches", recorded)
     monkeypatch.setattr(Network, "__init__", noted)
-    clf = LNTunedTransformerClassifier(
+    estimator, y, loss = target(labels)
+    clf = estimator(
         tiny_backbone(),
         precision=precision,
         device="cpu",
@@ -100,10 +138,9 @@ def test_a_fit_equals_a_plain_loop(
         random_state=0,
         lr=3e-3,
         head_lr=3e-3,
-    ).fit(texts, labels)
-    codes = np.searchsorted(clf.classes_, labels)
+    ).fit(texts, y)
     dtype = getattr(torch, precision)
-    expected = plain_fit(tiny_backbone(), texts, codes, start, plan, dtype, 3e-3)
+    expected = plain_fit(tiny_backbone(), texts, loss, start, plan, dtype, 3e-3)
     assert clf.delta_.keys() == expected.keys()
     for name, values in clf.delta_.items():
         np.testing.assert_allclose(values, expected[name], rtol=0, atol=tolerance, err_msg=name)

@@ -113,10 +113,10 @@ def test_a_pickle_from_a_later_format_is_refused(
     from sklearn_lntune.persistence import state
 
     clf = tiny_clf().fit(texts, labels)
-    monkeypatch.setattr(state, "FORMAT", 99)
+    monkeypatch.setattr(state, "FORMAT_OF_ONE_LABEL", 99)
     saved = pickle.dumps(clf)
     monkeypatch.undo()
-    with pytest.raises(ValueError, match="format 99, and this version .* reads up to 1"):
+    with pytest.raises(ValueError, match="format 99, and this version .* reads up to 2"):
         pickle.loads(saved)
 
 

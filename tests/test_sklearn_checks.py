@@ -18,14 +18,14 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from sklearn_lntune import LNTunedTransformerClassifier
+from sklearn_lntune import LNTunedTransformerClassifier, LNTunedTransformerRegressor
 
 Clf = Callable[..., LNTunedTransformerClassifier]
 
 
-def _exact(precision: str) -> LNTunedTransformerClassifier:
+def _exact(precision: str, made: Any = LNTunedTransformerClassifier) -> Any:
     # Full batches, so that integer weights equal repetitions.
-    return LNTunedTransformerClassifier(
+    return made(
         _FOLDER,
         precision=precision,
         batch_size=1000,
@@ -37,7 +37,7 @@ def _exact(precision: str) -> LNTunedTransformerClassifier:
     )
 
 
-def _expected_failures(estimator: LNTunedTransformerClassifier) -> dict[str, str]:
+def _expected_failures(estimator: Any) -> dict[str, str]:
     if estimator.precision == "float64":
         return {}
     return {
@@ -60,7 +60,12 @@ atexit.register(shutil.rmtree, _FOLDER, ignore_errors=True)
 @pytest.mark.filterwarnings("ignore:X holds numbers:UserWarning")
 @pytest.mark.filterwarnings("ignore:.*were cut:UserWarning")
 @parametrize_with_checks(
-    [_exact("float64"), _exact("float32")], expected_failed_checks=_expected_failures
+    [
+        _exact("float64"),
+        _exact("float64", LNTunedTransformerRegressor),
+        _exact("float32"),
+    ],
+    expected_failed_checks=_expected_failures,
 )
 def test_sklearn(estimator: Any, check: Any) -> None:
     check(estimator)

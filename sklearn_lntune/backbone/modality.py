@@ -44,14 +44,20 @@ def input_of_backbone(params: Mapping[str, Any]) -> Input:
     return _input(params, images=backbone.takes_images)
 
 
-def input_of_fit(fitted: Mapping[str, Any], params: Mapping[str, Any]) -> Input:
-    """The input that the backbone of a fit takes, whose identity is ``fitted``."""
+def input_of_fit(fitted: Mapping[str, Any], params: Mapping[str, Any] | None = None) -> Input:
+    """The input that the backbone of a fit takes, whose identity is ``fitted``.
+
+    ``params`` are those of the estimator, if it may be given tables.
+    """
     return _input(params, images="image_processor" in (fitted.get("parts") or {}))
 
 
-def _input(params: Mapping[str, Any], *, images: bool) -> Input:
+def _input(params: Mapping[str, Any] | None, *, images: bool) -> Input:
     if images:
         require_pillow("for a backbone of images")
+    if params is None:
+        return ImageInput() if images else TextInput()
+    if images:
         return ImageInput(params["image_column"], params["label_column"])
     return TextInput(params["text_column"], params["label_column"])
 

@@ -1,4 +1,4 @@
-"""`DeltaBank`: many fitted classifiers over one backbone at prediction. No torch code here."""
+"""`DeltaBank`: many fitted estimators over one backbone at prediction. No torch code here."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import numpy as np
 
 from sklearn_lntune.bank.register import Register, View, without
 from sklearn_lntune.checks import check_number, check_path, has_length
-from sklearn_lntune.estimators.classifier import LNTunedTransformerClassifier
-from sklearn_lntune.inputs.base import Rows
+from sklearn_lntune.estimators.base import BaseTuned
+from sklearn_lntune.inputs.base import Input, Rows
 from sklearn_lntune.inputs.text.opening import TextInput
-from sklearn_lntune.task import OneLabel
+from sklearn_lntune.task import Classifying, Task
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,15 +30,15 @@ class DeltaBank:
 
     Parameters
     ----------
-    classifiers : mapping of str to LNTunedTransformerClassifier, optional
-        Fitted classifiers by name. Their deltas are copied; the classifiers themselves are
-        not referenced.
+    classifiers : mapping of str to estimator, optional
+        Fitted estimators of this package by name: classifiers and others, in any mixture. Their
+        deltas are copied; the estimators themselves are not referenced.
 
     Notes
     -----
-    Classifiers may differ in everything. Those with the same backbone (identified by its
+    Members may differ in everything. Those with the same backbone (identified by its
     fingerprint, wherever its files are), tuning methods, pooling, device and precision run
-    in one pass, whatever their classes and ``max_length``. Full tuning, ``pooling="native"``
+    in one pass, whatever they predict and their ``max_length``. Full tuning, ``pooling="native"``
     and models whose layers read more than the rows of a batch (DeBERTa's relative positions)
     cannot be stacked: such classifiers run one after the other, each compiled if its
     ``compile`` says so. Stacked deltas are not compiled, since which row belongs to which
@@ -61,9 +61,7 @@ class DeltaBank:
     (2,)
     """
 
-    def __init__(
-        self, classifiers: Mapping[str, LNTunedTransformerClassifier] | None = None
-    ) -> None:
+    def __init__(self, classifiers: Mapping[str, BaseTuned] | None = None) -> None:
         if not isinstance(classifiers, Mapping | None):
             raise TypeError(
                 f"classifiers must be a mapping of names to fitted classifiers; got "
@@ -135,9 +133,11 @@ class DeltaBank:
         -------
         pandas.DataFrame of shape (n_samples, n_tasks)
             Without ``tasks``: one column per classifier; the index is that of ``X``, if it
-            has one.
+            has one. A cell is what the classifier itself predicts for the row: a label or a
+            number, or an array if it predicts several.
         ndarray of shape (n_samples,)
-            With ``tasks``. Of type object if the classifiers have labels of different kinds.
+            With ``tasks``. Of type object if the classifiers have labels of different kinds, or
+            several predictions per row.
 
         Raises
         ------
@@ -149,10 +149,14 @@ class DeltaBank:
         if tasks is None:
             import pandas as pd
 
-            columns = {name: task.predict(logits) for name, task, logits in self._every_task(X)}
+            columns = {
+                name: _cells(task.predict(logits)) for name, task, logits in self._every_task(X)
+            }
             index = X.index if isinstance(X, pd.Series | pd.DataFrame) else None
             return pd.DataFrame(columns, index=index)
-        answers = [(rows, task.predict(logits)) for rows, task, logits in self._mixed(X, tasks)]
+        answers = [
+            (rows, _cells(task.predict(logits))) for rows, task, logits in self._mixed(X, tasks)
+        ]
         dtypes = [labels.dtype for _, labels in answers]
         one_kind = len({dtype.kind for dtype in dtypes}) == 1
         mixed = np.empty(
@@ -177,14 +181,29 @@ class DeltaBank:
         Returns
         -------
         dict of str to ndarray of shape (n_samples, n_classes)
-            Without ``tasks``: one array per classifier, by name.
+            Without ``tasks``: one array per classifier, by name; members that are no classifiers
+            are left out.
         list of ndarray of shape (n_classes,)
             With ``tasks``: one array per row, as long as its task has classes.
+
+        Raises
+        ------
+        ValueError
+            If a row is for a member without probabilities, or as `predict`.
         """
         if tasks is None:
-            return {name: task.probabilities(logits) for name, task, logits in self._every_task(X)}
+            return {
+                name: task.probabilities(logits)
+                for name, task, logits in self._every_task(X)
+                if isinstance(task, Classifying)
+            }
         by_row: dict[int, np.ndarray] = {}
         for rows, task, logits in self._mixed(X, tasks):
+            if not isinstance(task, Classifying):
+                raise ValueError(
+                    f"tasks names a member in row {rows[0]} that has no probabilities: it is no "
+                    "classifier. Ask for its rows with predict."
+                )
             by_row |= zip(rows.tolist(), task.probabilities(logits), strict=True)
         return [by_row[row] for row in range(len(by_row))]
 
@@ -201,7 +220,10 @@ class DeltaBank:
         ndarray of shape (n_classes,)
             As the classifier's ``classes_``.
         """
-        return self._register.ready([name])[name].task.classes
+        task = self._register.ready([name])[name].task
+        if not isinstance(task, Classifying):
+            raise ValueError(f"{name!r} has no classes: it is no classifier.")
+        return task.classes
 
     # -- members -------------------------------------------------------------------
 
@@ -223,26 +245,26 @@ class DeltaBank:
         view = self._register.view
         return f"DeltaBank of {len(view.names)} classifiers, {len(view.members)} in memory"
 
-    def add(self, name: str, clf: LNTunedTransformerClassifier) -> None:
+    def add(self, name: str, clf: BaseTuned) -> None:
         """Add a fitted classifier under a new name.
 
         Parameters
         ----------
         name : str
             A name that the bank does not have yet.
-        clf : LNTunedTransformerClassifier
+        clf : estimator
             Fitted. Its delta is copied.
         """
         self._register.add({name: clf})
 
-    def replace(self, name: str, clf: LNTunedTransformerClassifier) -> None:
+    def replace(self, name: str, clf: BaseTuned) -> None:
         """Replace a member of the bank by another fitted classifier.
 
         Parameters
         ----------
         name : str
             Name of the member.
-        clf : LNTunedTransformerClassifier
+        clf : estimator
             Fitted. Its delta is copied.
         """
         self._register.replace(name, clf)
@@ -271,9 +293,8 @@ class DeltaBank:
 
     # -- helpers -----------------------------------------------------------------------
 
-    def _every_task(self, X: Any) -> Iterator[tuple[str, OneLabel, np.ndarray]]:
+    def _every_task(self, X: Any) -> Iterator[tuple[str, Task, np.ndarray]]:
         """Name, classes and logits of each task, for all rows of ``X``."""
-        texts, row_text = TextInput().rows(X).distinct()
         view = self._register.view
         if not view.names:
             raise ValueError("the bank holds no classifier.")
@@ -282,22 +303,29 @@ class DeltaBank:
         # portion has to make room for the next.
         files, kept = view.files, without(view.members, view.files if portions[1:] else ())
         del view
+        texts = None
         for names in portions:
             members = self._register.ready(
                 names, View({**self._register.view.members, **kept}, files)
             )
+            kind = _input_of(members)
+            if texts is None:
+                texts, row_text = kind.rows(X).distinct()
+                first = kind
+            elif type(kind) is not type(first):
+                raise _mixed_inputs()
             yield from _answers(members, texts, row_text)
             del members
 
-    def _mixed(
-        self, X: Any, tasks: Sequence[str]
-    ) -> Iterator[tuple[np.ndarray, OneLabel, np.ndarray]]:
+    def _mixed(self, X: Any, tasks: Sequence[str]) -> Iterator[tuple[np.ndarray, Task, np.ndarray]]:
         """Row numbers, classes and logits of each task that ``tasks`` names."""
-        texts, row_text = TextInput().rows(X).distinct()
         rows_of: dict[str, list[int]] = {}
-        for row, name in enumerate(_names(tasks, len(row_text))):
+        # What has no length is no X, which any input says.
+        n_rows = len(X) if has_length(X) else len(TextInput().rows(X))
+        for row, name in enumerate(_names(tasks, n_rows)):
             rows_of.setdefault(name, []).append(row)
         members = self._register.ready(rows_of)
+        texts, row_text = _input_of(members).rows(X).distinct()
         _check_columns(members, texts)
         rows = {members[name]: np.array(own) for name, own in rows_of.items()}
         own_texts = {
@@ -306,6 +334,16 @@ class DeltaBank:
         found = _logits(texts, {member: numbers for member, (numbers, _) in own_texts.items()})
         for member, own in rows.items():
             yield own, member.task, found[member][own_texts[member][1]]
+
+
+def _cells(predictions: Any) -> np.ndarray:
+    """``predictions`` in one dimension; those of a row are one cell, however many they are."""
+    if isinstance(predictions, np.ndarray) and predictions.ndim == 1:
+        return predictions
+    cells = np.empty(len(predictions), dtype=object)
+    for row, prediction in enumerate(predictions):
+        cells[row] = prediction
+    return cells
 
 
 def _names(tasks: Any, n_rows: int) -> list[str]:
@@ -321,9 +359,24 @@ def _names(tasks: Any, n_rows: int) -> list[str]:
     raise ValueError(f"tasks must hold one name for each row of X ({n_rows}); {found}.")
 
 
+def _input_of(members: Mapping[str, Member]) -> Input:
+    """The input that all ``members`` take."""
+    kinds = {type(member.input): member.input for member in members.values()}
+    if len(kinds) > 1:
+        raise _mixed_inputs()
+    return next(iter(kinds.values()), TextInput())
+
+
+def _mixed_inputs() -> ValueError:
+    return ValueError(
+        "some of these classifiers take texts and others images, and X can hold one of them only: "
+        "pass tasks, with names of the one kind."
+    )
+
+
 def _answers(
     members: Mapping[str, Member], texts: Rows, row_text: np.ndarray
-) -> Iterator[tuple[str, OneLabel, np.ndarray]]:
+) -> Iterator[tuple[str, Task, np.ndarray]]:
     """Name, classes and logits of each of ``members``; ``row_text`` is the text of each row."""
     _check_columns(members, texts)
     found = _logits(texts, {member: np.arange(len(texts)) for member in members.values()})

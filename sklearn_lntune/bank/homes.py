@@ -14,15 +14,16 @@ from typing import TypeAlias
 import numpy as np
 import torch
 
+from sklearn_lntune.backbone.modality import input_of_fit
 from sklearn_lntune.backbone.placement import Placement
 from sklearn_lntune.backbone.pool import Backbone
 from sklearn_lntune.forking import ForkSafeLock
-from sklearn_lntune.inputs.base import Rows, joined
+from sklearn_lntune.inputs.base import Input, Rows, joined
 from sklearn_lntune.network import Network, compute
 from sklearn_lntune.persistence.state import FittedState
 from sklearn_lntune.prediction.predictor import checked_finite, ready_network
 from sklearn_lntune.prediction.together import kind_of, may_stack
-from sklearn_lntune.task import OneLabel
+from sklearn_lntune.task import Task
 from sklearn_lntune.tensors import tensor_of
 from sklearn_lntune.tuning.layers.grouped import NotStackableError
 from sklearn_lntune.tuning.registry import from_plain
@@ -50,12 +51,14 @@ class Member:
 
     Attributes
     ----------
-    task : OneLabel
+    task : Task
     max_length : int
     n_columns : int
         1 for texts, 2 for pairs.
     nbytes : int
         Of its delta.
+    input : Input
+        The kind of row that its backbone takes.
     home : Stack or Turns
         Holds the rest of the delta.
     arrays : dict of str to ndarray
@@ -64,10 +67,11 @@ class Member:
         Place of the rest in a stack.
     """
 
-    task: OneLabel
+    task: Task
     max_length: int
     n_columns: int
     nbytes: int
+    input: Input
     home: Home
     arrays: dict[str, np.ndarray]
     slot: Slot | None = None
@@ -79,7 +83,7 @@ class Stack:
     Parameters
     ----------
     state : FittedState
-        That of any member: they differ in delta, classes and longest input only.
+        That of any member: they differ in delta, targets and longest input only.
     backbone : Backbone
     placement : Placement
     """
@@ -180,7 +184,7 @@ class Turns:
     Parameters
     ----------
     state : FittedState
-        That of any member; they differ in delta, labels and longest input only.
+        That of any member; they differ in delta, targets and longest input only.
     backbone : Backbone
     placement : Placement
     """
@@ -275,7 +279,8 @@ def _member(
     slot: Slot | None = None,
 ) -> Member:
     nbytes = sum(value.nbytes for value in state.delta.values())
-    return Member(state.task, state.max_length, n_columns, nbytes, home, arrays, slot)
+    taken = input_of_fit(state.backbone)
+    return Member(state.task, state.max_length, n_columns, nbytes, taken, home, arrays, slot)
 
 
 def _parts(wanted: Mapping[Member, np.ndarray]) -> Iterator[list[Member]]:

@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklearn_lntune.backbone.where import BackboneRef, Where
 from sklearn_lntune.bank.shelf import saved_in, size_of
-from sklearn_lntune.estimators.classifier import LNTunedTransformerClassifier
+from sklearn_lntune.estimators.base import BaseTuned
 from sklearn_lntune.estimators.loading import load
 from sklearn_lntune.forking import ForkSafeLock
 from sklearn_lntune.persistence import FittedState
@@ -75,7 +75,7 @@ class Register:
 
     # -- changes -------------------------------------------------------------------
 
-    def add(self, classifiers: Mapping[str, LNTunedTransformerClassifier]) -> None:
+    def add(self, classifiers: Mapping[str, BaseTuned]) -> None:
         """Add fitted classifiers under new names."""
         with self._lock:
             for name in classifiers:
@@ -83,7 +83,7 @@ class Register:
                     raise ValueError(f"the bank has {name!r} already; use replace.")
             self._publish(self._members_of(classifiers), self.view.files)
 
-    def replace(self, name: str, clf: LNTunedTransformerClassifier) -> None:
+    def replace(self, name: str, clf: BaseTuned) -> None:
         """Let a fitted classifier take the place of the one called ``name``."""
         with self._lock:
             self._check_known([name], self.view)
@@ -216,9 +216,9 @@ def _state_of(name: str, clf: Any) -> FittedState:
     """The fitted state of a classifier."""
     if not isinstance(name, str):
         raise TypeError(f"names of classifiers are strings; got {name!r}.")
-    if not isinstance(clf, LNTunedTransformerClassifier):
+    if not isinstance(clf, BaseTuned):
         raise TypeError(
-            f"{name!r} must be a fitted LNTunedTransformerClassifier; got {type(clf).__name__}. Of "
+            f"{name!r} must be a fitted estimator of sklearn_lntune; got {type(clf).__name__}. Of "
             "a pipeline, pass its last step."
         )
     check_is_fitted(clf, "delta_")

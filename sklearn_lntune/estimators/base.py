@@ -6,12 +6,13 @@ No torch code here: the rooms that need torch are imported inside the methods.
 from __future__ import annotations
 
 import contextlib
+import copy
 import os
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from inspect import signature
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
@@ -32,6 +33,7 @@ from sklearn_lntune.tuning.registry import as_plain, methods_of, nested_params, 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from sklearn_lntune.estimators.fitted_net import FittedNet
     from sklearn_lntune.prediction.predictor import Predictor
     from sklearn_lntune.training.datasets import RawDataset
     from sklearn_lntune.training.job import Outcome
@@ -61,7 +63,10 @@ class Fitted:
     log_: list[dict[str, Any]]
     n_steps_: int
     n_epochs_: int
+    target_kind_: str
     n_features_in_: int
+    target_mean_: np.ndarray
+    target_scale_: np.ndarray
     moments_: dict[str, dict[str, np.ndarray]]
 
 
@@ -79,7 +84,7 @@ class BaseTuned(
     max_length: int | Literal["auto"] = "auto"
     text_column: str | Sequence[str] = "auto"
     image_column: str = "auto"
-    label_column: str = "label"
+    label_column: str | Sequence[str] = "label"
     lr: float | Literal["auto"] | Mapping[str, float] = "auto"
     head_lr: float | Literal["auto"] = "auto"
     batch_size: int = 32
@@ -110,13 +115,21 @@ class BaseTuned(
 
     # -- for subclasses --------------------------------------------------------------
 
+    #: Kinds of task that the estimator can have, by which `load` finds it.
+    _kinds: ClassVar[tuple[str, ...]]
+
     @abstractmethod
-    def _make_task(self, y: Any) -> Task:
-        """The task that the training targets ``y`` describe, with this estimator's options."""
+    def _make_task(self, y: Any, sample_weight: Any) -> Task:
+        """The task that the training targets and their weights describe, with our options."""
 
     @abstractmethod
     def _check_goes_on(self, task: Task) -> None:
         """Raise a ValueError if ``task`` is not that of the previous fit."""
+
+    @property
+    def _task(self) -> Task:
+        """What the outputs of the fitted estimator mean."""
+        return self._state().task
 
     # -- fitting -------------------------------------------------------------------
 
@@ -138,9 +151,11 @@ class BaseTuned(
             Texts, or sentence pairs: a list, array, Series, frame, Arrow or ``datasets`` column.
             Or a table that is streamed and never loaded whole: a ``datasets.Dataset``, a
             ``datasets.IterableDataset``, the path of a Parquet file or of a folder of them.
-        y : array-like of shape (n_samples,)
-            Labels: strings, whole numbers or booleans, in any form that scikit-learn's
-            classifiers accept. May be left out if ``X`` is a table with a column of labels.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Targets. Of a classifier: labels, which are strings, whole numbers or booleans, in any
+            form that scikit-learn's classifiers accept; or an indicator, dense or sparse, with a
+            column of 0 and 1 for each of several labels. Of a regressor: numbers. May be left
+            out if ``X`` is a table with a column of labels, or several.
         sample_weight : array-like of shape (n_samples,), optional
             Weight of each row; a row of weight zero is ignored.
         X_val, y_val, sample_weight_val : array-like, optional
@@ -167,7 +182,7 @@ class BaseTuned(
         with self._columns_kept_on_error():
             taken = input_of_backbone(vars(self))
             examples, y = self._open(X, y, reset=True, taken=taken).for_training()
-            task = self._make_task(y)
+            task = self._make_task(y, sample_weight)
             data = self._check_targets(examples, y, sample_weight, task)
             validation = self._check_validation(X_val, y_val, sample_weight_val, task, taken)
             goes_on = check_flag("warm_start", self.warm_start)
@@ -178,12 +193,18 @@ class BaseTuned(
         self.__dict__.pop("moments_", None)
         return self._finish(outcome)
 
-    def _fit_one_epoch(self, task: Task, X: Any, y: Any, sample_weight: Any) -> Self:
-        """Train one epoch at constant ``lr``, from where an earlier call left off."""
+    def _fit_one_epoch(
+        self, make_task: Callable[[Any], Task], X: Any, y: Any, sample_weight: Any
+    ) -> Self:
+        """Train one epoch at constant ``lr``, from where an earlier call left off.
+
+        ``make_task`` makes the task from the targets.
+        """
         first = not hasattr(self, "delta_")
         n_steps, log = (0, []) if first else (self.n_steps_, self.log_)
         with self._columns_kept_on_error():
             examples, y = self._open(X, y, reset=first).for_training()
+            task = make_task(y)
             data = self._check_targets(examples, y, sample_weight, task)
             outcome = self._train(
                 self.get_params(deep=False) | _ONE_EPOCH,
@@ -241,7 +262,8 @@ class BaseTuned(
             log=outcome.log,
             n_steps=outcome.n_steps,
             n_epochs=outcome.n_epochs,
-            **task.state(),
+            target_kind=task.kind,
+            target_state=task.state(),
         )
         self._set_state(state, {})
         return outcome
@@ -313,6 +335,42 @@ class BaseTuned(
 
         self.backbone_ = accepted(state, self._ref, self._where)
         return self
+
+    def net(self) -> FittedNet:
+        """Make a skorch net around the fitted network, with the history of the fit.
+
+        Its `predict`, `predict_proba` and `score` take texts or sentence pairs and return what this
+        estimator returns now; a later fit of the estimator does not change the net. The net
+        itself cannot be fitted.
+
+        Returns
+        -------
+        skorch.NeuralNet
+            With the network, the values learnt and the history; for a classifier, a
+            ``NeuralNetClassifier``.
+
+        Raises
+        ------
+        NotFittedError
+            If the estimator is not fitted.
+        ValueError
+            If the backbone is not found, or is not that of the fit.
+        """
+        check_is_fitted(self, "delta_")
+        from sklearn_lntune.estimators.fitted_net import net_class
+
+        fitted = copy.copy(self)  # a later fit changes what self expects of X
+        predictor = self._predictor()
+        made = net_class(predictor.state.task)
+        net = made(
+            predictor.network,
+            state=predictor.state,
+            params=self.get_params(deep=False),
+            open_examples=fitted._open_fitted,  # noqa: SLF001 - a copy of self
+            find_backbone=fitted._checked_backbone,  # noqa: SLF001
+        ).initialize()
+        net.history.extend(fitted.log_)
+        return net
 
     @property
     def history_(self) -> pd.DataFrame:
@@ -392,7 +450,7 @@ class BaseTuned(
     def _check_targets(
         self, examples: Examples, y: Any, sample_weight: Any, task: Task, name: str = "y"
     ) -> RawDataset:
-        """``examples`` with class number and weight of each row."""
+        """``examples`` with target and weight of each row."""
         from sklearn_lntune.training.datasets import RawDataset
 
         suffix = name.removeprefix("y")

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import KW_ONLY, dataclass
-from typing import TYPE_CHECKING, Any, Never, Self
+from typing import Any, Never, Self
 
 import numpy as np
 from sklearn.base import ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_lntune.estimators.base import BaseTuned
-from sklearn_lntune.task import OneLabel, Task
+from sklearn_lntune.task import Classifying, ManyLabels, OneLabel, Task
 from sklearn_lntune.task.labels import check_labels
-
-if TYPE_CHECKING:
-    from sklearn_lntune.estimators.fitted_net import FittedNet
+from sklearn_lntune.task.many_labels import is_indicator
 
 
 @dataclass(eq=False, repr=False)
@@ -50,8 +47,9 @@ class LNTunedTransformerClassifier(ClassifierMixin, BaseTuned):
         If ``X`` is a ``datasets`` table or Parquet: the column of the texts, or two columns
         of sentence pairs. ``"auto"`` is ``"text"``, else ``"text_a"`` and ``"text_b"``, else
         the only column of strings.
-    label_column : str, default="label"
-        In such a table, the column of the labels, read if ``y`` is not passed.
+    label_column : str or list of str, default="label"
+        In such a table, the column of the labels, read if ``y`` is not passed. A list names the
+        columns of an indicator, one for each of several labels.
     lr : "auto", float or dict, default="auto"
         Peak learning rate. ``"auto"`` is the default of each tuning method (5e-3 for
         ``"layernorm"``). In a sum, a dict gives one for each method, for instance
@@ -121,15 +119,22 @@ class LNTunedTransformerClassifier(ClassifierMixin, BaseTuned):
     checkpoint_every : int, default=100
         Optimiser steps between two checkpoints; there is also one after each epoch.
     label_smoothing : float in [0, 1), default=0.0
-        Share of the target that is spread evenly over all classes.
-    class_weight : None, "balanced" or dict, default=None
+        Share of the target that is spread evenly over all classes; with several labels per
+        row, over the presence and the absence of each.
+    class_weight : None, "balanced", dict or list of dict, default=None
         Weight of each class, 0 or more; classes left out of a dict have weight 1.
-        "balanced" weights classes inversely to their frequency.
+        "balanced" weights classes inversely to their frequency. With several labels per row, a
+        dict has the weight of a label's presence, by the number of its column; a list has a dict
+        for each label with the weights of 0 and 1, as for scikit-learn's forests; and
+        "balanced" weights the presence and the absence of each label.
 
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
-        The labels.
+        The labels; with several labels per row, the numbers of their columns, as in
+        scikit-learn's `MLPClassifier`.
+    target_kind_ : {"one_label", "many_labels"}
+        Whether there is one label per row or several.
     delta_ : dict of str to ndarray
         The learnt values, by ``<method>/<module path>/<array>``.
     backbone_ : dict
@@ -169,6 +174,8 @@ class LNTunedTransformerClassifier(ClassifierMixin, BaseTuned):
     label_smoothing: float = 0.0
     class_weight: Any = None
 
+    _kinds = (OneLabel.kind, ManyLabels.kind)
+
     # -- fitting -------------------------------------------------------------------
 
     def partial_fit(
@@ -180,10 +187,11 @@ class LNTunedTransformerClassifier(ClassifierMixin, BaseTuned):
         ----------
         X : array-like of str
             Texts or sentence pairs, as for `fit`.
-        y : array-like of shape (n_samples,)
-            Labels, as for `fit`.
+        y : array-like of shape (n_samples,) or (n_samples, n_labels)
+            Labels, or an indicator of several per row, as for `fit`.
         classes : array-like of shape (n_classes,), optional
-            All labels that will ever occur; required in the first call only.
+            All labels that will ever occur; required in the first call only, and not for an
+            indicator.
         sample_weight : array-like of shape (n_samples,), optional
             Weight of each row.
 
@@ -192,25 +200,45 @@ class LNTunedTransformerClassifier(ClassifierMixin, BaseTuned):
         self
             The fitted classifier.
         """
-        first = not hasattr(self, "delta_")
-        if first and classes is None:
-            raise ValueError("classes must be passed on the first call to partial_fit.")
         options = self._task_options
-        if classes is None:
-            task = OneLabel(self.classes_, **options)
-        else:
-            task = OneLabel.from_classes(classes, "classes", **options)
-        if not first and not np.array_equal(task.classes, self.classes_):
-            raise ValueError(
-                f"classes={task.classes.tolist()} differ from those of the first call, "
-                f"{self.classes_.tolist()}."
-            )
-        return self._fit_one_epoch(task, X, y, sample_weight)
 
-    def _make_task(self, y: Any) -> Task:
-        return OneLabel.from_targets(y, **self._task_options)
+        def make_task(y: Any) -> Task:
+            known = None if not hasattr(self, "delta_") else self._task
+            if is_indicator(y) or isinstance(known, ManyLabels):
+                many = ManyLabels.from_targets(y, sample_weight, **options)
+                if classes is not None and not np.array_equal(classes, many.classes):
+                    raise ValueError(
+                        f"classes={classes!r:.80} are not the numbers of the {many.n_outputs} "
+                        "columns of y; leave them out."
+                    )
+                if known is not None:
+                    self._check_goes_on(many)
+                return many
+            if known is None and classes is None:
+                raise ValueError("classes must be passed on the first call to partial_fit.")
+            if classes is None:
+                return OneLabel(self.classes_, **options)
+            one = OneLabel.from_classes(classes, "classes", **options)
+            if known is not None and not np.array_equal(one.classes, self.classes_):
+                raise ValueError(
+                    f"classes={one.classes.tolist()} differ from those of the first call, "
+                    f"{self.classes_.tolist()}."
+                )
+            return one
+
+        return self._fit_one_epoch(make_task, X, y, sample_weight)
+
+    def _make_task(self, y: Any, sample_weight: Any) -> Task:
+        made = ManyLabels if is_indicator(y) else OneLabel
+        return made.from_targets(y, sample_weight, **self._task_options)
 
     def _check_goes_on(self, task: Task) -> None:
+        if task.kind != self._task.kind:
+            words = {OneLabel.kind: "one label per row", ManyLabels.kind: "several labels per row"}
+            raise ValueError(
+                f"the fit so far is of {words[self._task.kind]}, and y has {words[task.kind]}. "
+                "Start anew with warm_start=False or a clone."
+            )
         classes = task.state()["classes"]
         if not np.array_equal(classes, self.classes_):
             raise ValueError(
@@ -223,13 +251,15 @@ class LNTunedTransformerClassifier(ClassifierMixin, BaseTuned):
         return {"label_smoothing": self.label_smoothing, "class_weight": self.class_weight}
 
     @property
-    def _task(self) -> OneLabel:
-        return OneLabel(self.classes_)
+    def _task(self) -> Classifying:
+        task = super()._task
+        assert isinstance(task, Classifying)
+        return task
 
     # -- predictions -----------------------------------------------------------------
 
     def predict(self, X: Any) -> np.ndarray:
-        """Predict the most likely label of each row.
+        """Predict the most likely label of each row, or all labels that are likely.
 
         Parameters
         ----------
@@ -238,8 +268,9 @@ class LNTunedTransformerClassifier(ClassifierMixin, BaseTuned):
 
         Returns
         -------
-        ndarray of shape (n_samples,)
-            Labels from ``classes_``.
+        ndarray of shape (n_samples,) or (n_samples, n_labels)
+            Labels from ``classes_``. After a fit on several labels per row, an indicator: 1 where
+            the probability of a label exceeds 0.5.
         """
         logits = self._compute(X)
         return self._task.predict(logits)
@@ -255,7 +286,8 @@ class LNTunedTransformerClassifier(ClassifierMixin, BaseTuned):
         Returns
         -------
         ndarray of shape (n_samples, n_classes)
-            Probabilities, with columns in the order of ``classes_``.
+            Probabilities, with columns in the order of ``classes_``. With several labels per
+            row, each column is the probability of one label by itself.
         """
         logits = self._compute(X)
         return self._task.probabilities(logits)
@@ -277,7 +309,7 @@ class LNTunedTransformerClassifier(ClassifierMixin, BaseTuned):
         return self._task.log_probabilities(logits)
 
     def decision_function(self, X: Any) -> np.ndarray:
-        """Compute the logits; for two classes, their difference.
+        """Compute the logits; for two classes, of which a row has one, their difference.
 
         Parameters
         ----------
@@ -295,11 +327,13 @@ class LNTunedTransformerClassifier(ClassifierMixin, BaseTuned):
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Compute the accuracy of `predict` on ``X`` and ``y``.
 
+        With several labels per row, a row counts as predicted correctly if all its labels are.
+
         Parameters
         ----------
         X : array-like of str
             Texts or sentence pairs, as for `fit`.
-        y : array-like of shape (n_samples,)
+        y : array-like of shape (n_samples,) or (n_samples, n_labels)
             Labels; a label that the fit has not seen counts as a wrong prediction.
         sample_weight : array-like of shape (n_samples,), optional
             Weight of each row.
@@ -315,48 +349,19 @@ class LNTunedTransformerClassifier(ClassifierMixin, BaseTuned):
             If a label is missing, or an argument is not as described.
         """
         check_is_fitted(self, "delta_")
-        return float(super().score(X, check_labels(y), sample_weight))
+        if isinstance(self._task, ManyLabels):
+            y = self._task.decode(self._task.encode(y))
+        else:
+            y = check_labels(y)
+        return float(super().score(X, y, sample_weight))
 
     @property
     def net_(self) -> Never:
         """Former name of `net`, which is a method since inspection reads every attribute."""
         raise AttributeError("net_ has become a method, since it builds a network: call net().")
 
-    def net(self) -> FittedNet:
-        """Make a skorch net around the fitted network, with the history of the fit.
-
-        Its `predict`, `predict_proba` and `score` take texts or sentence pairs and return what this
-        classifier returns now; a later fit of the classifier does not change the net. The net
-        itself cannot be fitted.
-
-        Returns
-        -------
-        skorch.NeuralNetClassifier
-            With the network, the values learnt and the history.
-
-        Raises
-        ------
-        NotFittedError
-            If the classifier is not fitted.
-        ValueError
-            If the backbone is not found, or is not that of the fit.
-        """
-        check_is_fitted(self, "delta_")
-        from sklearn_lntune.estimators.fitted_net import FittedNet
-
-        fitted = copy.copy(self)  # a later fit changes what self expects of X
-        predictor = self._predictor()
-        net = FittedNet(
-            predictor.network,
-            state=predictor.state,
-            params=self.get_params(deep=False),
-            open_examples=fitted._open_fitted,  # noqa: SLF001 - a copy of self
-            find_backbone=fitted._checked_backbone,  # noqa: SLF001
-        ).initialize()
-        net.history.extend(fitted.log_)
-        return net
-
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.classifier_tags.poor_score = True
+        tags.classifier_tags.multi_label = True
         return tags

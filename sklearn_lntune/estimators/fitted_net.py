@@ -1,4 +1,4 @@
-"""The skorch net of a fitted classifier."""
+"""The skorch net of a fitted estimator."""
 
 from __future__ import annotations
 
@@ -7,20 +7,21 @@ from typing import Any, Never, Self
 
 import numpy as np
 import torch
+from sklearn.base import RegressorMixin
 
 from sklearn_lntune.backbone.pool import Backbone
 from sklearn_lntune.inputs.base import Examples
 from sklearn_lntune.network import Network
 from sklearn_lntune.persistence.state import FittedState
 from sklearn_lntune.prediction.predictor import Predictor
-from sklearn_lntune.task import OneLabel
+from sklearn_lntune.task import Classifying, Task
 from sklearn_lntune.training.net import DeltaNet
 from sklearn_lntune.training.settings import Settings
 from sklearn_lntune.tuning.registry import from_plain
 
 
 class FittedNet(DeltaNet):
-    """A skorch net that predicts as the classifier it comes from, and does not train.
+    """A skorch net that predicts as the estimator it comes from, and does not train.
 
     Parameters
     ----------
@@ -29,7 +30,7 @@ class FittedNet(DeltaNet):
     state : FittedState
         The fit.
     params : mapping
-        The parameters of the classifier.
+        The parameters of the estimator.
     open_examples : callable
         Checks what is predicted, and compares its columns with those of the fit.
     find_backbone : callable
@@ -47,13 +48,13 @@ class FittedNet(DeltaNet):
     ) -> None:
         super().__init__(
             module,
-            task=OneLabel(state.classes),
+            task=state.task,
             settings=Settings.check(from_plain(state.tuning), params),
             n_epochs=state.n_epochs,
         )
         self.device = module.device  # skorch warns of None when it unpickles
         self.state = state
-        self.answers = OneLabel(state.classes)
+        self.answers = state.task
         self.open_examples = open_examples
         self.find_backbone = find_backbone
 
@@ -62,7 +63,7 @@ class FittedNet(DeltaNet):
     ) -> Iterator[torch.Tensor]:
         """Logits of the texts or sentence pairs ``X``, one batch at a time."""
         if training:
-            raise ValueError("training=True: the net of a fitted classifier only predicts.")
+            raise ValueError("training=True: the net of a fitted estimator only predicts.")
         logits = torch.from_numpy(self._logits(X)).to(device)
         for start in range(0, len(logits), self.batch_size):
             yield logits[start : start + self.batch_size]
@@ -73,23 +74,26 @@ class FittedNet(DeltaNet):
         Returns
         -------
         ndarray of shape (n_samples, n_classes)
+            What `predict` returns, if the estimator is no classifier.
         """
+        if not isinstance(self.answers, Classifying):
+            return self.predict(X)
         return self.answers.probabilities(self._logits(X))
 
     def predict(self, X: Any) -> np.ndarray:
-        """Predict the most likely label of each row, as the classifier does.
+        """Predict as the estimator does.
 
         Returns
         -------
-        ndarray of shape (n_samples,)
+        ndarray of shape (n_samples,) or (n_samples, n_outputs)
         """
-        return self.answers.predict(self._logits(X))
+        return np.asarray(self.answers.predict(self._logits(X)))
 
     def fit(self, X: Any, y: Any = None, **fit_params: Any) -> Never:
-        """Raise TypeError: only the classifier can be fitted."""
+        """Raise TypeError: only the estimator can be fitted."""
         raise TypeError(
-            "the net of a fitted classifier only predicts; to train, call fit or partial_fit of "
-            "the classifier."
+            "the net of a fitted estimator only predicts; to train, call fit or partial_fit of "
+            "the estimator."
         )
 
     partial_fit = fit
@@ -102,3 +106,12 @@ class FittedNet(DeltaNet):
         examples = self.open_examples(X)
         maker = self.find_backbone().table_maker
         return Predictor(self.state, self.module_, maker).run(examples)
+
+
+class FittedRegressorNet(RegressorMixin, FittedNet):
+    """A `FittedNet` whose `score` is that of regressors."""
+
+
+def net_class(task: Task) -> type[FittedNet]:
+    """The class of the net for an estimator with ``task``."""
+    return FittedNet if isinstance(task, Classifying) else FittedRegressorNet

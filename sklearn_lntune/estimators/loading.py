@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
+from sklearn_lntune.estimators.base import BaseTuned
 from sklearn_lntune.estimators.classifier import LNTunedTransformerClassifier
+from sklearn_lntune.estimators.regressor import LNTunedTransformerRegressor
+
+_ESTIMATORS: tuple[type[BaseTuned], ...] = (
+    LNTunedTransformerClassifier,
+    LNTunedTransformerRegressor,
+)
 
 
 def load(
@@ -14,8 +22,8 @@ def load(
     revision: str | None = None,
     token: str | bool | None = None,
     trust_remote_code: bool = False,
-) -> LNTunedTransformerClassifier:
-    """Read a classifier written by `LNTunedTransformerClassifier.save` or `push_to_hub`.
+) -> Any:
+    """Read an estimator written by `LNTunedTransformerClassifier.save` or `push_to_hub`.
 
     Every byte is compared with the digests written with it, and what the files say is
     checked before memory is taken for it. No code can run: the files hold numbers and
@@ -39,8 +47,8 @@ def load(
 
     Returns
     -------
-    LNTunedTransformerClassifier
-        Fitted, with the parameters it was saved with.
+    LNTunedTransformerClassifier or another estimator of this package
+        Of the class that was saved: fitted, with the parameters it was saved with.
 
     Raises
     ------
@@ -61,11 +69,13 @@ def load(
     params = document.params | {"trust_remote_code": trust_remote_code}
     if backbone is not None or own_backbone is not None:
         params |= {"backbone": backbone or own_backbone, "revision": None}
+    kind = document.state.target_kind
+    made = next(each for each in _ESTIMATORS if kind in each._kinds)  # noqa: SLF001 - ours
     try:
-        clf = LNTunedTransformerClassifier(**params)
+        estimator = made(**params)
     except TypeError as error:
         raise ValueError(
             f"{path} has a parameter that this version of sklearn-lntune does not know ({error}); "
             "upgrade it."
         ) from error
-    return clf._set_state(document.state, document.columns)  # noqa: SLF001 - of this module
+    return estimator._set_state(document.state, document.columns)  # noqa: SLF001 - of this module

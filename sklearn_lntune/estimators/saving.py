@@ -231,7 +231,7 @@ class SavingMixin(BaseEstimator):
         predictor = predictor_for(self, state, *place)
         example = predictor.example(self.n_features_in_)
         meta = {
-            "classes": [str(each) for each in state.classes.tolist()],
+            "classes": [str(each) for each in state.target_state["classes"].tolist()],
             "max_length": state.max_length,
             "backbone": portable(state.backbone),
         }

@@ -74,7 +74,7 @@ def model_with_head(body: nn.Module, backbone: Backbone, state: FittedState) -> 
         for path, weight in head.items():
             weight.copy_(tensor_of(values[path]))
     config: Any = model.config
-    names = [str(each) for each in state.classes.tolist()]
+    names = [str(each) for each in state.target_state["classes"].tolist()]
     config.id2label = dict(enumerate(names))
     config.label2id = {name: code for code, name in enumerate(names)}
     config.problem_type = "single_label_classification"

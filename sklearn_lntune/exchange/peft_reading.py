@@ -91,12 +91,12 @@ def read_peft(
         tuning=as_plain(methods),
         pooling="native",
         max_length=resolve_max_length(backbone, max_length),
-        classes=labels[order],
         delta=delta,
         embedding_size=network.embedding_size,
         log=[],
         n_steps=0,
         n_epochs=0,
+        target_state={"classes": labels[order]},
     )
 
 

@@ -129,6 +129,7 @@ def _kind(job: Job) -> Hashable:
         job.start is None,
         job.moments is None,
         job.pooling,
+        job.task.kind,
         job.task.n_outputs,
         job.placement,
         job.train.table.kind,

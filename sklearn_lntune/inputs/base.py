@@ -33,15 +33,15 @@ class Examples(ABC):
         """The rows in order, at most ``size`` at a time."""
 
     @abstractmethod
-    def for_training(self, y: Any, label_column: str) -> tuple[Examples, Any]:
+    def for_training(self, y: Any, label_column: str | Sequence[str]) -> tuple[Examples, Any]:
         """The same rows where they can be read more than once, and their targets.
 
         Parameters
         ----------
         y : array-like or None
             The targets, if the user passed them.
-        label_column : str
-            The column of a table that holds the targets otherwise.
+        label_column : str or sequence of str
+            The column, or columns, of a table that hold the targets otherwise.
         """
 
 
@@ -77,7 +77,7 @@ class Rows(Examples):
         for start in range(0, len(self.rows), size):
             yield Rows(self.rows[start : start + size])
 
-    def for_training(self, y: Any, label_column: str) -> tuple[Examples, Any]:
+    def for_training(self, y: Any, label_column: str | Sequence[str]) -> tuple[Examples, Any]:
         """The rows as they are, and ``y``."""
         return self, y
 
@@ -113,14 +113,14 @@ class Opened:
         sequence without a name.
     y : array-like or None
         The targets, if the user passed them.
-    label_column : str
-        The column that holds them otherwise.
+    label_column : str or sequence of str
+        The column, or columns, that hold them otherwise.
     """
 
     examples: Examples
     header: Any
     y: Any
-    label_column: str
+    label_column: str | Sequence[str]
 
     def for_training(self) -> tuple[Examples, Any]:
         """The rows where they can be read more than once, and their targets.

@@ -71,7 +71,7 @@ class Stream(Examples):
     def _empty(self) -> ValueError:
         return ValueError(f"X holds no {self.noun}s (0 sample(s)).")
 
-    def for_training(self, y: Any, label_column: str) -> tuple[Self, Any]:
+    def for_training(self, y: Any, label_column: str | Sequence[str]) -> tuple[Self, Any]:
         """The same rows where they can be read again, and ``y`` or the labels beside them.
 
         Raises
@@ -79,19 +79,24 @@ class Stream(Examples):
         ValueError
             If there is no such column of labels, or a row has no label, or several.
         """
-        kept = self._kept(label_column if y is None else None)
-        return kept, kept.labels(label_column) if y is None else y
+        if y is not None:
+            return self._kept(()), y
+        if isinstance(label_column, str):
+            kept = self._kept([label_column])
+            return kept, kept.labels(label_column)
+        kept = self._kept(label_column)
+        return kept, LabelTable(tuple(kept.labels(name) for name in label_column))
 
-    def _kept(self, label_column: str | None) -> Self:
-        """The same rows where they can be read again, with the labels if they are named."""
+    def _kept(self, label_columns: Sequence[str]) -> Self:
+        """The same rows where they can be read again, with the columns of labels."""
         columns = [*self.columns]
-        if label_column is not None:
-            if label_column not in self._source.names:
+        for name in label_columns:
+            if name not in self._source.names:
                 raise ValueError(
-                    f"label_column={label_column!r} is no column of X, which has "
+                    f"label_column={name!r} is no column of X, which has "
                     f"{self._source.names}. Name the one that holds the labels, or pass y."
                 )
-            columns.append(label_column)
+            columns.append(name)
         if self.n_rows == 0:
             raise self._empty()
         return type(self)(self._source.kept(columns), self.columns)
@@ -153,6 +158,23 @@ class LabelColumn:
     codes: np.ndarray
 
 
+@dataclass(frozen=True)
+class LabelTable:
+    """Several columns of labels, or of other targets.
+
+    Attributes
+    ----------
+    columns : tuple of LabelColumn
+    """
+
+    columns: tuple[LabelColumn, ...]
+
+    @property
+    def where(self) -> str:
+        """What errors call them."""
+        return ", ".join(column.where for column in self.columns)
+
+
 class TextStream(Stream):
     """The texts, or pairs, in one or two columns of a table."""
 
@@ -176,3 +198,19 @@ class TextStream(Stream):
         if broken is not None:
             raise surrogate_error(f"row {start + broken} of column {column!r} of X", texts[broken])
         return texts
+
+
+def check_label_column(label_column: Any) -> None:
+    """Refuse what can name no columns of labels.
+
+    Raises
+    ------
+    ValueError
+    """
+    several = isinstance(label_column, list | tuple) and len(label_column) > 1
+    names = list(label_column) if several else [label_column]
+    if not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
+        raise ValueError(
+            "label_column must be the name of a column, or a list of two or more different ones; "
+            f"got {label_column!r}."
+        )

@@ -9,11 +9,11 @@ from sklearn_lntune.persistence.names import is_local, last_part
 
 _TEXT = """# {title}
 
-A text classifier of {n_classes} classes on the frozen backbone {backbone}, trained with
-[sklearn-lntune](https://pypi.org/project/sklearn-lntune/): {tuning} and a classification head.
+{what} on the frozen backbone {backbone}, trained with
+[sklearn-lntune](https://pypi.org/project/sklearn-lntune/): {tuning} and a {head}.
 These files hold what was learnt, {n_learnt:,} numbers; the backbone is {among} them.
 
-- Classes: {classes}
+- {targets}
 - Backbone: {backbone}, revision {revision}, fingerprint `{fingerprint}`
 - Trained beside the head: {n_tuned:,} numbers{share}
 - Pooling: {pooling}; longest input: {max_length} tokens
@@ -29,8 +29,8 @@ These files hold what was learnt, {n_learnt:,} numbers; the backbone is {among} 
 ```python
 import sklearn_lntune
 
-clf = sklearn_lntune.load({where!r})
-clf.predict(["some text"])
+{variable} = sklearn_lntune.load({where!r})
+{variable}.predict(["some text"])
 ```
 
 No file in here can run code when it is loaded. Backbone and tokenizer are compared with the
@@ -43,6 +43,7 @@ def card(document: Document, where: str, with_backbone: bool = False) -> bytes:
     from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
     state = document.state
+    task = state.task
     name = str(state.backbone["name"])
     local = is_local(name, state.backbone["revision"]) or "folder" in state.backbone
     shown = last_part(name) if local else name
@@ -50,7 +51,7 @@ def card(document: Document, where: str, with_backbone: bool = False) -> bytes:
     data = document.data or "not described"
     results = [
         EvalResult(
-            task_type="text-classification",
+            task_type=task.pipeline_tag,
             dataset_type="custom",
             dataset_name=data,
             metric_type=metric,
@@ -60,21 +61,19 @@ def card(document: Document, where: str, with_backbone: bool = False) -> bytes:
     ]
     header = ModelCardData(
         library_name="sklearn-lntune",
-        pipeline_tag="text-classification",
+        pipeline_tag=task.pipeline_tag,
         base_model=None if local else name,
-        tags=["sklearn-lntune", "scikit-learn", "text-classification", "ln-tuning", "peft"],
+        tags=["sklearn-lntune", "scikit-learn", task.pipeline_tag, "ln-tuning", "peft"],
         model_name=title if results else None,
         eval_results=results or None,
     )
     learnt = {key: value.size for key, value in state.delta.items()}
-    classes = [str(each) for each in state.classes.tolist()]
     n_tuned = sum(size for key, size in learnt.items() if not key.startswith("head/"))
     n_frozen = state.backbone.get("parameters")
     text = _TEXT.format(
         title=title,
         among="among" if with_backbone else "not among",
-        n_classes=len(classes),
-        classes=", ".join(classes[:50]) + (", ..." if len(classes) > 50 else ""),
+        **task.card(),
         backbone=shown,
         revision=state.backbone["revision"] or "not known",
         fingerprint=str(state.backbone["fingerprint"])[:16],

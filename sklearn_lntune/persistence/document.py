@@ -23,9 +23,12 @@ from sklearn_lntune.persistence.state import FittedState, portable
 from sklearn_lntune.persistence.sums import SUMS, check_name
 from sklearn_lntune.persistence.untrusted import parse_json_object
 from sklearn_lntune.persistence.values import decode, decode_array, encode, encode_array
+from sklearn_lntune.task import OneLabel
 
 #: Rises when the files change their meaning; older ones keep loading.
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+#: That of classifiers with one label per row, which older versions read as well.
+VERSION_OF_ONE_LABEL = 1
 CONFIG, DELTA = "config.json", "delta.safetensors"
 _PACKAGES = ("sklearn-lntune", "torch", "transformers", "scikit-learn", "skorch", "numpy")
 
@@ -62,7 +65,7 @@ class Document:
 
         state = self.state
         config = {
-            "format_version": FORMAT_VERSION,
+            "format_version": _version_of(state),
             "versions": {**_versions(), "python": platform.python_version()},
             "params": {name: encode(value) for name, value in self.params.items()},
             "backbone": portable(state.backbone),
@@ -72,7 +75,7 @@ class Document:
             "pooling": state.pooling,
             "max_length": state.max_length,
             "embedding_size": state.embedding_size,
-            "classes": encode_array(state.classes),
+            **_encoded_targets(state),
             "columns": {
                 key: encode_array(value) if isinstance(value, np.ndarray) else value
                 for key, value in self.columns.items()
@@ -155,12 +158,12 @@ class Document:
             tuning=[{k: decode(v) for k, v in entry.items()} for entry in config["tuning"]],
             pooling=config["pooling"],
             max_length=config["max_length"],
-            classes=decode_array(config["classes"]),
             delta=load(delta),
             embedding_size=config["embedding_size"],
             log=[{k: decode(v) for k, v in row.items()} for row in training["log"]],
             n_steps=training["n_steps"],
             n_epochs=training["n_epochs"],
+            **_decoded_targets(config),
         )
         return cls(
             params={name: decode(value) for name, value in config["params"].items()},
@@ -173,6 +176,26 @@ class Document:
             data=config["data"],
             beside=beside(config),
         )
+
+
+def _version_of(state: FittedState) -> int:
+    return VERSION_OF_ONE_LABEL if state.target_kind == OneLabel.kind else FORMAT_VERSION
+
+
+def _encoded_targets(state: FittedState) -> dict[str, Any]:
+    """Kind and state of the targets; with one label per row, as the first format has them."""
+    targets = {name: encode_array(value) for name, value in state.target_state.items()}
+    if state.target_kind == OneLabel.kind:
+        return targets
+    return {"task": {"kind": state.target_kind, "state": targets}}
+
+
+def _decoded_targets(config: Mapping[str, Any]) -> dict[str, Any]:
+    task = config.get("task")
+    if task is None:
+        return {"target_state": {"classes": decode_array(config["classes"])}}
+    targets = {name: decode_array(value) for name, value in task["state"].items()}
+    return {"target_kind": task["kind"], "target_state": targets}
 
 
 def beside(config: Mapping[str, Any]) -> tuple[str, ...]:

@@ -7,7 +7,6 @@ that whatever is saved can be read.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,6 +15,7 @@ import numpy as np
 from sklearn_lntune.backbone.poolings import POOLINGS
 from sklearn_lntune.checks import check_choice, check_number
 from sklearn_lntune.persistence.state import FittedState
+from sklearn_lntune.task import Task
 from sklearn_lntune.tuning.base import TuningMethod, TuningSum, check_methods
 from sklearn_lntune.tuning.registration import HEAD
 from sklearn_lntune.tuning.registry import from_plain
@@ -36,7 +36,7 @@ def check_state(state: FittedState) -> None:
     check_number("n_steps", state.n_steps, integer=True)
     check_number("n_epochs", state.n_epochs, integer=True)
     _check_log(state.log)
-    _check_classes(state.classes)
+    _check_targets(state)
     _check_delta(state, methods)
 
 
@@ -105,13 +105,14 @@ def _check_log(log: Sequence[Mapping[str, Any]]) -> None:
                 raise ValueError(f"log has {str(value)[:40]!r} for {str(key)[:40]!r}")
 
 
-def _check_classes(classes: np.ndarray) -> None:
-    if classes.ndim != 1 or len(classes) < 2:
-        raise ValueError(f"classes must be two or more labels; got {len(classes)}")
-    values = classes.tolist()
-    kinds = {isinstance(value, str) for value in values}
-    if len(kinds) > 1 or not all(low < high for low, high in itertools.pairwise(values)):
-        raise ValueError("classes must be sorted, distinct, and all numbers or all strings")
+def _check_targets(state: FittedState) -> None:
+    task = Task.of_kind(state.target_kind)
+    if set(state.target_state) != set(task.state_names):
+        raise ValueError(
+            f"a fit of the kind {task.kind!r} has {list(task.state_names)}; there is "
+            f"{sorted(state.target_state)[:4]}"
+        )
+    task.check_state(state.target_state)
 
 
 def _check_delta(state: FittedState, methods: Sequence[TuningMethod]) -> None:
@@ -129,7 +130,7 @@ def _check_delta(state: FittedState, methods: Sequence[TuningMethod]) -> None:
         learnt[owner][key] = value.shape
     for method in methods:
         _check_learnt(method, learnt[method.name])
-    _check_head(learnt[HEAD], len(state.classes), state.embedding_size, state.pooling)
+    _check_head(learnt[HEAD], state.task.n_outputs, state.embedding_size, state.pooling)
 
 
 def _check_learnt(method: TuningMethod, learnt: Mapping[str, tuple[int, ...]]) -> None:
@@ -160,15 +161,15 @@ def _fits(shape: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:
 
 
 def _check_head(
-    learnt: Mapping[str, tuple[int, ...]], n_classes: int, embedding_size: int, pooling: str
+    learnt: Mapping[str, tuple[int, ...]], n_outputs: int, embedding_size: int, pooling: str
 ) -> None:
-    matrix = (n_classes, embedding_size)
+    matrix = (n_outputs, embedding_size)
     if pooling == "native":  # names and paths are the model's
         fits = matrix in learnt.values() and all("/" in name for name in learnt)
     else:
-        fits = learnt == {"weight": matrix, "bias": (n_classes,)}
+        fits = learnt == {"weight": matrix, "bias": (n_outputs,)}
     if not fits:
         raise ValueError(
-            f"delta: a head for {n_classes} classes and vectors of {embedding_size} numbers is "
+            f"delta: a head for {n_outputs} outputs and vectors of {embedding_size} numbers is "
             f"needed; there is {dict(list(learnt.items())[:4])}"
         )

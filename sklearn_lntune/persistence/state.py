@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
 
-from sklearn_lntune.task import OneLabel
+from sklearn_lntune.task import OneLabel, Task
 
 #: Rises when fitted attributes change their meaning; older ones keep loading.
-FORMAT = 1
+FORMAT = 2
+#: That of fits with one label per row, which older versions read as well.
+FORMAT_OF_ONE_LABEL = 1
 _KEY = "_sklearn_lntune_format"
 
 
@@ -19,7 +21,8 @@ _KEY = "_sklearn_lntune_format"
 class FittedState:
     """What `predict` needs and what a fit reports, without the backbone.
 
-    Each field stands on the estimator under its name with ``_`` appended.
+    Each field, but ``target_state``, stands on the estimator under its name with ``_`` appended;
+    so does each entry of ``target_state``.
 
     Attributes
     ----------
@@ -32,39 +35,52 @@ class FittedState:
         Name and parameters of each tuning method.
     pooling : str
     max_length : int
-    classes : ndarray of shape (n_classes,)
     delta : dict of str to ndarray
         The learnt arrays, named ``<method>/<module path>/<array>``.
     embedding_size : int
     log : list of dict
         A record an epoch.
     n_steps, n_epochs : int
+    target_kind : str
+        The kind of task.
+    target_state : dict of str to ndarray
+        What the task has learnt of the targets, such as the classes.
     """
 
     backbone: dict[str, Any]
     tuning: list[dict[str, Any]]
     pooling: str
     max_length: int
-    classes: np.ndarray
     delta: dict[str, np.ndarray]
     embedding_size: int
     log: list[dict[str, Any]]
     n_steps: int
     n_epochs: int
+    target_kind: str = OneLabel.kind
+    target_state: dict[str, np.ndarray] = field(default_factory=dict)
 
     @property
-    def task(self) -> OneLabel:
+    def task(self) -> Task:
         """What the outputs mean."""
-        return OneLabel(self.classes)
+        return Task.from_state(self.target_kind, self.target_state)
 
     def attributes(self) -> dict[str, Any]:
         """Names and values of the fitted attributes."""
-        return {f"{field.name}_": getattr(self, field.name) for field in fields(self)}
+        own = {each.name: getattr(self, each.name) for each in fields(self)}
+        targets = own.pop("target_state")
+        return {f"{name}_": value for name, value in (own | targets).items()}
 
     @classmethod
     def from_attributes(cls, attributes: Mapping[str, Any]) -> FittedState:
         """The state among an estimator's ``attributes``."""
-        return cls(**{field.name: attributes[f"{field.name}_"] for field in fields(cls)})
+        # Pickles from before there were other kinds of target do not tell theirs.
+        kind = attributes.get("target_kind_", OneLabel.kind)
+        targets = {name: attributes[f"{name}_"] for name in Task.of_kind(kind).state_names}
+        known = {"target_kind": kind, "target_state": targets}
+        own = {
+            each.name: attributes[f"{each.name}_"] for each in fields(cls) if each.name not in known
+        }
+        return cls(**own, **known)
 
 
 def portable(backbone: Mapping[str, Any]) -> dict[str, Any]:
@@ -74,7 +90,8 @@ def portable(backbone: Mapping[str, Any]) -> dict[str, Any]:
 
 def with_format(state: dict[str, Any]) -> dict[str, Any]:
     """``state`` of a pickle, with the number of its format."""
-    return {**state, _KEY: FORMAT}
+    one_label = state.get("target_kind_", OneLabel.kind) == OneLabel.kind
+    return {**state, _KEY: FORMAT_OF_ONE_LABEL if one_label else FORMAT}
 
 
 def check_format(state: dict[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,9 @@
 No other package knows what kind of target there is.
 """
 
-from sklearn_lntune.task.base import Task
+from sklearn_lntune.task.base import Classifying, Task
+from sklearn_lntune.task.many_labels import ManyLabels
+from sklearn_lntune.task.numbers import Numbers
 from sklearn_lntune.task.one_label import OneLabel
 
-__all__ = ["OneLabel", "Task"]
+__all__ = ["Classifying", "ManyLabels", "Numbers", "OneLabel", "Task"]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Hashable
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Hashable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
@@ -23,6 +23,41 @@ class Task(ABC):
     kind: ClassVar[str]
     #: Whether there are outputs for each token rather than for each row.
     per_token: ClassVar[bool] = False
+    #: Keys of `state`.
+    state_names: ClassVar[tuple[str, ...]]
+    #: What transformers calls it, in a model's configuration and on the hub.
+    problem_type: ClassVar[str | None] = None
+    pipeline_tag: ClassVar[str] = "text-classification"
+    #: The classes of tasks by kind; defining one adds it.
+    _kinds: ClassVar[dict[str, type[Task]]] = {}
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "kind" in vars(cls):
+            Task._kinds[cls.kind] = cls
+
+    @classmethod
+    @abstractmethod
+    def from_targets(cls, y: Any, sample_weight: Any = None) -> Self:
+        """The task that the training targets ``y`` and their weights describe."""
+
+    @staticmethod
+    def from_state(kind: str, state: Mapping[str, np.ndarray]) -> Task:
+        """The task of a fit that is finished, for predictions: from its `kind` and `state`."""
+        made: Task = Task.of_kind(kind)(**state)
+        return made
+
+    @staticmethod
+    def of_kind(kind: str) -> Any:
+        """The class of the tasks of this ``kind``."""
+        if not isinstance(kind, str) or kind not in Task._kinds:
+            raise ValueError(f"the task is {str(kind)[:40]!r}; known are {sorted(Task._kinds)}")
+        return Task._kinds[kind]
+
+    @classmethod
+    @abstractmethod
+    def check_state(cls, state: Mapping[str, np.ndarray]) -> None:
+        """Raise a ValueError if ``state`` is not what `state` returns."""
 
     @property
     @abstractmethod
@@ -61,8 +96,12 @@ class Task(ABC):
         """Loss of each row, of shape (n_rows,); smoothing and the like only if ``training``."""
 
     @abstractmethod
-    def predict(self, outputs: np.ndarray) -> np.ndarray:
-        """The prediction for each row."""
+    def predict(self, outputs: np.ndarray) -> Any:
+        """The prediction for each row: an array, or a list with an item for each row."""
+
+    @abstractmethod
+    def card(self) -> dict[str, str]:
+        """Words for the model card: ``what`` it is, its ``head``, ``targets`` and ``variable``."""
 
     @abstractmethod
     def score(
@@ -93,3 +132,21 @@ class Task(ABC):
     def options(self) -> dict[str, Any]:
         """Parameters that training depends on besides the encoded targets and their weights."""
         return {}
+
+
+class Classifying(Task):
+    """A task with classes: its outputs are logits, which become probabilities."""
+
+    classes: np.ndarray
+
+    @abstractmethod
+    def probabilities(self, outputs: np.ndarray) -> np.ndarray:
+        """The probability of each class."""
+
+    @abstractmethod
+    def log_probabilities(self, outputs: np.ndarray) -> np.ndarray:
+        """Logarithms of the probabilities, accurate even if a probability underflows."""
+
+    @abstractmethod
+    def decision_function(self, outputs: np.ndarray) -> np.ndarray:
+        """What scikit-learn's ``decision_function`` returns."""

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
 from enum import Enum
 from typing import Any
 
 import numpy as np
-from scipy.sparse import issparse
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import column_or_1d
 
 from sklearn_lntune.checks import column_names, read_column
+from sklearn_lntune.task.reading import LISTS_HINT, as_array, refuse_missing
 
 _FORMS = "a list, an array, a Series or a column of a table, with one label for each row"
 _LABELS = "labels are strings, whole numbers or booleans"
@@ -56,12 +55,17 @@ def check_labels(y: Any, name: str = "y", *, warn: bool = True) -> np.ndarray:
     """
     if y is None:
         raise ValueError(f"requires {name} to be passed, but the target {name} is None")
-    labels = _as_array(y, name)
+    labels = as_array(y, name, _FORMS)
+    if labels.dtype.kind == "T":
+        raise TypeError(
+            f"{name} is an array of NumPy's StringDType, which scikit-learn does not take for "
+            f"labels; pass {name}.astype(object)."
+        )
     cells = labels
     if labels.dtype.kind == "U" and not hasattr(y, "__array__"):
         # NumPy has converted other values to strings, a missing label to 'nan'.
         cells = np.asarray(read_column(y), dtype=object)
-    _refuse_missing(y, cells, name)
+    refuse_missing(y, cells, name, "label")
     if cells is not labels:
         _refuse_misread(cells, name)
     labels = _one_column(y, labels, name, warn)
@@ -69,51 +73,6 @@ def check_labels(y: Any, name: str = "y", *, warn: bool = True) -> np.ndarray:
         return _strings(labels, name)
     _check_type(labels, name)
     return labels
-
-
-def _as_array(y: Any, name: str) -> np.ndarray:
-    is_sequence = hasattr(y, "__len__") and hasattr(y, "__getitem__")
-    if (
-        isinstance(y, str | bytes | Mapping | Set | np.matrix)
-        or issparse(y)
-        or not (is_sequence or hasattr(y, "__array__"))
-    ):
-        hint = ""
-        if hasattr(y, "__iter__") and not is_sequence:
-            hint = f" Turn it into a list first: list({name})."
-        raise TypeError(f"{name} must be {_FORMS}; got {type(y).__name__} ({y!r:.60}).{hint}")
-    try:
-        labels = np.asarray(read_column(y))
-    except Exception as error:  # any library may have implemented the values
-        raise ValueError(f"{name} must be {_FORMS}; it cannot be read: {error}") from error
-    if labels.ndim == 0:
-        raise TypeError(f"{name} must be {_FORMS}; got a single value ({y!r:.60}).")
-    if labels.ndim > 2:
-        raise ValueError(f"{name} must be {_FORMS}; got an array with {labels.ndim} dimensions.")
-    if labels.dtype.kind == "T":
-        raise TypeError(
-            f"{name} is an array of NumPy's StringDType, which scikit-learn does not take for "
-            f"labels; pass {name}.astype(object)."
-        )
-    return labels
-
-
-def _refuse_missing(y: Any, cells: np.ndarray, name: str) -> None:
-    import pandas as pd
-
-    missing = np.zeros(cells.shape, bool)
-    if cells.dtype.kind in "fcmMO":
-        missing = np.asarray(pd.isna(cells))
-    if np.ma.isMaskedArray(y):
-        missing = missing | np.ma.getmaskarray(y)
-    if not missing.any():
-        return
-    first = tuple(np.argwhere(missing)[0].tolist())
-    value = "masked" if np.ma.isMaskedArray(y) else str(cells[first])
-    raise ValueError(
-        f"{name} contains NaN or another missing label: row {first[0]} is {value}. Leave such "
-        "rows out, or give them a label."
-    )
 
 
 def _refuse_misread(cells: np.ndarray, name: str) -> None:
@@ -147,10 +106,12 @@ def _one_column(y: Any, labels: np.ndarray, name: str, warn: bool) -> np.ndarray
         kind = type_of_target(labels)
     except (TypeError, ValueError):
         kind = f"its shape is {labels.shape}"
-    raise ValueError(
-        f"{name} has several labels a row ({kind}); this classifier gives one. Wrap it in "
-        "sklearn.multioutput.MultiOutputClassifier or OneVsRestClassifier."
-    )
+    advice = "Wrap the classifier in sklearn.multioutput.MultiOutputClassifier."
+    if kind == "continuous-multioutput":
+        advice = "Quantities are for LNTunedTransformerRegressor."
+    elif kind == "multilabel-indicator":
+        advice = "An indicator holds 0 and 1, and here one label per row is expected."
+    raise ValueError(f"{name} has several labels a row ({kind}). {advice}")
 
 
 def _strings(labels: np.ndarray, name: str) -> np.ndarray:
@@ -168,6 +129,8 @@ def _strings(labels: np.ndarray, name: str) -> np.ndarray:
 
 def _object_error(labels: np.ndarray, kinds: set[type], name: str) -> str:
     names = " and ".join(sorted(kind.__name__ for kind in kinds))
+    if kinds <= {list, tuple, set, frozenset, np.ndarray}:
+        return f"{name} holds lists. {LISTS_HINT}"
     if any(issubclass(kind, bytes) for kind in kinds):
         return f"{name} holds bytes, and {_LABELS}. Pass label.decode() for each label."
     if any(issubclass(kind, str) for kind in kinds):
@@ -210,5 +173,5 @@ def _check_type(labels: np.ndarray, name: str) -> None:
     raise ValueError(
         f"Unknown label type: continuous. {name} holds numbers that are not whole, or beyond 64 "
         f"bits, such as {value}, and {_LABELS}. pandas.cut makes classes of ranges; a quantity "
-        "itself is for a regressor."
+        "itself is for LNTunedTransformerRegressor."
     )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import itertools
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from scipy.special import log_softmax, softmax
@@ -10,7 +12,7 @@ from sklearn.utils.multiclass import check_classification_targets
 
 from sklearn_lntune.checks import check_number
 from sklearn_lntune.inputs.stream import LabelColumn
-from sklearn_lntune.task.base import Task
+from sklearn_lntune.task.base import Classifying
 from sklearn_lntune.task.labels import check_labels
 from sklearn_lntune.task.scoring import check_scores, score_known_outputs
 from sklearn_lntune.task.weights import row_weights
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     import torch
 
 
-class OneLabel(Task):
+class OneLabel(Classifying):
     """Encode labels, weight rows, and turn logits into predictions.
 
     Parameters
@@ -42,6 +44,8 @@ class OneLabel(Task):
     """
 
     kind = "one_label"
+    state_names = ("classes",)
+    problem_type = "single_label_classification"
 
     def __init__(
         self, classes: np.ndarray, *, label_smoothing: float = 0.0, class_weight: Any = None
@@ -53,7 +57,7 @@ class OneLabel(Task):
         self.class_weight = class_weight
 
     @classmethod
-    def from_targets(cls, y: Any, **options: Any) -> OneLabel:
+    def from_targets(cls, y: Any, sample_weight: Any = None, **options: Any) -> Self:
         """The task that the training targets ``y`` describe."""
         if isinstance(y, LabelColumn):
             return cls.from_classes(y.values, y.where, **options)
@@ -63,7 +67,7 @@ class OneLabel(Task):
         return task
 
     @classmethod
-    def from_classes(cls, classes: Any, name: str = "y", **options: Any) -> OneLabel:
+    def from_classes(cls, classes: Any, name: str = "y", **options: Any) -> Self:
         """The task with these ``classes``, which may come in any order and repeat."""
         distinct = np.unique(check_labels(classes, name))
         if not len(distinct):
@@ -104,6 +108,10 @@ class OneLabel(Task):
                 f"{self.classes[:20].tolist()}."
             )
         return codes
+
+    def decode(self, targets: np.ndarray) -> np.ndarray:
+        """The labels themselves."""
+        return self.classes[targets]
 
     def weights(self, targets: np.ndarray, sample_weight: np.ndarray | None) -> np.ndarray:
         """Sample weight times class weight of each row.
@@ -157,15 +165,54 @@ class OneLabel(Task):
 
     def check_scores(self, targets: np.ndarray, weights: np.ndarray, scoring: Any) -> None:
         """Raise a ValueError if ``scoring`` cannot score these validation rows."""
-        check_scores(self, targets, weights, scoring)
+        absent = self.classes[np.setdiff1d(np.arange(self.n_outputs), targets)].tolist()
+        remedy = absent and (
+            f"They lack the classes {absent[:10]}: pass X_val and y_val that hold every class, set "
+            "a larger validation_fraction, or choose another scoring."
+        )
+        made_up = _made_up(targets, self.n_outputs)
+        check_scores(self, targets, weights, scoring, made_up, remedy or None)
 
     def state(self) -> dict[str, np.ndarray]:
         """The classes."""
         return {"classes": self.classes}
 
+    @classmethod
+    def check_state(cls, state: Mapping[str, np.ndarray]) -> None:
+        """Raise a ValueError unless the classes are sorted and distinct."""
+        classes = state["classes"]
+        if classes.ndim != 1 or len(classes) < 2:
+            raise ValueError(f"classes must be two or more labels; got {len(classes)}")
+        values = classes.tolist()
+        kinds = {isinstance(value, str) for value in values}
+        if len(kinds) > 1 or not all(low < high for low, high in itertools.pairwise(values)):
+            raise ValueError("classes must be sorted, distinct, and all numbers or all strings")
+
+    def card(self) -> dict[str, str]:
+        """The number of classes, and their names."""
+        names = [str(each) for each in self.classes.tolist()]
+        return {
+            "what": f"A text classifier of {len(names)} classes",
+            "head": "classification head",
+            "targets": f"Classes: {', '.join(names[:50])}{', ...' if names[50:] else ''}",
+            "variable": "clf",
+        }
+
     def options(self) -> dict[str, Any]:
         """The smoothing; class weights are part of the weights of rows."""
         return {"label_smoothing": self.label_smoothing}
+
+
+def _made_up(targets: np.ndarray, n_outputs: int) -> Iterator[np.ndarray]:
+    """Logits that are right in all rows, in none, and in every second one.
+
+    Some scores are undefined if everything is right, or everything is wrong.
+    """
+    row = np.arange(len(targets))
+    for shift in (np.zeros_like(targets), np.ones_like(targets), row % 2):
+        logits = np.zeros((len(targets), n_outputs))
+        logits[row, (targets + shift) % n_outputs] = 1.0
+        yield logits
 
 
 def _family(labels: np.ndarray) -> str:

@@ -4,101 +4,127 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable
 from contextlib import nullcontext
 from inspect import signature
 from typing import Any
 
 import numpy as np
 from sklearn import config_context
-from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.metrics import get_scorer
+
+from sklearn_lntune.task.base import Classifying, Task
 
 
 def score_known_outputs(
-    task: Any, logits: np.ndarray, targets: np.ndarray, weights: np.ndarray, scoring: Any
+    task: Any, outputs: np.ndarray, targets: np.ndarray, weights: np.ndarray, scoring: Any
 ) -> float:
-    """The score of ``logits`` by the scorer ``scoring``; arguments as for `Task.score`."""
+    """The score of ``outputs`` by the scorer ``scoring``; arguments as for `Task.score`.
+
+    ``task`` has a method ``decode``, which returns targets as the user passes them.
+    """
     scorer = check_scoring(scoring)
     rows = np.arange(len(targets))[:, None]
     options: dict[str, Any] = {}
     if not np.all(weights == weights[0]) and _takes(scorer, "sample_weight"):
         options["sample_weight"] = weights
-    if _reads_columns(scorer) and len(np.unique(targets)) < task.n_outputs:
+    one_label = targets.ndim == 1
+    if one_label and _reads_columns(scorer) and len(np.unique(targets)) < task.n_outputs:
         options["labels"] = task.classes  # for every column, including classes without a row
     # Without metadata routing, scorers accept no other option than weights.
     routed = "labels" in options
     with config_context(enable_metadata_routing=True) if routed else nullcontext():
-        found = scorer(_KnownAnswers(task, logits), rows, task.classes[targets], **options)
+        known = _KnownLabels if isinstance(task, Classifying) else _KnownNumbers
+        found = scorer(known(task, outputs), rows, task.decode(targets), **options)
     return _as_number(found, scoring)
 
 
-def check_scores(task: Any, targets: np.ndarray, weights: np.ndarray, scoring: Any) -> None:
-    """Raise if scikit-learn's scorer cannot score validation rows of these classes and weights.
+def negative_loss(
+    task: Task, outputs: np.ndarray, targets: np.ndarray, weights: np.ndarray
+) -> float:
+    """The negative weighted mean of the loss of ``task``."""
+    import torch
 
-    The scorer is tried on made-up logits, so that it fails before the first epoch rather than
+    from sklearn_lntune.tensors import tensor_of
+
+    losses = task.loss(torch.from_numpy(outputs), tensor_of(targets), training=False)
+    return -float(np.average(losses.numpy(), weights=weights))
+
+
+def check_scores(
+    task: Any,
+    targets: np.ndarray,
+    weights: np.ndarray,
+    scoring: Any,
+    made_up: Iterable[np.ndarray],
+    remedy: str | None,
+) -> None:
+    """Raise if scikit-learn's scorer cannot score validation rows of these targets and weights.
+
+    The scorer is tried on made-up outputs, so that it fails before the first epoch rather than
     after it. A callable of the user is not tried, since it may count its calls.
+
+    Parameters
+    ----------
+    task : Task
+    targets, weights, scoring
+        As for `Task.score`.
+    made_up : iterable of ndarray of shape (n_rows, n_outputs)
+        Outputs to try.
+    remedy : str or None
+        What to do about targets that the scorer cannot score, if they are the reason.
 
     Raises
     ------
     ValueError
-        If no made-up logits have a finite score.
+        If no made-up outputs have a finite score.
     """
     if not is_from_sklearn(scoring):
         return
     why = ""
-    for logits in _made_up(targets, task.n_outputs):
+    for outputs in made_up:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                score = task.score(logits, targets, weights, scoring)
+                score = task.score(outputs, targets, weights, scoring)
         except Exception as error:  # whatever a metric raises
             why = why or f"{type(error).__name__}: {error}"
             continue
         if math.isfinite(score):
             return
         why = why or f"the score is {score}"
-    absent = task.classes[np.setdiff1d(np.arange(task.n_outputs), targets)].tolist()
-    remedy = "Choose another scoring."
-    if absent:
-        remedy = (
-            f"They lack the classes {absent[:10]}: pass X_val and y_val that hold every class, set "
-            "a larger validation_fraction, or choose another scoring."
-        )
     raise ValueError(
         f"scoring={scoring!r} cannot score the {len(targets)} validation rows ({why.rstrip('.')}). "
-        f"{remedy}"
+        f"{remedy or 'Choose another scoring.'}"
     )
 
 
-def _made_up(targets: np.ndarray, n_outputs: int) -> Iterator[np.ndarray]:
-    """Logits that are right in all rows, in none, and in every second one.
+class _Known(BaseEstimator):
+    """Looks like a fitted estimator to a scorer, and predicts from known outputs."""
 
-    Some scores are undefined if everything is right, or everything is wrong.
-    """
-    row = np.arange(len(targets))
-    for shift in (np.zeros_like(targets), np.ones_like(targets), row % 2):
-        logits = np.zeros((len(targets), n_outputs))
-        logits[row, (targets + shift) % n_outputs] = 1.0
-        yield logits
-
-
-class _KnownAnswers(ClassifierMixin, BaseEstimator):
-    """Looks like a fitted classifier to a scorer, and returns known logits."""
-
-    def __init__(self, task: Any, logits: np.ndarray) -> None:
+    def __init__(self, task: Any, outputs: np.ndarray) -> None:
         self.task = task
-        self.logits = logits
-        self.classes_ = task.classes
+        self.outputs = outputs
 
     def predict(self, rows: np.ndarray) -> np.ndarray:
-        return self.task.predict(self.logits[rows[:, 0]])
+        return self.task.predict(self.outputs[rows[:, 0]])
+
+
+class _KnownLabels(ClassifierMixin, _Known):
+    def __init__(self, task: Any, outputs: np.ndarray) -> None:
+        super().__init__(task, outputs)
+        self.classes_ = task.classes
 
     def predict_proba(self, rows: np.ndarray) -> np.ndarray:
-        return self.task.probabilities(self.logits[rows[:, 0]])
+        return self.task.probabilities(self.outputs[rows[:, 0]])
 
     def decision_function(self, rows: np.ndarray) -> np.ndarray:
-        return self.task.decision_function(self.logits[rows[:, 0]])
+        return self.task.decision_function(self.outputs[rows[:, 0]])
+
+
+class _KnownNumbers(RegressorMixin, _Known):
+    pass
 
 
 def _takes(scorer: Any, option: str) -> bool:

@@ -78,10 +78,7 @@ def row_weights(
     ValueError
         If ``class_weight`` is none of these, or a weight or label in it is wrong.
     """
-    if sample_weight is None:
-        weights = np.broadcast_to(1.0, codes.shape)  # no memory, however many rows there are
-    else:
-        weights = _tame(sample_weight.astype(float))
+    weights = plain_weights(len(codes), sample_weight)
     if class_weight is None:
         return weights
     if isinstance(class_weight, str) and class_weight == "balanced":
@@ -91,6 +88,61 @@ def row_weights(
         shares = np.divide(weights, of_class, out=np.zeros(len(codes)), where=of_class > 0)
         return shares * (counts.sum() / max(np.count_nonzero(counts), 1))
     return weights * _tame(_factors(class_weight, classes))[codes]
+
+
+def plain_weights(n_rows: int, sample_weight: np.ndarray | None) -> np.ndarray:
+    """Sample weights, or ones, of which only the ratios matter."""
+    if sample_weight is None:
+        return np.broadcast_to(1.0, n_rows)  # no memory, however many rows there are
+    return _tame(sample_weight.astype(float))
+
+
+def label_weights(
+    indicator: np.ndarray, sample_weight: np.ndarray | None, class_weight: Any
+) -> np.ndarray:
+    """Weights of the absence and the presence of each of several labels.
+
+    Parameters
+    ----------
+    indicator : ndarray of shape (n_rows, n_labels)
+    sample_weight : ndarray of shape (n_rows,) or None
+        Counted for "balanced".
+    class_weight : "balanced", dict or list of dict
+        A dict has the weight of the presence of labels, by number. A list has a dict for each
+        label, with the weights of 0 and 1, as for scikit-learn's forests.
+
+    Returns
+    -------
+    ndarray of shape (2, n_labels)
+
+    Raises
+    ------
+    ValueError
+        If ``class_weight`` is none of these, or a weight or label in it is wrong.
+
+    Examples
+    --------
+    >>> label_weights(np.array([[1, 0], [0, 0]]), None, {0: 3})
+    array([[1., 1.],
+           [3., 1.]])
+    """
+    n_labels = indicator.shape[1]
+    if isinstance(class_weight, list | tuple):
+        if len(class_weight) != n_labels:
+            raise ValueError(
+                f"class_weight has {len(class_weight)} entries, and y has {n_labels} labels: a "
+                "list holds a dict with the weights of 0 and 1 for each label."
+            )
+        return np.transpose([_factors(each, np.arange(2)) for each in class_weight])
+    if not (isinstance(class_weight, str) and class_weight == "balanced"):
+        present = _factors(class_weight, np.arange(n_labels))
+        return np.stack([np.ones(n_labels), present])
+    weights = plain_weights(len(indicator), sample_weight)
+    n_present = weights @ indicator
+    counts = np.stack([weights.sum() - n_present, n_present])
+    n_seen = np.maximum(np.count_nonzero(counts, axis=0), 1)
+    # One that never occurs weighs nothing, so any number does.
+    return np.divide(counts.sum(0) / n_seen, counts, out=np.ones(counts.shape), where=counts > 0)
 
 
 def _factors(class_weight: Any, classes: np.ndarray) -> np.ndarray:

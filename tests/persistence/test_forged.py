@@ -176,7 +176,7 @@ FIELDS: dict[str, dict[str, Any]] = {
     },
     **{f"data {value!r}": {"data": value} for value in (3, [], {})},
     **{
-        f"versions {value!r}": {"versions": value, "format_version": 2} for value in (None, [], "a")
+        f"versions {value!r}": {"versions": value, "format_version": 3} for value in (None, [], "a")
     },
     **{
         f"beside {value!r}": {"beside": value}

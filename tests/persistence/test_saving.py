@@ -64,9 +64,11 @@ def exact(params: dict[str, Any]) -> dict[str, tuple[type, str]]:
 def assert_same(back: LNTunedTransformerClassifier, clf: LNTunedTransformerClassifier) -> None:
     assert exact(back.get_params()) == exact(clf.get_params())
     found, expected = (FittedState.from_attributes(vars(each)) for each in (back, clf))
-    assert found.classes.dtype == expected.classes.dtype
-    assert found.classes.tolist() == expected.classes.tolist()
-    assert list(map(type, found.classes.tolist())) == list(map(type, expected.classes.tolist()))
+    assert found.target_kind == expected.target_kind
+    assert set(found.target_state) == set(expected.target_state)
+    for name, value in expected.target_state.items():
+        assert found.target_state[name].dtype == value.dtype
+        assert exact({"": found.target_state[name].tolist()}) == exact({"": value.tolist()})
     assert set(found.delta) == set(expected.delta)
     for name, value in expected.delta.items():
         assert found.delta[name].dtype == value.dtype
@@ -841,9 +843,9 @@ def changed_config(folder: Path, **changes: Any) -> Path:
 def test_a_later_format_is_refused(clf: LNTunedTransformerClassifier, tmp_path: Path) -> None:
     clf.save(tmp_path / "saved")
     later = changed_config(
-        tmp_path / "saved", format_version=2, versions={"sklearn-lntune": "9.9"}, params="other"
+        tmp_path / "saved", format_version=3, versions={"sklearn-lntune": "9.9"}, params="other"
     )
-    message = r"saved in format 2, by sklearn-lntune 9\.9, .* reads up to 1; upgrade"
+    message = r"saved in format 3, by sklearn-lntune 9\.9, .* reads up to 2; upgrade"
     with pytest.raises(ValueError, match=message):
         load(later)
 
@@ -851,7 +853,7 @@ def test_a_later_format_is_refused(clf: LNTunedTransformerClassifier, tmp_path: 
 ODD: dict[str, dict[str, Any]] = {
     "format is text": {"format_version": "1"},
     "format is null": {"format_version": None},
-    "later, versions a list": {"format_version": 2, "versions": []},
+    "later, versions a list": {"format_version": 3, "versions": []},
     "params a list": {"params": []},
     "unknown parameter": {"params": {"no_such_parameter": 1}},
     "unknown kind of value": {"params": {"lr": {"pickle": "gASV"}}},

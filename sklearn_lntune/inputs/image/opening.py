@@ -11,7 +11,7 @@ from sklearn_lntune.checks import column_names
 from sklearn_lntune.inputs.base import Input, Opened, Rows
 from sklearn_lntune.inputs.image.check import check_images
 from sklearn_lntune.inputs.image.picture import Picture
-from sklearn_lntune.inputs.stream import Stream
+from sklearn_lntune.inputs.stream import Stream, check_label_column
 from sklearn_lntune.inputs.tables import Source, open_source
 
 
@@ -32,8 +32,8 @@ class ImageInput(Input):
     ----------
     image_column : "auto" or str
         The column of a table that holds the images.
-    label_column : str
-        That of the labels.
+    label_column : str or sequence of str
+        That of the labels, or those.
     """
 
     def __init__(self, image_column: Any = "auto", label_column: Any = "label") -> None:
@@ -65,10 +65,7 @@ class ImageInput(Input):
             names = column_names(X)
             header = X if names is not None or len(getattr(X, "shape", ())) == 2 else None
             return Opened(self.rows(X), header, y, self.label_column)
-        if not isinstance(self.label_column, str):
-            raise ValueError(
-                f"label_column must be the name of a column; got {self.label_column!r}."
-            )
+        check_label_column(self.label_column)
         stream = ImageStream(source, (self._chosen(source),))
         return Opened(stream, stream.header(), y, self.label_column)
 

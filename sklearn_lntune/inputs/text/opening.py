@@ -8,7 +8,7 @@ import numpy as np
 
 from sklearn_lntune.checks import column_names
 from sklearn_lntune.inputs.base import Input, Opened, Rows
-from sklearn_lntune.inputs.stream import TextStream
+from sklearn_lntune.inputs.stream import TextStream, check_label_column
 from sklearn_lntune.inputs.tables import Source, open_source
 from sklearn_lntune.inputs.text.check import check_texts
 
@@ -20,8 +20,8 @@ class TextInput(Input):
     ----------
     text_column : "auto", str or two str
         The columns of a table that hold the texts.
-    label_column : str
-        That of the labels; never taken for text by ``"auto"``.
+    label_column : str or sequence of str
+        That of the labels, or those; never taken for text by ``"auto"``.
     """
 
     def __init__(self, text_column: Any = "auto", label_column: Any = "label") -> None:
@@ -46,10 +46,7 @@ class TextInput(Input):
         if source is None:
             _check_frame(X, self.text_column, self.label_column)
             return Opened(self.rows(X), X if _has_columns(X) else None, y, self.label_column)
-        if not isinstance(self.label_column, str):
-            raise ValueError(
-                f"label_column must be the name of a column; got {self.label_column!r}."
-            )
+        check_label_column(self.label_column)
         stream = TextStream(source, _chosen(source, self.text_column, self.label_column))
         return Opened(stream, stream.header(), y, self.label_column)
 
@@ -76,7 +73,7 @@ def _check_frame(X: Any, text_column: Any, label_column: Any) -> None:
     names = column_names(X)
     if names is None or len(names) < 2:
         return
-    if label_column in names:
+    if label_column in names:  # several may be there: y then holds them, and X the texts
         raise ValueError(
             f"X is a table with the columns {names}, and {label_column!r} is that of the labels "
             f"(label_column). Pass the column of the texts as X, for instance "
@@ -94,8 +91,9 @@ def _check_frame(X: Any, text_column: Any, label_column: Any) -> None:
         )
 
 
-def _chosen(source: Source, text_column: Any, label_column: str) -> tuple[str, ...]:
-    strings = [name for name in source.strings if name != label_column]
+def _chosen(source: Source, text_column: Any, label_column: Any) -> tuple[str, ...]:
+    labels = [label_column] if isinstance(label_column, str) else label_column
+    strings = [name for name in source.strings if name not in labels]
     if isinstance(text_column, str) and text_column == "auto":
         for names in (("text",), ("text_a", "text_b")):
             if set(names) <= set(strings):
