@@ -10,28 +10,50 @@ import numpy as np
 import pytest
 import torch
 from torch.nn import functional
-from transformers import AutoModel, AutoTokenizer
+from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
+from vision import pictures
 
 from sklearn_lntune import LNTunedTransformerClassifier, LNTunedTransformerRegressor
 from sklearn_lntune.backbone.pool import get_backbone
 from sklearn_lntune.training.rules import lr_factor
 
 
+def texts_alone(folder: Path, texts: list[str]) -> Callable[[torch.nn.Module, int], torch.Tensor]:
+    """The vector of a text: one at a time, no padding."""
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+
+    def vector(model: torch.nn.Module, row: int) -> torch.Tensor:
+        inputs = tokenizer(texts[row], return_tensors="pt")
+        return model(input_ids=inputs["input_ids"]).last_hidden_state[0].mean(0)
+
+    return vector
+
+
+def images_alone(folder: Path, images: Any) -> Callable[[torch.nn.Module, int], torch.Tensor]:
+    """The vector of an image: the class token's."""
+    processor = AutoImageProcessor.from_pretrained(folder, backend="pil")
+
+    def vector(model: torch.nn.Module, row: int) -> torch.Tensor:
+        pixels = processor(images[row], return_tensors="pt")["pixel_values"]
+        return model(pixel_values=pixels).last_hidden_state[0, 0]
+
+    return vector
+
+
 def plain_fit(
     folder: Path,
-    texts: list[str],
+    vector: Callable[[torch.nn.Module, int], torch.Tensor],
     loss: Callable[[torch.Tensor, int], torch.Tensor],
     start: dict[str, np.ndarray],
     batches: list[np.ndarray],
     dtype: torch.dtype,
     lr: float,
 ) -> dict[str, np.ndarray]:
-    """LN-tuning as one would write it: one text at a time, no padding, no sharing.
+    """LN-tuning as one would write it: one row at a time, no sharing.
 
-    ``loss`` takes the logits of a text and its number.
+    ``vector`` takes the model and the number of a row, and ``loss`` the logits and the number.
     """
-    model = AutoModel.from_pretrained(folder, dtype=dtype, attn_implementation="eager").eval()
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModel.from_pretrained(folder, dtype=dtype, attn_implementation="sdpa").eval()
     model.requires_grad_(False)
     learnt = {}
     for norm in get_backbone(folder).anatomy.norms:
@@ -48,9 +70,7 @@ def plain_fit(
     for step, rows in enumerate(batches):
         losses = []
         for row in rows:
-            inputs = tokenizer(texts[row], return_tensors="pt")
-            states = model(input_ids=inputs["input_ids"]).last_hidden_state[0]
-            logits = learnt["head/weight"] @ states.mean(0) + learnt["head/bias"]
+            logits = learnt["head/weight"] @ vector(model, row) + learnt["head/bias"]
             losses.append(loss(logits, row))
         optimizer.zero_grad()
         torch.stack(losses).mean().backward()
@@ -88,20 +108,24 @@ def numbers(labels: list[str]) -> tuple[Any, Any, Any]:
 
 
 @pytest.mark.parametrize(
-    ("precision", "tolerance", "target"),
+    ("precision", "tolerance", "target", "images"),
     [
-        ("float64", 1e-12, one_label),
-        ("float32", 1e-4, one_label),
-        ("float64", 1e-12, several_labels),
-        ("float64", 1e-12, numbers),
+        ("float64", 1e-12, one_label, False),
+        ("float32", 1e-4, one_label, False),
+        ("float64", 1e-12, several_labels, False),
+        ("float64", 1e-12, numbers, False),
+        ("float64", 1e-12, one_label, True),
+        ("float64", 1e-12, numbers, True),
     ],
-    ids=["float64", "float32", "several labels", "numbers"],
+    ids=["float64", "float32", "several labels", "numbers", "images", "numbers of images"],
 )
 def test_a_fit_equals_a_plain_loop(
     precision: str,
     tolerance: float,
     target: Callable[[list[str]], tuple[Any, Any, Any]],
+    images: bool,
     tiny_backbone: Callable[..., Path],
+    image_backbone: Callable[..., Path],
     texts: list[str],
     labels: list[str],
     monkeypatch: pytest.MonkeyPatch,
@@ -127,8 +151,10 @@ def test_a_fit_equals_a_plain_loop(
     monkeypatch.setattr(training_batches, "shuffled_batches", recorded)
     monkeypatch.setattr(Network, "__init__", noted)
     estimator, y, loss = target(labels)
+    folder = image_backbone() if images else tiny_backbone()
+    X: Any = pictures(len(texts)) if images else texts
     clf = estimator(
-        tiny_backbone(),
+        folder,
         precision=precision,
         device="cpu",
         dropout=0.0,
@@ -138,9 +164,10 @@ def test_a_fit_equals_a_plain_loop(
         random_state=0,
         lr=3e-3,
         head_lr=3e-3,
-    ).fit(texts, y)
+    ).fit(X, y)
     dtype = getattr(torch, precision)
-    expected = plain_fit(tiny_backbone(), texts, loss, start, plan, dtype, 3e-3)
+    vector = (images_alone if images else texts_alone)(folder, X)
+    expected = plain_fit(folder, vector, loss, start, plan, dtype, 3e-3)
     assert clf.delta_.keys() == expected.keys()
     for name, values in clf.delta_.items():
         np.testing.assert_allclose(values, expected[name], rtol=0, atol=tolerance, err_msg=name)

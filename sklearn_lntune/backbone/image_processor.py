@@ -26,12 +26,10 @@ from sklearn_lntune.inputs.image.pixels import Grid, processed
 
 #: More than any model takes; images of that size are made of every input.
 _LARGEST_SIDE = 8192
-#: Keys of a configuration that record how it was saved.
+#: Keys of a configuration that record how it was saved, besides private ones.
 _INCIDENTAL = (
-    "_processor_class",
-    "image_processor_type",
-    "feature_extractor_type",
-    "processor_class",
+    *("auto_map", "feature_extractor_type", "image_processor_type", "processor_class"),
+    "transformers_version",
 )
 #: Height, width and channels of the probes; none for grey. Never change them: saved classifiers
 #: contain digests of what image processors make of them.
@@ -135,7 +133,11 @@ def image_processor_parts(processor: Any, folder: Path) -> dict[str, str]:
         ``image_processor`` is the name of its class; the others are digests: ``settings`` of its
         configuration, ``pixels`` of what it makes of the probes, and ``processor_files`` of files.
     """
-    settings = {key: value for key, value in processor.to_dict().items() if key not in _INCIDENTAL}
+    settings = {
+        key: value
+        for key, value in processor.to_dict().items()
+        if not key.startswith("_") and key not in _INCIDENTAL
+    }
     files = [folder / name for name in IMAGE_PROCESSOR_FILES if (folder / name).is_file()]
     return {
         "image_processor": type(processor).__name__.removesuffix("Pil").removesuffix("Fast"),

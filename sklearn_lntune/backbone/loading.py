@@ -107,7 +107,7 @@ def load_skeleton(source: Source, config: Any, trust_remote_code: bool) -> nn.Mo
     """
     empty = _checked_empty(source, config, trust_remote_code)
     with errors_of(source), foreign_errors(f"{source.folder / 'config.json'} describes no encoder"):
-        return encoder_of(empty)
+        return encoder_of(empty).eval()
 
 
 def _checked_empty(source: Source, config: Any, trust_remote_code: bool) -> Any:

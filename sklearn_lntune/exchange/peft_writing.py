@@ -30,6 +30,11 @@ def write_peft(folder: Path, backbone: Backbone, state: FittedState) -> None:
         If peft has no adapter that computes the same.
     """
     check_native(state, "export_peft")
+    if backbone.takes_images:
+        raise ValueError(
+            "export_peft writes adapters of classifiers of texts, and this one takes images; "
+            "export_transformers writes the whole model, and save() any classifier."
+        )
     methods = {method.name: method for method in from_plain(state.tuning)}
     kinds = set(methods)
     if not kinds or (kinds - {"layernorm", "lora"} and kinds != {"prefix"}):

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from sklearn_lntune.checks import column_names, has_length, is_column
-from sklearn_lntune.inputs.image.picture import Picture, is_pil_image
+from sklearn_lntune.inputs.image.picture import Picture
+from sklearn_lntune.inputs.looks import is_pil_image
 from sklearn_lntune.inputs.tables import open_source
 
 _FORMS = (

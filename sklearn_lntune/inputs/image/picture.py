@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from sklearn_lntune.inputs.looks import is_pil_image
 from sklearn_lntune.inputs.text.check import is_missing
 
 #: Channels of an array (height, width, channels): grey, RGB, and RGB with transparency.
@@ -105,11 +106,7 @@ class Picture:
 
     def _checked_path(self, path: str | bytes) -> tuple[Any, Hashable]:
         path = os.fsdecode(path)
-        try:
-            there = os.path.isfile(path)
-        except ValueError:  # characters that no path can have
-            there = False
-        if not there:
+        if not os.path.isfile(path):
             raise ValueError(
                 f"{self.where} is {path!r:.200}, and there is no such file. The backbone takes "
                 "images, and a string is the path of one; for texts, choose a backbone of texts."
@@ -170,13 +167,6 @@ class Picture:
                 "by the largest value that is possible, as floats."
             )
         return (pixels * 255).round().astype(np.uint8) if largest == 1 else pixels.astype(np.uint8)
-
-
-def is_pil_image(cell: Any) -> bool:
-    """Whether ``cell`` is an image of Pillow, which is not imported for that."""
-    return any(
-        kind.__module__ == "PIL.Image" and kind.__name__ == "Image" for kind in type(cell).__mro__
-    )
 
 
 def require_pillow(why: str) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 
 from sklearn_lntune.checks import column_names
 from sklearn_lntune.inputs.base import Input, Opened, Rows
+from sklearn_lntune.inputs.looks import TAKES_TEXTS
 from sklearn_lntune.inputs.stream import TextStream, check_label_column
 from sklearn_lntune.inputs.tables import Source, open_source
 from sklearn_lntune.inputs.text.check import check_texts
@@ -102,9 +103,10 @@ def _chosen(source: Source, text_column: Any, label_column: Any) -> tuple[str, .
             return (strings[0],)
         if not source.names:
             raise ValueError("X holds no texts (0 sample(s)).")
+        hint = f" {TAKES_TEXTS}" if source.images and not strings else ""
         raise ValueError(
             f"text_column='auto' does not know which column of X holds the texts: it has "
-            f"{source.names}, of which {strings} hold strings. Name one, or two for pairs."
+            f"{source.names}, of which {strings} hold strings. Name one, or two for pairs.{hint}"
         )
     names = (text_column,) if isinstance(text_column, str) else text_column
     if (
