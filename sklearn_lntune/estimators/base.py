@@ -151,6 +151,8 @@ class BaseTuned(
             Texts, or sentence pairs: a list, array, Series, frame, Arrow or ``datasets`` column.
             Or a table that is streamed and never loaded whole: a ``datasets.Dataset``, a
             ``datasets.IterableDataset``, the path of a Parquet file or of a folder of them.
+            If the backbone takes images: paths of files, arrays, PIL images, an array of shape
+            (n_samples, height, width) or (n_samples, height, width, 3), or such a table.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Targets. Of a classifier: labels, which are strings, whole numbers or booleans, in any
             form that scikit-learn's classifiers accept; or an indicator, dense or sparse, with a
@@ -282,7 +284,7 @@ class BaseTuned(
         Parameters
         ----------
         X : array-like of str
-            Texts or sentence pairs, as for `fit`.
+            Texts, sentence pairs or images, as for `fit`.
 
         Returns
         -------
@@ -297,7 +299,7 @@ class BaseTuned(
         Parameters
         ----------
         X : array-like of str
-            Texts or sentence pairs, as for `fit`.
+            Texts, sentence pairs or images, as for `fit`.
 
         Returns
         -------

@@ -17,7 +17,7 @@ from sklearn_lntune.task.many_labels import is_indicator
 
 @dataclass(eq=False, repr=False)
 class LNTunedTransformerClassifier(ClassifierMixin, BaseTuned):
-    """Classify texts by training only the norms of a frozen transformer, and a head.
+    """Classify texts or images by training only the norms of a frozen transformer, and a head.
 
     The backbone is loaded once per process and never changes; a fit learns a *delta* of
     some ten thousand numbers. So clones are free, pickles take kilobytes, and all
@@ -34,19 +34,24 @@ class LNTunedTransformerClassifier(ClassifierMixin, BaseTuned):
         ``"full"``, ``"head"`` (the head alone), the name of a preset (`tuning.PRESETS`), or
         method objects. Nested parameters contain the method's name, for instance
         ``tuning__layernorm__terms``.
-    pooling : {"auto", "cls", "mean", "max", "last", "native"}, default="auto"
+    pooling : {"auto", "cls", "mean", "max", "last", "pooler", "native"}, default="auto"
         How token states become one vector. ``"auto"`` follows the backbone's
         sentence-transformers files if there are any, and otherwise takes the last token of
-        causal models and the mean of others. ``"native"`` trains the head of the model's
-        ``...ForSequenceClassification`` class, whose pooler stays frozen.
+        causal models and the mean of others; for images it is what the architecture does.
+        ``"pooler"`` is the model's own pooled output, for images only. ``"native"`` trains the
+        head of the model's ``...ForSequenceClassification`` or ``...ForImageClassification``
+        class, whose pooler stays frozen.
     max_length : "auto" or int, default="auto"
         Longest input in tokens; longer texts are truncated, with one warning. ``"auto"`` is
         the sentence-transformers limit if there is one, otherwise the smaller of 512 and
-        the number of positions of the model.
+        the number of positions of the model. Images are not cut: leave it at ``"auto"``.
     text_column : "auto", str or two str, default="auto"
         If ``X`` is a ``datasets`` table or Parquet: the column of the texts, or two columns
         of sentence pairs. ``"auto"`` is ``"text"``, else ``"text_a"`` and ``"text_b"``, else
         the only column of strings.
+    image_column : "auto" or str, default="auto"
+        In such a table, the column of the images, if the backbone takes images. ``"auto"`` is
+        ``"image"``, else the only column of images.
     label_column : str or list of str, default="label"
         In such a table, the column of the labels, read if ``y`` is not passed. A list names the
         columns of an indicator, one for each of several labels.
@@ -186,7 +191,7 @@ class LNTunedTransformerClassifier(ClassifierMixin, BaseTuned):
         Parameters
         ----------
         X : array-like of str
-            Texts or sentence pairs, as for `fit`.
+            Texts, sentence pairs or images, as for `fit`.
         y : array-like of shape (n_samples,) or (n_samples, n_labels)
             Labels, or an indicator of several per row, as for `fit`.
         classes : array-like of shape (n_classes,), optional
@@ -264,7 +269,7 @@ class LNTunedTransformerClassifier(ClassifierMixin, BaseTuned):
         Parameters
         ----------
         X : array-like of str
-            Texts or sentence pairs, as for `fit`.
+            Texts, sentence pairs or images, as for `fit`.
 
         Returns
         -------
@@ -281,7 +286,7 @@ class LNTunedTransformerClassifier(ClassifierMixin, BaseTuned):
         Parameters
         ----------
         X : array-like of str
-            Texts or sentence pairs, as for `fit`.
+            Texts, sentence pairs or images, as for `fit`.
 
         Returns
         -------
@@ -298,7 +303,7 @@ class LNTunedTransformerClassifier(ClassifierMixin, BaseTuned):
         Parameters
         ----------
         X : array-like of str
-            Texts or sentence pairs, as for `fit`.
+            Texts, sentence pairs or images, as for `fit`.
 
         Returns
         -------
@@ -314,7 +319,7 @@ class LNTunedTransformerClassifier(ClassifierMixin, BaseTuned):
         Parameters
         ----------
         X : array-like of str
-            Texts or sentence pairs, as for `fit`.
+            Texts, sentence pairs or images, as for `fit`.
 
         Returns
         -------
@@ -332,7 +337,7 @@ class LNTunedTransformerClassifier(ClassifierMixin, BaseTuned):
         Parameters
         ----------
         X : array-like of str
-            Texts or sentence pairs, as for `fit`.
+            Texts, sentence pairs or images, as for `fit`.
         y : array-like of shape (n_samples,) or (n_samples, n_labels)
             Labels; a label that the fit has not seen counts as a wrong prediction.
         sample_weight : array-like of shape (n_samples,), optional

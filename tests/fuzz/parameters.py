@@ -165,9 +165,10 @@ PARAMETERS: dict[str, st.SearchStrategy[Any]] = {
         *(_Under("backbone/config.json"), "nobody/nothing", "a/b/c", "..", "~", "/dev/null", "\n"),
     ),
     "tuning": _TUNING,
-    "pooling": _or_junk("auto", "cls", "mean", "max", "last", "native", "weightedmean"),
+    "pooling": _or_junk("auto", "cls", "mean", "max", "last", "pooler", "native", "weightedmean"),
     "max_length": st.one_of(st.integers(-2, 80), _or_junk("auto", 1, 2, 3, 64, 65, 10**9)),
     "text_column": _or_junk("auto", "text", ("text_a", "text_b")),
+    "image_column": _or_junk("auto", "image"),
     "label_column": _or_junk("label", "text"),
     "lr": st.one_of(
         _RATE,
