@@ -35,13 +35,14 @@ def input_of_backbone(params: Mapping[str, Any]) -> Input:
     pool = sys.modules.get("sklearn_lntune.backbone.pool")
     known = pool and pool.pooled(ref.name, ref.revision, ref.trust_remote_code)
     if known:
-        return _input(params, images=known.takes_images)
+        return _input(params, images=known.grid is not None)
     if not _may_take_images(ref):
         return _input(params, images=False)
     from sklearn_lntune.backbone.pool import get_backbone
 
     backbone = get_backbone(ref.name, ref.revision, ref.trust_remote_code)
-    return _input(params, images=backbone.takes_images)
+    # Whether its image processor can be used is found out before X is blamed.
+    return _input(params, images=backbone.grid is not None)
 
 
 def input_of_fit(fitted: Mapping[str, Any], params: Mapping[str, Any] | None = None) -> Input:
