@@ -158,3 +158,15 @@ def test_readme(default_backbone: str, monkeypatch: pytest.MonkeyPatch) -> None:
         exec(compile(block, "README.md", "exec"), names)
     assert names["clf"].n_steps_ == 5
     assert set(names["clf"].predict(names["X_test"])) <= set(names["y_train"])
+
+
+@pytest.mark.slow
+def test_images(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("matplotlib", reason="needs the docs extra").use("Agg")
+    shown: list[Any] = []
+    monkeypatch.setattr("matplotlib.pyplot.show", lambda: shown.append(1))
+    names = runpy.run_path(str(EXAMPLES / "images.py"), run_name="__main__")
+    assert min(names["scores"].values()) > 0.5
+    assert len(names["axes"].flat) == 16
+    assert shown
+    assert "cls of 16 patches" in capsys.readouterr().out

@@ -13,8 +13,8 @@ pytest.importorskip("psutil")
 pytest.importorskip("tabulate")
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
-FIGURES = ["artefacts", "bank", "compiling", "defaults", "fused", "memory", "methods", "real_data"]
-FIGURES += ["scale", "speed", "trust"]
+FIGURES = ["artefacts", "bank", "compiling", "defaults", "fused", "images", "memory", "methods"]
+FIGURES += ["real_data", "scale", "speed", "trust"]
 
 
 @pytest.fixture

@@ -99,6 +99,11 @@ class Batch:
         return self.inputs[name]
 
     @property
+    def mask(self) -> torch.Tensor | None:
+        """1 for tokens and 0 for padding; None if there is no padding, as with images."""
+        return self.inputs.get("attention_mask")
+
+    @property
     def n_rows(self) -> int:
         """Number of rows in all processes together."""
         return len(self) if self.share is None else len(self.share)
