@@ -358,10 +358,33 @@ def test_texts_of_one_window(lively_backbone: Make, texts: list[str], labels: li
         explain(clf, [short[0], "good bad sun rain fast slow"])
 
 
-def test_a_tagger_is_refused(lively_backbone: Make) -> None:
-    sentences, tags = [["good", "bad"], ["sun"]] * 4, [["x", "y"], ["x"]] * 4
-    tagger: Any = LNTunedTransformerTagger(
-        lively_backbone(), max_epochs=1, min_steps=0, random_state=0, device="cpu"
-    ).fit(sentences, tags)
-    with pytest.raises(ValueError, match="a tag for each word, and only predictions for whole"):
-        explain(tagger, sentences)
+def test_the_tag_of_a_word(lively_backbone: Make) -> None:
+    sentences = [["good", "bad", "305", "sun"], ["sun", "rain"], ["fast"]] * 4
+    tags = [["x", "y", "z", "x"], ["x", "y"], ["z"]] * 4
+    options: Any = {"precision": "float64", "device": "cpu", "max_epochs": 1, "min_steps": 0}
+    tagger: Any = LNTunedTransformerTagger(lively_backbone(), random_state=0, **options)
+    moved(tagger.fit(sentences, tags))
+    X = sentences[:2]
+    for word in (0, 1):
+        for each, sentence, predicted in zip(
+            explain(tagger, X, word), X, tagger.predict(X), strict=True
+        ):
+            assert each.words == sentence
+            assert each.texts == (" ".join(sentence),)
+            assert each.target == predicted[word]
+            assert each.gap == pytest.approx(0, abs=1e-9)
+            assert np.abs(each.attributions).max() > 1e-3
+        proba = tagger.predict_proba(X)
+        logits = [[each.output for each in explain(tagger, X, (word, tag))] for tag in "xyz"]
+        ratios = np.exp(logits) / np.exp(logits).sum(axis=0)
+        assert pytest.approx(np.array([row[word] for row in proba])) == ratios.T
+    with pytest.raises(ValueError, match=r"names the word 2, .* 'sun rain' has 2 words"):
+        explain(tagger, X, 2)
+    for target in (None, "x", True, -1):
+        with pytest.raises(ValueError, match="target must be the number of the word"):
+            explain(tagger, X, target)
+    with pytest.raises(ValueError, match="target='w' is not among"):
+        explain(tagger, X, (0, "w"))
+    long = LNTunedTransformerTagger(lively_backbone(), max_length=6, random_state=0, **options)
+    with pytest.raises(ValueError, match="is read in several windows"):
+        explain(long.fit(sentences, tags), sentences, 0)
