@@ -7,6 +7,7 @@ import compiling
 import defaults
 import fused
 import images
+import long_texts
 import many
 import methods
 import pandas as pd
@@ -32,6 +33,7 @@ FIGURES = {
     "defaults": defaults.figure,
     "fused": fused.figure,
     "images": images.figure,
+    "long_texts": long_texts.figure,
     "memory": many.figure_memory,
     "methods": methods.figure,
     "real_data": real_data,

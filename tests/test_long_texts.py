@@ -86,6 +86,11 @@ def logits_by_hand(clf: Any, texts: Sequence[str]) -> np.ndarray:
     return torch.stack(rows).numpy()
 
 
+def card_of(clf: Any) -> str:
+    found: bytes = clf._files(clf._document(None, None, ()), "here", False)["README.md"]
+    return found.decode()
+
+
 @contextlib.contextmanager
 def sizes_of_passes(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     """Padded tokens of each pass through a backbone."""
@@ -352,6 +357,7 @@ def test_what_is_saved_comes_back(
     clf = tiny_clf(max_epochs=1, window_pooling=window_pooling, **WINDOWS)
     moved(clf.fit(long, topics))
     clf.save(tmp_path / name)
+    assert f"windows that share 3 tokens, with window pooling: {window_pooling}" in card_of(clf)
     expected = clf.predict_proba(long)
     for back in (load(tmp_path / name), pickle.loads(pickle.dumps(clf)), copy.deepcopy(clf)):
         assert (back.stride_, back.window_pooling_) == (STRIDE, window_pooling)
