@@ -13,6 +13,7 @@ import methods
 import pandas as pd
 import scale
 import speed_tables
+import tags
 import trust
 from harness import RESULTS, ROOT, lines, rst
 
@@ -39,6 +40,7 @@ FIGURES = {
     "real_data": real_data,
     "scale": scale.figure,
     "speed": speed_tables.figure,
+    "tags": tags.figure,
     "trust": trust.figure,
 }
 
