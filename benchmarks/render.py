@@ -6,11 +6,14 @@ python benchmarks/render.py
 import compiling
 import defaults
 import fused
+import images
+import long_texts
 import many
 import methods
 import pandas as pd
 import scale
 import speed_tables
+import tags
 import trust
 from harness import RESULTS, ROOT, lines, rst
 
@@ -30,11 +33,14 @@ FIGURES = {
     "compiling": compiling.figure,
     "defaults": defaults.figure,
     "fused": fused.figure,
+    "images": images.figure,
+    "long_texts": long_texts.figure,
     "memory": many.figure_memory,
     "methods": methods.figure,
     "real_data": real_data,
     "scale": scale.figure,
     "speed": speed_tables.figure,
+    "tags": tags.figure,
     "trust": trust.figure,
 }
 

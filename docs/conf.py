@@ -56,7 +56,10 @@ html_theme_options = {
     "footer_end": [],
 }
 # Pages without a section of their own need no left sidebar.
-_alone = ("index", "installation", "command_line", "architecture", "results", "trust", "changelog")
+_alone = (
+    *("index", "installation", "command_line", "serving", "architecture", "results", "trust"),
+    "changelog",
+)
 html_sidebars: dict[str, list[str]] = {page: [] for page in _alone}
 
 # transformers and torch may warn of their own deprecations while autodoc imports them.

@@ -29,13 +29,13 @@ messages = {
 
 
 def letter(label: str, place: int) -> str:
-    """One telling sentence among remarks that say nothing."""
+    """Seven remarks, and after some of them a message."""
     remarks = [str(remark) for remark in random.choice(chatter, 7)]
     return " ".join([*remarks[:place], str(random.choice(messages[label])), *remarks[place:]])
 
 
 def letters(n: int) -> tuple[list[str], list[str], list[int]]:
-    """Texts, their labels, and where the telling sentence stands."""
+    """Letters, their labels, and where the messages stand."""
     labels = [["refund", "login"][i % 2] for i in range(n)]
     places = random.integers(8, size=n).tolist()
     return [letter(*each) for each in zip(labels, places, strict=True)], labels, places

@@ -138,11 +138,15 @@ def column_names(table: Any) -> list[Any] | None:
     return None if names is None else list(names)
 
 
+def is_column(rows: Any) -> bool:
+    """Whether ``rows`` is a column of ``datasets``."""
+    kind = type(rows)
+    return kind.__module__.startswith("datasets.") and kind.__name__ == "Column"
+
+
 def read_column(rows: Any) -> Any:
     """``rows``, or the list of its cells if it is a column of ``datasets``.
 
     Such a column reads its table again at each access to a row.
     """
-    kind = type(rows)
-    is_column = kind.__module__.startswith("datasets.") and kind.__name__ == "Column"
-    return rows[:] if is_column else rows
+    return rows[:] if is_column(rows) else rows

@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 import torch
 from families import VOCABULARY, tiny_config
+from vision import save_image_backbone
 
 from sklearn_lntune import LNTunedTransformerClassifier, clear_backbones
 from sklearn_lntune.datasets.real import FOLDER_VARIABLE
@@ -123,6 +124,19 @@ def tiny_backbone(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Pat
     def make(family: str = "bert") -> Path:
         if family not in made:
             made[family] = save_backbone(tmp_path_factory.mktemp(family), family)
+        return made[family]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def image_backbone(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """``image_backbone(family)``: the folder of a tiny backbone of images, made once a session."""
+    made: dict[str, Path] = {}
+
+    def make(family: str = "vit") -> Path:
+        if family not in made:
+            made[family] = save_image_backbone(tmp_path_factory.mktemp(family), family)
         return made[family]
 
     return make

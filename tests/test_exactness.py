@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 from torch.nn import functional
-from transformers import AutoModel, AutoTokenizer
+from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
+from vision import pictures
 
 from sklearn_lntune import LNTunedTransformerClassifier, LNTunedTransformerRegressor
 from sklearn_lntune.backbone.pool import get_backbone
@@ -19,24 +20,57 @@ from sklearn_lntune.training.rules import lr_factor
 #: Of a window, with its two special tokens; and how many tokens neighbours share.
 LENGTH, STRIDE = 10, 3
 
+Vector = Callable[[torch.nn.Module, int, dict[str, torch.Tensor]], torch.Tensor]
+
+
+def texts_alone(folder: Path, texts: list[str], joined: str) -> Vector:
+    """The vector of a text: one at a time, cut by hand into windows, without padding."""
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+
+    def vector(model: torch.nn.Module, row: int, learnt: dict[str, torch.Tensor]) -> torch.Tensor:
+        first, *tokens, last = tokenizer(texts[row])["input_ids"]
+        vectors = []
+        for at in range(0, max(len(tokens) - STRIDE, 1), LENGTH - 2 - STRIDE):
+            window = [first, *tokens[at : at + LENGTH - 2], last]
+            states = model(input_ids=torch.tensor([window])).last_hidden_state[0]
+            vectors.append(states.mean(0))
+        pooled = torch.stack(vectors)
+        if joined == "mean":
+            return pooled.mean(0)
+        if joined == "max":
+            return pooled.max(0).values
+        scores = pooled @ learnt["head/query"] / pooled.shape[1] ** 0.5
+        return scores.softmax(0) @ pooled
+
+    return vector
+
+
+def images_alone(folder: Path, images: Any) -> Vector:
+    """The vector of an image: the class token's."""
+    processor = AutoImageProcessor.from_pretrained(folder, backend="pil")
+
+    def vector(model: torch.nn.Module, row: int, learnt: dict[str, torch.Tensor]) -> torch.Tensor:
+        pixels = processor(images[row], return_tensors="pt")["pixel_values"]
+        return model(pixel_values=pixels).last_hidden_state[0, 0]
+
+    return vector
+
 
 def plain_fit(
     folder: Path,
-    texts: list[str],
+    vector: Vector,
     loss: Callable[[torch.Tensor, int], torch.Tensor],
     start: dict[str, np.ndarray],
     batches: list[np.ndarray],
     dtype: torch.dtype,
     lr: float,
-    joined: str = "mean",
 ) -> dict[str, np.ndarray]:
-    """LN-tuning as one would write it: one text at a time, no padding, no sharing.
+    """LN-tuning as one would write it: one row at a time, no sharing.
 
-    Texts longer than `LENGTH` are cut by hand into windows, which share `STRIDE` tokens. ``loss``
-    takes the logits of a text and its number.
+    Texts longer than `LENGTH` are cut by hand into windows, which share `STRIDE` tokens. ``vector``
+    takes the model, the number of a row and the learnt values; ``loss`` the logits and the number.
     """
-    model = AutoModel.from_pretrained(folder, dtype=dtype, attn_implementation="eager").eval()
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModel.from_pretrained(folder, dtype=dtype, attn_implementation="sdpa").eval()
     model.requires_grad_(False)
     learnt = {}
     for norm in get_backbone(folder).anatomy.norms:
@@ -53,21 +87,7 @@ def plain_fit(
     for step, rows in enumerate(batches):
         losses = []
         for row in rows:
-            first, *tokens, last = tokenizer(texts[row])["input_ids"]
-            vectors = []
-            for at in range(0, max(len(tokens) - STRIDE, 1), LENGTH - 2 - STRIDE):
-                window = [first, *tokens[at : at + LENGTH - 2], last]
-                states = model(input_ids=torch.tensor([window])).last_hidden_state[0]
-                vectors.append(states.mean(0))
-            pooled = torch.stack(vectors)
-            if joined == "mean":
-                vector = pooled.mean(0)
-            elif joined == "max":
-                vector = pooled.max(0).values
-            else:
-                scores = pooled @ learnt["head/query"] / pooled.shape[1] ** 0.5
-                vector = scores.softmax(0) @ pooled
-            logits = learnt["head/weight"] @ vector + learnt["head/bias"]
+            logits = learnt["head/weight"] @ vector(model, row, learnt) + learnt["head/bias"]
             losses.append(loss(logits, row))
         optimizer.zero_grad()
         torch.stack(losses).mean().backward()
@@ -105,16 +125,18 @@ def numbers(labels: list[str]) -> tuple[Any, Any, Any]:
 
 
 @pytest.mark.parametrize(
-    ("precision", "tolerance", "target", "joined"),
+    ("precision", "tolerance", "target", "joined", "images"),
     [
-        ("float64", 1e-12, one_label, None),
-        ("float32", 1e-4, one_label, None),
-        ("float64", 1e-12, several_labels, None),
-        ("float64", 1e-12, numbers, None),
-        ("float64", 1e-12, one_label, "mean"),
-        ("float64", 1e-12, numbers, "max"),
-        ("float64", 1e-12, several_labels, "attention"),
-        ("float32", 1e-4, one_label, "attention"),
+        ("float64", 1e-12, one_label, None, False),
+        ("float32", 1e-4, one_label, None, False),
+        ("float64", 1e-12, several_labels, None, False),
+        ("float64", 1e-12, numbers, None, False),
+        ("float64", 1e-12, one_label, "mean", False),
+        ("float64", 1e-12, numbers, "max", False),
+        ("float64", 1e-12, several_labels, "attention", False),
+        ("float32", 1e-4, one_label, "attention", False),
+        ("float64", 1e-12, one_label, None, True),
+        ("float64", 1e-12, numbers, None, True),
     ],
 )
 def test_a_fit_equals_a_plain_loop(
@@ -122,7 +144,9 @@ def test_a_fit_equals_a_plain_loop(
     tolerance: float,
     target: Callable[[list[str]], tuple[Any, Any, Any]],
     joined: str | None,
+    images: bool,
     tiny_backbone: Callable[..., Path],
+    image_backbone: Callable[..., Path],
     texts: list[str],
     labels: list[str],
     monkeypatch: pytest.MonkeyPatch,
@@ -155,8 +179,10 @@ def test_a_fit_equals_a_plain_loop(
         windows = {"long_texts": "windows", "window_pooling": joined}
         windows |= {"max_length": LENGTH, "stride": STRIDE}
     estimator, y, loss = target(labels)
+    folder = image_backbone() if images else tiny_backbone()
+    X: Any = pictures(len(texts)) if images else texts
     clf = estimator(
-        tiny_backbone(),
+        folder,
         precision=precision,
         device="cpu",
         dropout=0.0,
@@ -167,9 +193,10 @@ def test_a_fit_equals_a_plain_loop(
         lr=3e-3,
         head_lr=3e-3,
         **windows,
-    ).fit(texts, y)
+    ).fit(X, y)
     dtype = getattr(torch, precision)
-    expected = plain_fit(tiny_backbone(), texts, loss, start, plan, dtype, 3e-3, joined or "mean")
+    vector = images_alone(folder, X) if images else texts_alone(folder, X, joined or "mean")
+    expected = plain_fit(folder, vector, loss, start, plan, dtype, 3e-3)
     assert clf.delta_.keys() == expected.keys()
     for name, values in clf.delta_.items():
         np.testing.assert_allclose(values, expected[name], rtol=0, atol=tolerance, err_msg=name)

@@ -118,6 +118,41 @@ def test_bank(default_backbone: str, capsys: pytest.CaptureFixture[str]) -> None
 
 
 @pytest.mark.slow
+def test_long_texts(default_backbone: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    pyplot.switch_backend("Agg")
+    monkeypatch.setattr(pyplot, "show", lambda: None)
+    names = runpy.run_path(str(EXAMPLES / "long_texts.py"), run_name="__main__")
+    right = {name: found.mean() for name, found in names["right"].items()}
+    assert right["windows, mean"] > right["truncated"] + 0.1
+    assert right["windows, attention"] > right["truncated"] + 0.1
+
+
+@pytest.mark.slow
+def test_several_labels(default_backbone: str, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("matplotlib").use("Agg")
+    names = runpy.run_path(str(EXAMPLES / "several_labels.py"), run_name="__main__")
+    assert names["probabilities"].shape == (12, 8)
+    assert "macro F1" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_numbers(default_backbone: str, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("matplotlib").use("Agg")
+    names = runpy.run_path(str(EXAMPLES / "numbers.py"), run_name="__main__")
+    assert names["predicted"].shape == (60, 2)
+    assert "R2" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_tagging(default_backbone: str) -> None:
+    pytest.importorskip("matplotlib").use("Agg")
+    names = runpy.run_path(str(EXAMPLES / "tagging.py"), run_name="__main__")
+    assert names["score"] > 0.9
+    assert len(names["tags"]) == len(names["long"])
+
+
+@pytest.mark.slow
 def test_fused_search(default_backbone: str, capsys: pytest.CaptureFixture[str]) -> None:
     scores = runpy.run_path(str(EXAMPLES / "fused_search.py"), run_name="__main__")["scores"]
     assert abs(scores["fused"] - scores["one by one"]).max() < 0.05
@@ -140,3 +175,15 @@ def test_readme(default_backbone: str, monkeypatch: pytest.MonkeyPatch) -> None:
         exec(compile(block, "README.md", "exec"), names)
     assert names["clf"].n_steps_ == 5
     assert set(names["clf"].predict(names["X_test"])) <= set(names["y_train"])
+
+
+@pytest.mark.slow
+def test_images(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("matplotlib", reason="needs the docs extra").use("Agg")
+    shown: list[Any] = []
+    monkeypatch.setattr("matplotlib.pyplot.show", lambda: shown.append(1))
+    names = runpy.run_path(str(EXAMPLES / "images.py"), run_name="__main__")
+    assert min(names["scores"].values()) > 0.5
+    assert len(names["axes"].flat) == 16
+    assert shown
+    assert "cls of 16 patches" in capsys.readouterr().out

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import itertools
 import pickle
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -13,6 +14,8 @@ import numpy as np
 import pytest
 import torch
 from conftest import WORDS, moved
+from hypothesis import given
+from hypothesis import strategies as st
 from networks import EXACT, Make, build, built_in_methods, scatter
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
@@ -21,8 +24,9 @@ from transformers import AutoModel, AutoTokenizer
 from sklearn_lntune import DeltaBank, fused_fits, load
 from sklearn_lntune.backbone import activation_cache, placement
 from sklearn_lntune.backbone.pool import get_backbone
-from sklearn_lntune.network import Network, computing
+from sklearn_lntune.network import Batch, Network, computing
 from sklearn_lntune.network import network as network_module
+from sklearn_lntune.network.batch import Windows
 from sklearn_lntune.tuning import LayerNormTuning
 
 Clf = Callable[..., Any]
@@ -80,6 +84,11 @@ def logits_by_hand(clf: Any, texts: Sequence[str]) -> np.ndarray:
                 vector = scores.softmax(0) @ vectors
             rows.append(learnt["head/weight"] @ vector + learnt["head/bias"])
     return torch.stack(rows).numpy()
+
+
+def card_of(clf: Any) -> str:
+    found: bytes = clf._files(clf._document(None, None, ()), "here", False)["README.md"]
+    return found.decode()
 
 
 @contextlib.contextmanager
@@ -206,7 +215,8 @@ def test_fused_fits_learn_what_they_learn_alone(
     def search() -> Any:
         clf = tiny_clf(window_pooling=window_pooling, early_stopping=True, **WINDOWS)
         clf.set_params(validation_fraction=0.3)
-        grid = {"lr": [1e-3, 1e-2], "stride": [0, STRIDE]}
+        # Losses of two kinds, so that a batch is taken apart.
+        grid = {"label_smoothing": [0.0, 0.2], "stride": [0, STRIDE]}
         return GridSearchCV(clf, grid, cv=2, error_score="raise").fit(long, topics)
 
     alone = search()
@@ -265,6 +275,27 @@ def test_a_bank_holds_members_with_and_without_windows(
         np.testing.assert_allclose(found[name], expected, **EXACT)
         own = [row for row, task in enumerate(tasks) if task == name]
         np.testing.assert_allclose(np.stack([mixed[row] for row in own]), expected[own], **EXACT)
+
+
+@given(counts=st.lists(st.integers(1, 6), min_size=1, max_size=8), n_tokens=st.integers(1, 40))
+def test_pieces_of_a_batch_are_whole_rows_within_the_bound(
+    counts: list[int], n_tokens: int
+) -> None:
+    n = sum(counts)
+    lengths = np.arange(n) % 4 + 1
+    whole = Batch(
+        {"input_ids": torch.arange(n)[:, None]},
+        targets=torch.arange(len(counts)),
+        windows=Windows(np.array(counts), lengths, n_tokens),
+    )
+    pieces = list(whole.pieces())
+    assert torch.cat([piece.targets for piece in pieces]).tolist() == list(range(len(counts)))
+    assert torch.cat([p.inputs["input_ids"] for p in pieces]).flatten().tolist() == list(range(n))
+    for piece in pieces:
+        assert len(piece) == 1 or piece.windows.lengths.sum() <= n_tokens
+    for one, other in itertools.pairwise(pieces):
+        together = [*one.windows.lengths, *other.windows.lengths[: other.windows.counts[0]]]
+        assert sum(together) > n_tokens  # no piece is smaller than it has to be
 
 
 # -- memory ------------------------------------------------------------------------------
@@ -326,6 +357,7 @@ def test_what_is_saved_comes_back(
     clf = tiny_clf(max_epochs=1, window_pooling=window_pooling, **WINDOWS)
     moved(clf.fit(long, topics))
     clf.save(tmp_path / name)
+    assert f"windows that share 3 tokens, with window pooling: {window_pooling}" in card_of(clf)
     expected = clf.predict_proba(long)
     for back in (load(tmp_path / name), pickle.loads(pickle.dumps(clf)), copy.deepcopy(clf)):
         assert (back.stride_, back.window_pooling_) == (STRIDE, window_pooling)

@@ -15,8 +15,8 @@ pytest.importorskip("psutil")
 pytest.importorskip("tabulate")
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
-FIGURES = ["artefacts", "bank", "compiling", "defaults", "fused", "memory", "methods", "real_data"]
-FIGURES += ["scale", "speed", "trust"]
+FIGURES = ["artefacts", "bank", "compiling", "defaults", "fused", "images", "long_texts", "memory"]
+FIGURES += ["methods", "real_data", "scale", "speed", "tags", "trust"]
 
 
 @pytest.fixture

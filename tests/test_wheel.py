@@ -34,7 +34,9 @@ def test_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     described = {
         n.split("/", 1)[1] for n in zipfile.ZipFile(wheel).namelist() if ".dist-info/" in n
     }
-    assert described == {"METADATA", "RECORD", "WHEEL", "licenses/LICENSE"}
+    assert described == {
+        *("METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE"),
+    }
 
 
 def test_wheel_works_where_the_sources_are_not(wheel: Path, tmp_path: Path) -> None:

@@ -70,31 +70,29 @@ class ActivationCache:
 
     def _compute(self, table: Table, rows: np.ndarray, keys: list[bytes]) -> bool:
         """Compute and store ``rows``; return whether there was room."""
-        lengths = table.lengths[rows]
         store, start = None, 0
-        for batch in ordered_batches(lengths, CACHE_TOKENS):
-            arrays = table.collate(rows[batch], self._padded_length)
-            entering = self._entering(arrays)
+        for batch in ordered_batches(table.lengths[rows], CACHE_TOKENS):
+            entering = self.entering(table, rows[batch])
             if store is None:
-                store = self._room(int(lengths.sum()), entering)
+                store = self._room(int(table.n_tokens(rows).sum()), entering)
                 if store is None:
                     return False
             # Token after token: a row may consist of several windows.
-            mask = torch.from_numpy(arrays["attention_mask"]).to(entering.device)
-            store[start : start + int(lengths[batch].sum())] = entering[mask]
-            for at in batch:
-                end = start + int(lengths[at])
+            sizes = table.n_tokens(rows[batch])
+            mask = torch.from_numpy(table.mask(rows[batch], self._padded_length))
+            store[start : start + int(sizes.sum())] = entering[mask.to(entering.device)]
+            for at, size in zip(batch, sizes.tolist(), strict=True):
+                end = start + size
                 self._known[keys[at]] = store[start:end]
                 start = end
         return True
 
     def entering(self, table: Table, rows: np.ndarray) -> torch.Tensor:
         """The input of the block for a batch of ``rows``; the forward pass stops there."""
-        return self._entering(table.collate(rows, self._padded_length))
-
-    def _entering(self, arrays: dict[str, np.ndarray]) -> torch.Tensor:
-        inputs = to_device(arrays, next(self._shell.parameters()).device)
-        n_rows, n_tokens = arrays["attention_mask"].shape
+        weight = next(self._shell.parameters())
+        arrays = table.collate(rows, self._padded_length)
+        inputs = to_device(arrays, weight.device, weight.dtype)
+        n_rows, n_tokens = next(iter(inputs.values())).shape[:2]
         most = max(1, CACHE_TOKENS // n_tokens)  # fewer than a long text has windows
         parts = [
             self._reached({name: value[start : start + most] for name, value in inputs.items()})

@@ -131,6 +131,8 @@ class Anatomy:
         Number of blocks with separate weights.
     shared : bool
         Whether one block's weights serve several layers (ALBERT).
+    pooler : tuple of str
+        Names of the modules that only the backbone's pooled output depends on.
     """
 
     model: str
@@ -141,6 +143,7 @@ class Anatomy:
     blocks: str
     n_blocks: int
     shared: bool
+    pooler: tuple[str, ...] = ("pooler",)
 
     @property
     def n_parameters(self) -> int:

@@ -116,18 +116,23 @@ def check_counts(file: Path, config: Any, n_stored: int) -> None:
         )
 
 
-def check_is_for_text(where: str, model: nn.Module) -> None:
-    """Refuse models of images, sound or time series.
+def takes_images(model: nn.Module) -> bool:
+    """Whether ``model`` computes from the pixels of images, and from nothing else."""
+    return getattr(model, "main_input_name", None) == "pixel_values"
+
+
+def check_input(where: str, model: nn.Module) -> None:
+    """Refuse models of sound or time series.
 
     Raises
     ------
     ValueError
     """
     takes = getattr(model, "main_input_name", "input_ids")
-    if takes != "input_ids":
+    if takes not in ("input_ids", "pixel_values"):
         raise ValueError(
-            f"{where} holds a {type(model).__name__}, which takes {takes!r}, not text; choose a "
-            "text model."
+            f"{where} holds a {type(model).__name__}, which takes {takes!r}; choose a model of "
+            "texts or of images."
         )
 
 
@@ -242,21 +247,31 @@ def check_computes(folder: Path, model: nn.Module) -> None:
     ValueError
     """
     dtype = next(model.parameters()).dtype
-    problem = f"{folder}: {type(model).__name__} cannot compute from tokens in {dtype}. "
+    images = takes_images(model)
+    noun = "pixels" if images else "tokens"
+    problem = f"{folder}: {type(model).__name__} cannot compute from {noun} in {dtype}. "
     if dtype in (torch.bfloat16, torch.float16):  # some architectures know wider types only
         problem += "Try precision='float32'. If that fails, too: "
-    problem += "Is it a text model, and was its config.json changed?"
-    states = None
-    with contextlib.suppress(ValueError), foreign_errors(problem):
-        states = _states(model, _PROBE_LENGTH)
-    if states is None:  # some models need longer rows (CANINE)
+    kind = "an image" if images else "a text"
+    problem += f"Is it {kind} model, and was its config.json changed?"
+    if images:
         with foreign_errors(problem):
-            states = _states(model, _LONG_PROBE_LENGTH)
+            states = _states_of_images(model)
+    else:
+        states = _states_of_texts(model, problem)
     if not is_finite(states.cpu()):
         raise ValueError(
             f"{folder}: {type(model).__name__} computes values that are not finite in {dtype}. Was "
             "config.json changed? If it was not, choose another precision."
         )
+
+
+def _states_of_texts(model: nn.Module, problem: str) -> torch.Tensor:
+    """Hidden states of two short rows, or longer ones if the model needs them (CANINE)."""
+    with contextlib.suppress(ValueError), foreign_errors(problem):
+        return _states(model, _PROBE_LENGTH)
+    with foreign_errors(problem):
+        return _states(model, _LONG_PROBE_LENGTH)
 
 
 def _states(model: nn.Module, n_tokens: int) -> torch.Tensor:
@@ -266,6 +281,21 @@ def _states(model: nn.Module, n_tokens: int) -> torch.Tensor:
     mask[1, -1] = 0
     with torch.no_grad():
         output = model(input_ids=ids % (n_embeddings(model) or 2), attention_mask=mask)
+    states: torch.Tensor = output.last_hidden_state
+    return states
+
+
+def _states_of_images(model: nn.Module) -> torch.Tensor:
+    """Hidden states of two images, a grey one and one with edges."""
+    config: Any = model.config
+    side = config.image_size
+    height, width = side if isinstance(side, list | tuple) else (side, side)
+    pixels = torch.arange(2 * config.num_channels * height * width).remainder(7) / 7
+    pixels = pixels.view(2, config.num_channels, height, width)
+    pixels[0] = 0.5
+    weight = next(model.parameters())
+    with torch.no_grad():
+        output = model(pixel_values=pixels.to(weight.device, weight.dtype))
     states: torch.Tensor = output.last_hidden_state
     return states
 

@@ -13,10 +13,8 @@ from typing import Any
 from sklearn_lntune.backbone.digests import digest_of
 from sklearn_lntune.backbone.loading import skeleton
 from sklearn_lntune.backbone.resolve import Source
-from sklearn_lntune.backbone.tokenizer_parts import tokenizer_parts
 from sklearn_lntune.backbone.trusted_code import code_digest
 from sklearn_lntune.backbone.weights import weight_digests
-from sklearn_lntune.inputs.text.tokens import Tokens
 
 #: Keys of a configuration that change nothing about the vectors of a text.
 _SAVING = {
@@ -34,7 +32,7 @@ _TRAINING = {
     *("dropout", "dropout_rate", "embd_pdrop", "embedding_dropout", "encoder_layerdrop"),
     *("gradient_checkpointing", "hidden_dropout", "hidden_dropout_prob", "layerdrop"),
     *("mlp_dropout", "pooler_dropout", "qa_dropout", "resid_pdrop", "seq_classif_dropout"),
-    *("summary_first_dropout", "summary_last_dropout"),
+    *("drop_path_rate", "summary_first_dropout", "summary_last_dropout"),
     *("init_std", "initializer_cutoff_factor", "initializer_factor", "initializer_range"),
 }
 _GENERATION = {
@@ -47,32 +45,47 @@ _LONGEST = 200
 #: The parts that each of the two fingerprints is computed from.
 _OF_MODEL = ("weights", "pooler", "config", "code")
 _OF_TOKENIZER = ("tokenizer_class", "vocabulary", "rules", "tokens")
+_OF_IMAGE_PROCESSOR = ("image_processor", "settings", "pixels")
 
 
 def identity_parts(
-    source: Source, config: Any, tokenizer: Any, tokens: Tokens, trust_remote_code: bool
+    source: Source,
+    config: Any,
+    made_by: Any,
+    input_parts: Mapping[str, Any],
+    trust_remote_code: bool,
 ) -> dict[str, Any]:
-    """The parts by name: digests, the tokenizer's class, and the configuration as a dict."""
+    """The parts by name: digests, names of classes, and the configuration as a dict.
+
+    Parameters
+    ----------
+    source : Source
+    config : transformers configuration
+    made_by : transformers tokenizer or image processor
+        What turns rows into inputs of the model.
+    input_parts : mapping
+        Its own parts.
+    trust_remote_code : bool
+    """
     code = None
     if trust_remote_code:
         modules = skeleton(config, trust_remote_code).modules()
-        code = code_digest(source.folder, map(type, (config, tokenizer, *modules)))
+        code = code_digest(source.folder, map(type, (config, made_by, *modules)))
     file = source.folder / "config.json"
     return {
         **weight_digests(source, config, trust_remote_code),
         "config": config_part(config.to_dict()),
         "config_file": digest_of(file.read_bytes()),
         "code": code,
-        **tokenizer_parts(tokenizer, tokens, source.folder),
+        **input_parts,
     }
 
 
 def fingerprints(parts: Mapping[str, Any]) -> tuple[str, str]:
-    """One digest of the model, and one of the tokenizer."""
-    model, tokenizer = (
-        digest_of([parts[name] for name in names]) for names in (_OF_MODEL, _OF_TOKENIZER)
-    )
-    return model, tokenizer
+    """One digest of the model, and one of the tokenizer or image processor."""
+    of_input = _OF_IMAGE_PROCESSOR if "image_processor" in parts else _OF_TOKENIZER
+    model, made_by = (digest_of([parts[name] for name in names]) for names in (_OF_MODEL, of_input))
+    return model, made_by
 
 
 def config_part(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -32,6 +32,8 @@ _ROLES = (
     ("value", re.compile(r"^v(alue)?(_|$)", re.I)),
     ("position key", re.compile(r"^pos_k(ey)?(_|$)", re.I)),  # DeBERTa's
 )
+#: Modules of the pooler in architectures that call it something else.
+_POOLERS = {"CLIPVisionModel": ("post_layernorm",), "SiglipVisionModel": ("head",)}
 # GPT-NeoX, BLOOM and Falcon store query, key and value of the first head, then of the next.
 _BY_HEAD = "query_key_value"
 
@@ -74,6 +76,7 @@ def anatomy_of(backbone: nn.Module) -> Anatomy:
         blocks=root,
         n_blocks=n_blocks,
         shared=(getattr(text, "num_hidden_layers", None) or 0) > n_blocks,
+        pooler=("pooler", *_POOLERS.get(model, ())),
     )
 
 

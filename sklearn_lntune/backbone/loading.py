@@ -16,13 +16,14 @@ from sklearn_lntune.backbone.checking import (
     check_computes,
     check_config,
     check_counts,
-    check_is_for_text,
+    check_input,
     check_kinds,
     check_loaded,
     check_size,
     foreign_errors,
     is_finite,
 )
+from sklearn_lntune.backbone.image_files import TWO_TOWERS, image_processor_config
 from sklearn_lntune.backbone.resolve import Source
 from sklearn_lntune.backbone.safetensors_reader import StoredTensor, stored_tensors
 from sklearn_lntune.backbone.vocabulary import (
@@ -46,6 +47,8 @@ def load_config(source: Source, trust_remote_code: bool) -> Any:
         check_config(file := source.folder / "config.json")
         with quiet(), foreign_errors(f"{file} does not describe a model that transformers knows"):
             config = AutoConfig.from_pretrained(source.folder, trust_remote_code=trust_remote_code)
+            if config.model_type in TWO_TOWERS and image_processor_config(source.folder):
+                config = config.vision_config
             # A file must not choose code: the name of an attention kernel may be one on the hub.
             config._attn_implementation = "eager"  # noqa: SLF001
     # T5EncoderModel, and so sentence-transformers, writes that there is no decoder; of either
@@ -104,7 +107,7 @@ def load_skeleton(source: Source, config: Any, trust_remote_code: bool) -> nn.Mo
     """
     empty = _checked_empty(source, config, trust_remote_code)
     with errors_of(source), foreign_errors(f"{source.folder / 'config.json'} describes no encoder"):
-        return encoder_of(empty)
+        return encoder_of(empty).eval()
 
 
 def _checked_empty(source: Source, config: Any, trust_remote_code: bool) -> Any:
@@ -187,7 +190,7 @@ def skeleton(config: Any, trust_remote_code: bool = False) -> nn.Module:
     Raises
     ------
     ValueError
-        If it describes no model, or one for something other than text.
+        If it describes no model, or one for something other than texts or images.
     """
     return encoder_of(_empty(config, trust_remote_code))
 
@@ -198,7 +201,7 @@ def _empty(config: Any, trust_remote_code: bool) -> Any:
     problem = f"{where}: transformers cannot build the model that its configuration describes"
     with without_memory(), foreign_errors(problem):
         model = AutoModel.from_config(config, trust_remote_code=trust_remote_code)
-    check_is_for_text(where, model)
+    check_input(where, model)
     return model
 
 

@@ -71,14 +71,26 @@ def differences(fitted: Mapping[str, Any], backbone: Backbone, pooling: str) -> 
     told = []
     if "weights" in other:
         told.append("its weights")
-    if "pooler" in other and pooling == "native" and _reads_pooler(backbone):
+    read = pooling == "pooler" or (pooling == "native" and _reads_pooler(backbone))
+    if "pooler" in other and read:
         told.append("the weights of its pooler")
     # An unchanged file is the same configuration, even if a newer transformers adds keys to it.
     if {"config_file", "config"} <= other:
         told += _config_differences(there.get("config"), here["config"], backbone.config)
     if "code" in other:
         told.append("the code that comes with it (trust_remote_code)")
-    # Likewise, unchanged files are the same tokenizer as long as it produces the same tokens.
+    return told + (
+        _image_processor_differences(there, here, other)
+        if backbone.takes_images
+        else _tokenizer_differences(there, here, other)
+    )
+
+
+def _tokenizer_differences(
+    there: Mapping[str, Any], here: Mapping[str, Any], other: set[str]
+) -> list[str]:
+    told = []
+    # Unchanged files are the same tokenizer as long as it produces the same tokens.
     if "tokenizer_files" in other:
         if "tokenizer_class" in other:
             then, now = there.get("tokenizer_class"), here["tokenizer_class"]
@@ -87,6 +99,19 @@ def differences(fitted: Mapping[str, Any], backbone: Backbone, pooling: str) -> 
             told.append("the vocabulary of its tokenizer")
     if "tokens" in other or {"rules", "tokenizer_files"} <= other:
         told.append("what its tokenizer does with texts")
+    return told
+
+
+def _image_processor_differences(
+    there: Mapping[str, Any], here: Mapping[str, Any], other: set[str]
+) -> list[str]:
+    told = []
+    if {"image_processor", "processor_files"} <= other:
+        then, now = there.get("image_processor"), here["image_processor"]
+        told.append(f"the class of its image processor, which was {then} and is {now}")
+    # A setting that changes nothing about the probes, and is in changed files, may matter.
+    if "pixels" in other or {"settings", "processor_files"} <= other:
+        told.append("what its image processor does with images")
     return told
 
 

@@ -7,7 +7,11 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoModelForSequenceClassification
+from transformers import AutoModelForImageClassification, AutoModelForSequenceClassification
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING,
+    MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
+)
 
 from sklearn_lntune.backbone.loading import without_memory
 from sklearn_lntune.backbone.placement import delta_type
@@ -20,7 +24,7 @@ def with_native_head(
     generator: torch.Generator,
     trust_remote_code: bool = False,
 ) -> tuple[nn.Module, dict[str, nn.Parameter]]:
-    """Build the model's own ``...ForSequenceClassification`` around ``backbone``.
+    """Build the model's own classifier of texts or images around ``backbone``.
 
     Every weight that is not in the backbone's files belongs to the head: newly initialised
     and trainable, in the type of a delta. A pooler in the files stays frozen.
@@ -90,11 +94,19 @@ def reads_pooler(config: Any, trust_remote_code: bool) -> bool:
 
 
 def _empty_native(config: Any, trust_remote_code: bool) -> Any:
-    """The model's own ``...ForSequenceClassification``, on the meta device."""
+    """The model's own ``...ForSequenceClassification``, or ``...ForImageClassification``.
+
+    It is on the meta device.
+    """
+    images = type(config) in MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING
+    texts = type(config) in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
+    kind = (
+        AutoModelForImageClassification
+        if images and not texts
+        else AutoModelForSequenceClassification
+    )
     with without_memory():
-        return AutoModelForSequenceClassification.from_config(
-            config, trust_remote_code=trust_remote_code
-        )
+        return kind.from_config(config, trust_remote_code=trust_remote_code)
 
 
 def last_linear(model: nn.Module, head: dict[str, nn.Parameter], n_outputs: int) -> nn.Linear:

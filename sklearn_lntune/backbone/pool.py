@@ -23,10 +23,15 @@ from torch import nn
 from sklearn_lntune.backbone.activation_cache import ActivationCache
 from sklearn_lntune.backbone.anatomy import Anatomy
 from sklearn_lntune.backbone.attention import without_waiting
-from sklearn_lntune.backbone.checking import n_embeddings
+from sklearn_lntune.backbone.checking import n_embeddings, takes_images
 from sklearn_lntune.backbone.digests import State, state_of
 from sklearn_lntune.backbone.format1 import TOKENIZER_FILES
 from sklearn_lntune.backbone.identity import fingerprints, identity_parts
+from sklearn_lntune.backbone.image_processor import (
+    grid_of,
+    image_processor_parts,
+    load_image_processor,
+)
 from sklearn_lntune.backbone.inspect_model import anatomy_of
 from sklearn_lntune.backbone.loading import (
     check_files,
@@ -38,10 +43,17 @@ from sklearn_lntune.backbone.loading import (
     stored_type,
 )
 from sklearn_lntune.backbone.placement import padded_length
-from sklearn_lntune.backbone.resolve import Source, check_reference, resolve
+from sklearn_lntune.backbone.resolve import (
+    IMAGE_PROCESSOR_FILES,
+    Source,
+    check_reference,
+    resolve,
+)
 from sklearn_lntune.backbone.safetensors_reader import stored_tensors
-from sklearn_lntune.backbone.tokenizer_parts import tokenizer_files
+from sklearn_lntune.backbone.tokenizer_parts import tokenizer_files, tokenizer_parts
 from sklearn_lntune.forking import ForkSafeLock, is_forked_with_torch, on_fork
+from sklearn_lntune.inputs.base import TableMaker
+from sklearn_lntune.inputs.image.pixels import Grid, Pixels
 from sklearn_lntune.inputs.text.tokens import Tokens
 
 #: Number of backbones in memory; the least recently used one is dropped first.
@@ -49,7 +61,7 @@ MAX_BACKBONES = 3
 
 
 class Backbone:
-    """A backbone in this process: its identity, its tokenizer, and its weights per number type.
+    """A backbone in this process: its identity, its input, and its weights per number type.
 
     Everything is loaded when it is first used.
 
@@ -79,9 +91,17 @@ class Backbone:
     @cached_property
     def parts(self) -> dict[str, Any]:
         """The parts of its identity; see `identity.identity_parts`."""
-        return identity_parts(
-            self.source, self.config, self.tokenizer, self.tokens, self.trust_remote_code
-        )
+        if self.takes_images:
+            made_by, parts = (
+                self.image_processor,
+                image_processor_parts(self.image_processor, self.source.folder),
+            )
+        else:
+            made_by, parts = (
+                self.tokenizer,
+                tokenizer_parts(self.tokenizer, self.tokens, self.source.folder),
+            )
+        return identity_parts(self.source, self.config, made_by, parts, self.trust_remote_code)
 
     @property
     def fingerprint(self) -> str:
@@ -90,7 +110,7 @@ class Backbone:
 
     @property
     def tokenizer_fingerprint(self) -> str:
-        """Digest of the tokenizer: its class, vocabulary and behaviour."""
+        """Digest of the tokenizer, or of the image processor: its class and behaviour."""
         return fingerprints(self.parts)[1]
 
     @cached_property
@@ -98,6 +118,23 @@ class Backbone:
         """The transformers tokenizer."""
         n_rows = n_embeddings(self.skeleton)
         return load_tokenizer(self.source, self.trust_remote_code, n_rows)
+
+    @cached_property
+    def takes_images(self) -> bool:
+        """Whether its rows are images rather than texts."""
+        return takes_images(self.skeleton)
+
+    @cached_property
+    def image_processor(self) -> Any:
+        """The transformers image processor."""
+        return load_image_processor(self.source, self.trust_remote_code)
+
+    @cached_property
+    def grid(self) -> Grid | None:
+        """What it makes of an image; None if it takes texts."""
+        if not self.takes_images:
+            return None
+        return grid_of(self.source, self.skeleton, self.image_processor)
 
     @cached_property
     def skeleton(self) -> nn.Module:
@@ -123,6 +160,11 @@ class Backbone:
             "parameters": self.anatomy.n_parameters,
             "parts": copy.deepcopy(self.parts),
         }
+
+    @property
+    def table_maker(self) -> TableMaker:
+        """What makes tables of rows for it."""
+        return self.tokens if self.grid is None else Pixels(self.image_processor, self.grid)
 
     @property
     def tokens(self) -> Tokens:
@@ -257,8 +299,8 @@ def set_attention(model: nn.Module, attention: str, device: torch.device) -> nn.
 
 def _state_of(source: Source) -> State:
     """The state of all relevant files, including those that do not exist yet."""
-    names = ("config.json", "model.safetensors", "model.safetensors.index.json", *TOKENIZER_FILES)
-    files = {source.folder / name for name in names}
+    names = ("config.json", "model.safetensors", "model.safetensors.index.json")
+    files = {source.folder / name for name in (*names, *TOKENIZER_FILES, *IMAGE_PROCESSOR_FILES)}
     files |= {*source.weight_files, *tokenizer_files(source.folder), *source.folder.glob("*.py")}
     return state_of(sorted(files))
 
@@ -278,8 +320,7 @@ def get_backbone(
         If it cannot be found, or is not stored as safetensors.
     """
     check_reference(name, revision, trust_remote_code)
-    local = isinstance(name, str | os.PathLike) and os.path.isdir(name)
-    key = (os.path.abspath(name) if local else str(name), revision, bool(trust_remote_code))
+    key = _key(name, revision, trust_remote_code)
     with _pool_lock:
         backbone = _pool.get(key)
         if backbone is None or not backbone.is_current():
@@ -288,6 +329,20 @@ def get_backbone(
         while len(_pool) > MAX_BACKBONES:
             _pool.popitem(last=False)
         return backbone
+
+
+def pooled(
+    name: str | os.PathLike[str], revision: str | None, trust_remote_code: bool
+) -> Backbone | None:
+    """The backbone called ``name`` if it has been loaded already, and its files are the same."""
+    with _pool_lock:
+        backbone = _pool.get(_key(name, revision, trust_remote_code))
+        return backbone if backbone is not None and backbone.is_current() else None
+
+
+def _key(name: Any, revision: Any, trust_remote_code: Any) -> tuple[str, Any, bool]:
+    local = isinstance(name, str | os.PathLike) and os.path.isdir(name)
+    return os.path.abspath(name) if local else str(name), revision, bool(trust_remote_code)
 
 
 def clear_backbones() -> None:

@@ -16,27 +16,40 @@ from transformers.models.auto.modeling_auto import (
 from sklearn_lntune.backbone.pool import Backbone
 from sklearn_lntune.backbone.poolings import POOLINGS
 from sklearn_lntune.backbone.sentence_files import named_length, named_pooling
+from sklearn_lntune.inputs.image.pixels import Grid
 
 #: Longest input for ``max_length="auto"`` if sentence-transformers' files give none.
 DEFAULT_LENGTH = 512
+#: Model types whose own last step is a pooler, so that their last states are not meant for use.
+_ENDS_IN_POOLER = ("beit", "clip_vision_model", "siglip_vision_model")
 _MAX_TOKENS = 2**31 - 1
 
 
 def resolve_pooling(backbone: Backbone, pooling: Any) -> str:
     """The pooling to use, one of `POOLINGS`.
 
-    "auto" is the pooling in the backbone's sentence-transformers files, else the last token
-    for causal language models and the mean for all others.
+    For texts, "auto" is the pooling in the backbone's sentence-transformers files, else the last
+    token for causal language models and the mean for all others. For images, it is what the
+    architecture computes itself; see `_pooling_of_images`.
 
     Raises
     ------
     ValueError
-        If those files name a pooling that is not computed here.
+        If those files name a pooling that is not computed here, or the backbone cannot compute
+        ``pooling``.
     """
-    if isinstance(pooling, str) and pooling in POOLINGS:
-        return str(pooling)
-    if not (isinstance(pooling, str) and pooling == "auto"):
+    known = isinstance(pooling, str) and pooling in POOLINGS
+    if not known and not (isinstance(pooling, str) and pooling == "auto"):
         raise ValueError(f"pooling must be 'auto' or one of {POOLINGS}; got {pooling!r}.")
+    if backbone.grid is not None:
+        return _pooling_of_images(backbone, backbone.grid, str(pooling))
+    if pooling == "pooler":
+        raise ValueError(
+            f"pooling='pooler' is for backbones of images, and {backbone.source.name!r} takes "
+            "texts; choose 'cls', 'mean', 'max' or 'last'."
+        )
+    if known:
+        return str(pooling)
     try:
         named = named_pooling(backbone.source.folder)
     except ValueError as error:
@@ -51,8 +64,35 @@ def resolve_pooling(backbone: Backbone, pooling: Any) -> str:
     return "last" if causal and not backbone.config.is_encoder_decoder else "mean"
 
 
+def _pooling_of_images(backbone: Backbone, grid: Grid, pooling: str) -> str:
+    """The pooling of images.
+
+    "auto" is the pooler of the architectures that end in one (BEiT: the mean of the patches and
+    a norm; CLIP: a norm of the class token; SigLIP: attention), else the class token, and
+    without one the mean of the patches.
+    """
+    name = f"backbone {backbone.source.name!r} ({backbone.anatomy.model})"
+    # A pooler that is not in the files would be at random values.
+    random = getattr(backbone.skeleton, "pooler", None) is not None and not backbone.parts["pooler"]
+    has_pooler = grid.n_pooled == backbone.hidden_size and not random
+    if pooling == "auto":
+        ends_in_it = has_pooler and backbone.config.model_type in _ENDS_IN_POOLER
+        pooling = "pooler" if ends_in_it else "cls" if grid.n_added else "mean"
+    if pooling == "last":
+        raise ValueError("pooling='last' is for texts; images have no last token.")
+    if pooling == "cls" and not grid.n_added:
+        raise ValueError(
+            f"pooling='cls': {name} has no class token; choose 'mean', 'max' or 'pooler'."
+        )
+    if pooling == "pooler" and not has_pooler:
+        raise ValueError(
+            f"pooling='pooler': {name} has no pooler in its files; choose 'cls', 'mean' or 'max'."
+        )
+    return pooling
+
+
 def resolve_max_length(backbone: Backbone, max_length: Any) -> int:
-    """Longest input in tokens.
+    """Longest input in tokens; for images, their number of patches.
 
     "auto" is the limit in the backbone's sentence-transformers files, else the smaller
     of `DEFAULT_LENGTH` and the model's positions.
@@ -67,6 +107,14 @@ def resolve_max_length(backbone: Backbone, max_length: Any) -> int:
         raise ValueError(f"max_length must be 'auto' or an int; got {max_length!r}.")
     if not auto and max_length > _MAX_TOKENS:
         raise ValueError(f"max_length must be at most {_MAX_TOKENS}; got {max_length!r:.40}.")
+    if backbone.grid is not None:
+        n_patches = backbone.grid.n_patches
+        if not auto and max_length < n_patches:
+            raise ValueError(
+                f"max_length={max_length}, but each image has {n_patches} patches with backbone "
+                f"{backbone.source.name!r}, and images are not cut; leave it at 'auto'."
+            )
+        return n_patches
     limit = position_limit(backbone)
     special = backbone.tokenizer.num_special_tokens_to_add(pair=True)
     if auto:
@@ -131,7 +179,7 @@ _limits: WeakKeyDictionary[Backbone, int | None] = WeakKeyDictionary()
 
 def _position_limit(backbone: Backbone) -> int | None:
     limit = backbone.n_positions
-    if limit is None:
+    if limit is None or backbone.takes_images:
         return None
     # Models like RoBERTa number positions from padding_idx + 1, so their table is longer.
     for path, module in backbone.skeleton.named_modules():

@@ -34,9 +34,13 @@ _KNOWN_PACKAGES = {
 #: Endings of files that only tokenizers read.
 TOKENIZER_ENDINGS = (".bpe", ".codes", ".model", ".spm", ".tiktoken", ".tokenizer", ".vocab")
 
+#: Files of image processors; the second may also be that of a processor without images.
+IMAGE_PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
+
 #: Patterns of files besides the weights, including the vocabularies of tokenizers.
 _BESIDE = ["*.json", "*.txt", "*.jinja", "*.py", *(f"*{end}" for end in TOKENIZER_ENDINGS)]
 _HUB_FILES = [*_BESIDE, "*.safetensors"]
+_FEW_FILES = ["config.json", *IMAGE_PROCESSOR_FILES]
 _INDEX_END = ".safetensors.index.json"
 
 
@@ -126,7 +130,7 @@ def resolve(
 
 def _resolve(name: str, revision: str | None, weights: bool) -> Source:
     source = _from_folder(name) or _from_package(name, revision)
-    source = source or _from_hub(name, revision, _HUB_FILES if weights else ["config.json"])
+    source = source or _from_hub(name, revision, _HUB_FILES if weights else _FEW_FILES)
     problem = f"backbone {name!r}: {source.folder}"
     if (inner := transformer_folder(source.folder)) is not None:
         raise ValueError(

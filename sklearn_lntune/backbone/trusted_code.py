@@ -12,9 +12,13 @@ from transformers.dynamic_module_utils import get_relative_import_files
 from transformers.utils import TRANSFORMERS_DYNAMIC_MODULE_NAME
 
 from sklearn_lntune.backbone.digests import digest_of
+from sklearn_lntune.backbone.resolve import IMAGE_PROCESSOR_FILES
 
 #: The entries of ``auto_map`` that may be loaded.
-_USED = ("AutoConfig", "AutoModel", "AutoModelForSequenceClassification", "AutoTokenizer")
+_USED = (
+    *("AutoConfig", "AutoImageProcessor", "AutoModel", "AutoModelForImageClassification"),
+    *("AutoModelForSequenceClassification", "AutoTokenizer"),
+)
 
 
 def code_digest(folder: Path, classes: Iterable[type]) -> str | None:
@@ -35,7 +39,7 @@ def code_digest(folder: Path, classes: Iterable[type]) -> str | None:
 def _modules(folder: Path) -> set[str]:
     """Names of the modules in ``folder`` that the configurations there refer to."""
     named: list[Any] = []
-    for name in ("config.json", "tokenizer_config.json"):
+    for name in ("config.json", "tokenizer_config.json", *IMAGE_PROCESSOR_FILES):
         file = folder / name
         said = json.loads(file.read_text("utf-8")).get("auto_map") if file.is_file() else None
         # In old tokenizer files it is not a mapping, but a list of the slow and fast class.

@@ -11,9 +11,9 @@ import numpy as np
 from sklearn_lntune.bank.register import Register, View, without
 from sklearn_lntune.checks import check_number, check_path, has_length
 from sklearn_lntune.estimators.base import BaseTuned
-from sklearn_lntune.inputs.base import Rows
+from sklearn_lntune.inputs.base import Input, Rows
+from sklearn_lntune.inputs.image.opening import ImageInput
 from sklearn_lntune.inputs.text.opening import TextInput
-from sklearn_lntune.inputs.text.words import WordInput
 from sklearn_lntune.task import Classifying, Task
 
 if TYPE_CHECKING:
@@ -353,39 +353,41 @@ class DeltaBank:
 
 
 class _Readings:
-    """The rows of an ``X`` as its members read them: as texts, or as sentences of words."""
+    """The rows of an ``X`` as its members read them: as texts, sentences of words, or images."""
 
     def __init__(self, X: Any) -> None:
         self._X = X
-        self._known: dict[bool, tuple[Rows, np.ndarray]] = {}
+        self._known: dict[type[Input], tuple[Rows, np.ndarray]] = {}
         if not has_length(X) or isinstance(X, str):
-            self._read(per_word=False)  # raises, or tells how many rows there are
+            self._read(TextInput())  # raises, or tells how many rows there are
 
     @property
     def n_rows(self) -> int:
         """How many rows there are."""
-        return len(self._known[False][1]) if self._known else len(self._X)
+        return len(next(iter(self._known.values()))[1]) if self._known else len(self._X)
 
     def of(
         self, members: Mapping[str, Member]
     ) -> Iterator[tuple[dict[str, Member], Rows, np.ndarray]]:
         """Members that read alike, the distinct rows, and the number of each row among them."""
-        for per_word in (False, True):
-            alike = {
-                name: member
-                for name, member in members.items()
-                if member.task.per_token is per_word
-            }
-            if alike:
-                rows, numbers = self._read(per_word)
-                _check_columns(alike, rows)
-                yield alike, rows, numbers
+        readers = {type(member.input): member.input for member in members.values()}
+        kinds = {*self._known, *readers}
+        if ImageInput in kinds and len(kinds) > 1:
+            raise ValueError(
+                "some of these classifiers take texts and others images, and X can hold one of "
+                "them only: pass tasks, with names of the one kind."
+            )
+        for kind, reader in readers.items():
+            alike = {name: member for name, member in members.items() if type(member.input) is kind}
+            rows, numbers = self._read(reader)
+            _check_columns(alike, rows)
+            yield alike, rows, numbers
 
-    def _read(self, per_word: bool) -> tuple[Rows, np.ndarray]:
-        if per_word not in self._known:
-            reader = WordInput() if per_word else TextInput()
-            self._known[per_word] = reader.rows(self._X).distinct()
-        return self._known[per_word]
+    def _read(self, reader: Input) -> tuple[Rows, np.ndarray]:
+        kind = type(reader)
+        if kind not in self._known:
+            self._known[kind] = reader.rows(self._X).distinct()
+        return self._known[kind]
 
 
 def _cells(predictions: Any) -> np.ndarray:

@@ -14,11 +14,13 @@ from typing import TypeAlias
 import numpy as np
 import torch
 
+from sklearn_lntune.backbone.modality import input_of_fit
 from sklearn_lntune.backbone.placement import Placement
 from sklearn_lntune.backbone.pool import Backbone
 from sklearn_lntune.forking import ForkSafeLock
-from sklearn_lntune.inputs.base import Rows, joined
+from sklearn_lntune.inputs.base import Input, Rows, joined
 from sklearn_lntune.inputs.per_word import for_examples, for_rows, pieces, take_examples
+from sklearn_lntune.inputs.text.words import WordInput
 from sklearn_lntune.network import Network, compute
 from sklearn_lntune.persistence.state import FittedState
 from sklearn_lntune.prediction.predictor import checked_finite, ready_network
@@ -58,6 +60,8 @@ class Member:
         1 for texts, 2 for pairs.
     nbytes : int
         Of its delta.
+    input : Input
+        The kind of row that its backbone takes.
     home : Stack or Turns
         Holds the rest of the delta.
     arrays : dict of str to ndarray
@@ -71,6 +75,7 @@ class Member:
     stride: int | None
     n_columns: int
     nbytes: int
+    input: Input
     home: Home
     arrays: dict[str, np.ndarray]
     slot: Slot | None = None
@@ -145,7 +150,7 @@ class Stack:
                 members = [each for each in part if (each.max_length, each.stride) == limits]
                 numbers = np.concatenate([wanted[member] for member in members])
                 used, at = np.unique(numbers, return_inverse=True)
-                tables.append(backbone.tokens.table(examples.take(used), *limits))
+                tables.append(backbone.table_maker.table(examples.take(used), *limits))
                 sizes = [len(wanted[member]) for member in members]
                 found = np.split(n_before + at, np.cumsum(sizes)[:-1])
                 rows |= dict(zip(members, found, strict=True))
@@ -217,7 +222,7 @@ class Turns:
         """Each member's logits of the examples with the numbers in ``wanted``."""
         for member, numbers in wanted.items():
             limits = member.max_length, member.stride
-            table = self._backbone.tokens.table(examples.take(numbers), *limits)
+            table = self._backbone.table_maker.table(examples.take(numbers), *limits)
             with self._lock:
                 self._load(member.arrays)
                 found = compute(self._network, table)
@@ -285,7 +290,8 @@ def _stacks(state: FittedState, backbone: Backbone, placement: Placement) -> boo
     if not may_stack(state):
         return False
     try:
-        table = backbone.tokens.table(["a"], state.max_length, state.stride)
+        maker = backbone.table_maker
+        table = maker.table(maker.example(1), state.max_length, state.stride)
         ready_network([state] * 2, backbone, placement).try_stacked(table)
     except NotStackableError:
         return False
@@ -300,7 +306,9 @@ def _member(
     slot: Slot | None = None,
 ) -> Member:
     nbytes = sum(value.nbytes for value in state.delta.values())
-    return Member(state.task, state.max_length, state.stride, n_columns, nbytes, home, arrays, slot)
+    taken: Input = WordInput() if state.task.per_token else input_of_fit(state.backbone)
+    limits = state.max_length, state.stride
+    return Member(state.task, *limits, n_columns, nbytes, taken, home, arrays, slot)
 
 
 def _state(like: FittedState, member: Member, delta: dict[str, np.ndarray]) -> FittedState:

@@ -19,6 +19,7 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from sklearn_lntune.backbone.modality import input_of_backbone, input_of_fit
 from sklearn_lntune.backbone.where import Where
 from sklearn_lntune.checks import check_flag
 from sklearn_lntune.documentation import Documented
@@ -31,7 +32,6 @@ from sklearn_lntune.estimators.fit_callbacks import (
 from sklearn_lntune.estimators.saving import SavingMixin
 from sklearn_lntune.estimators.showing import visual_block
 from sklearn_lntune.inputs.base import Examples, Input, Opened
-from sklearn_lntune.inputs.text.opening import TextInput
 from sklearn_lntune.persistence import FittedState, check_format, with_format
 from sklearn_lntune.task import Task
 from sklearn_lntune.task.weights import check_sample_weight
@@ -167,6 +167,8 @@ class BaseTuned(
             Texts, or sentence pairs: a list, array, Series, frame, Arrow or ``datasets`` column.
             Or a table that is streamed and never loaded whole: a ``datasets.Dataset``, a
             ``datasets.IterableDataset``, the path of a Parquet file or of a folder of them.
+            If the backbone takes images: paths of files, arrays, PIL images, an array of shape
+            (n_samples, height, width) or (n_samples, height, width, 3), or such a table.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Targets. Of a classifier: labels, which are strings, whole numbers or booleans, in any
             form that scikit-learn's classifiers accept; or an indicator, dense or sparse, with a
@@ -197,10 +199,11 @@ class BaseTuned(
         """
         callbacks = FitCallbacks(self, X, y, sample_weight)
         with self._columns_kept_on_error():
-            examples, y = self._open(X, y, reset=True).for_training()
+            taken = self._input(reset=True)
+            examples, y = self._open(X, y, reset=True, taken=taken).for_training()
             task = self._make_task(y, sample_weight)
             data = self._check_targets(examples, y, sample_weight, task)
-            validation = self._check_validation(X_val, y_val, sample_weight_val, task)
+            validation = self._check_validation(X_val, y_val, sample_weight_val, task, taken)
             goes_on = check_flag("warm_start", self.warm_start)
             previous = self._previous_fit(task) if goes_on else None
             outcome = self._train(
@@ -316,7 +319,7 @@ class BaseTuned(
         Parameters
         ----------
         X : array-like of str
-            Texts or sentence pairs, as for `fit`.
+            Texts, sentence pairs or images, as for `fit`.
 
         Returns
         -------
@@ -331,7 +334,7 @@ class BaseTuned(
         Parameters
         ----------
         X : array-like of str
-            Texts or sentence pairs, as for `fit`.
+            Texts, sentence pairs or images, as for `fit`.
 
         Returns
         -------
@@ -439,14 +442,17 @@ class BaseTuned(
 
     # -- checks --------------------------------------------------------------------
 
-    @property
-    def _input(self) -> Input:
+    def _input(self, *, reset: bool) -> Input:
         """The kind of input that ``X`` is, with the parameters that concern it."""
-        return TextInput(self.text_column, self.label_column)
+        params = vars(self)
+        return input_of_backbone(params) if reset else input_of_fit(self.backbone_, params)
 
-    def _open(self, X: Any, y: Any = None, *, reset: bool) -> Opened:
-        """The rows of ``X``; its columns are recorded, or compared with those of the fit."""
-        opened = self._input.open(X, y)
+    def _open(self, X: Any, y: Any = None, *, reset: bool, taken: Input | None = None) -> Opened:
+        """The rows of ``X``; its columns are recorded, or compared with those of the fit.
+
+        ``taken`` is the kind of input, if it is known already.
+        """
+        opened = (taken or self._input(reset=reset)).open(X, y)
         header = opened.header
         if header is not None:
             if opened.examples.held is None and not (reset or hasattr(self, "feature_names_in_")):
@@ -503,13 +509,13 @@ class BaseTuned(
         return RawDataset(examples, targets, weights)
 
     def _check_validation(
-        self, X_val: Any, y_val: Any, sample_weight_val: Any, task: Task
+        self, X_val: Any, y_val: Any, sample_weight_val: Any, task: Task, taken: Input
     ) -> RawDataset | None:
         if X_val is None and y_val is None and sample_weight_val is None:
             return None
         if X_val is None:
             raise ValueError("X_val and y_val must be passed together.")
-        examples, y_val = self._open(X_val, y_val, reset=False).for_training()
+        examples, y_val = self._open(X_val, y_val, reset=False, taken=taken).for_training()
         if y_val is None:
             raise ValueError("X_val and y_val must be passed together.")
         return self._check_targets(examples, y_val, sample_weight_val, task, "y_val")

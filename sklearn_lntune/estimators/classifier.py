@@ -21,7 +21,7 @@ from sklearn_lntune.task.many_labels import is_indicator
 
 @dataclass(eq=False, repr=False)
 class LNTunedTransformerClassifier(ClassifierMixin, RowEstimator):
-    """Classify texts by training only the norms of a frozen transformer, and a head.
+    """Classify texts or images by training only the norms of a frozen transformer, and a head.
 
     The backbone is loaded once per process and never changes; a fit learns a *delta* of
     some ten thousand numbers. So clones are free, pickles take kilobytes, and all
@@ -38,15 +38,18 @@ class LNTunedTransformerClassifier(ClassifierMixin, RowEstimator):
         ``"full"``, ``"head"`` (the head alone), the name of a preset (`tuning.PRESETS`), or
         method objects. Nested parameters contain the method's name, for instance
         ``tuning__layernorm__terms``.
-    pooling : {"auto", "cls", "mean", "max", "last", "native"}, default="auto"
+    pooling : {"auto", "cls", "mean", "max", "last", "pooler", "native"}, default="auto"
         How token states become one vector. ``"auto"`` follows the backbone's
         sentence-transformers files if there are any, and otherwise takes the last token of
-        causal models and the mean of others. ``"native"`` trains the head of the model's
-        ``...ForSequenceClassification`` class, whose pooler stays frozen.
+        causal models and the mean of others; for images it is what the architecture does.
+        ``"pooler"`` is the model's own pooled output, for images only. ``"native"`` trains the
+        head of the model's ``...ForSequenceClassification`` or ``...ForImageClassification``
+        class, whose pooler stays frozen.
     max_length : "auto" or int, default="auto"
         Longest input in tokens; ``long_texts`` says what is done with longer texts. ``"auto"``
         is the sentence-transformers limit if there is one, otherwise the smaller of 512 and
-        the number of positions of the model.
+        the number of positions of the model. Images are not cut: leave it
+        at ``"auto"``.
     text_column : "auto", str or two str, default="auto"
         If ``X`` is a ``datasets`` table or Parquet: the column of the texts, or two columns
         of sentence pairs. ``"auto"`` is ``"text"``, else ``"text_a"`` and ``"text_b"``, else
@@ -122,6 +125,9 @@ class LNTunedTransformerClassifier(ClassifierMixin, RowEstimator):
         other data or parameters is refused. `partial_fit` ignores the folder.
     checkpoint_every : int, default=100
         Optimiser steps between two checkpoints; there is also one after each epoch.
+    image_column : "auto" or str, default="auto"
+        In such a table, the column of the images, if the backbone takes images. ``"auto"`` is
+        ``"image"``, else the only column of images.
     long_texts : {"truncate", "windows"}, default="truncate"
         ``"truncate"`` drops what is beyond ``max_length``, with one warning. ``"windows"`` cuts
         longer texts into windows of ``max_length`` tokens, computes a vector for each of them,
@@ -204,7 +210,7 @@ class LNTunedTransformerClassifier(ClassifierMixin, RowEstimator):
         Parameters
         ----------
         X : array-like of str
-            Texts or sentence pairs, as for `fit`.
+            Texts, sentence pairs or images, as for `fit`.
         y : array-like of shape (n_samples,) or (n_samples, n_labels)
             Labels, or an indicator of several per row, as for `fit`.
         classes : array-like of shape (n_classes,), optional
@@ -282,7 +288,7 @@ class LNTunedTransformerClassifier(ClassifierMixin, RowEstimator):
         Parameters
         ----------
         X : array-like of str
-            Texts or sentence pairs, as for `fit`.
+            Texts, sentence pairs or images, as for `fit`.
 
         Returns
         -------
@@ -299,7 +305,7 @@ class LNTunedTransformerClassifier(ClassifierMixin, RowEstimator):
         Parameters
         ----------
         X : array-like of str
-            Texts or sentence pairs, as for `fit`.
+            Texts, sentence pairs or images, as for `fit`.
 
         Returns
         -------
@@ -316,7 +322,7 @@ class LNTunedTransformerClassifier(ClassifierMixin, RowEstimator):
         Parameters
         ----------
         X : array-like of str
-            Texts or sentence pairs, as for `fit`.
+            Texts, sentence pairs or images, as for `fit`.
 
         Returns
         -------
@@ -332,7 +338,7 @@ class LNTunedTransformerClassifier(ClassifierMixin, RowEstimator):
         Parameters
         ----------
         X : array-like of str
-            Texts or sentence pairs, as for `fit`.
+            Texts, sentence pairs or images, as for `fit`.
 
         Returns
         -------
@@ -350,7 +356,7 @@ class LNTunedTransformerClassifier(ClassifierMixin, RowEstimator):
         Parameters
         ----------
         X : array-like of str
-            Texts or sentence pairs, as for `fit`.
+            Texts, sentence pairs or images, as for `fit`.
         y : array-like of shape (n_samples,) or (n_samples, n_labels)
             Labels; a label that the fit has not seen counts as a wrong prediction.
         sample_weight : array-like of shape (n_samples,), optional

@@ -105,8 +105,8 @@ class FittedNet(DeltaNet):
 
     def _logits(self, X: Any) -> np.ndarray:
         examples = self.open_examples(X)
-        tokens = self.find_backbone().tokens
-        return Predictor(self.state, self.module_, tokens).run(examples)
+        maker = self.find_backbone().table_maker
+        return Predictor(self.state, self.module_, maker).run(examples)
 
 
 class FittedRegressorNet(RegressorMixin, FittedNet):

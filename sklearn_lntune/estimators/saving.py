@@ -240,8 +240,7 @@ class SavingMixin(BaseEstimator):
             )
         place = located(state, self._ref, Where("cpu", "float32"))
         predictor = predictor_for(self, state, *place)
-        pair = self.n_features_in_ == 2
-        example = predictor.batch([("a text", "another")] * 2 if pair else ["a text", "another"])
+        example = predictor.example(self.n_features_in_)
         classifies = isinstance(state.task, Classifying)
         meta = {
             **({"classes": state.task.output_names} if classifies else {"task": state.target_kind}),

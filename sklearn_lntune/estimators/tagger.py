@@ -10,6 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklearn_lntune.estimators.base import BaseTuned
 from sklearn_lntune.inputs.base import Examples
+from sklearn_lntune.inputs.image.opening import ImageInput
 from sklearn_lntune.inputs.text.words import WordInput, check_lengths
 from sklearn_lntune.task import Task, TokenTags
 from sklearn_lntune.task.tags import check_tags
@@ -279,8 +280,12 @@ class LNTunedTransformerTagger(BaseTuned):
         check_is_fitted(self, "delta_")
         return TokenTags(self.classes_)
 
-    @property
-    def _input(self) -> WordInput:
+    def _input(self, *, reset: bool) -> WordInput:
+        if isinstance(super()._input(reset=reset), ImageInput):
+            raise ValueError(
+                f"a tagger takes words, and backbone={self.backbone!r} takes images: choose a "
+                "backbone of texts, or another estimator."
+            )
         return WordInput(self.text_column, self.label_column)
 
     # -- predictions -----------------------------------------------------------------

@@ -44,12 +44,17 @@ def write_onnx(
             f"export_onnx needs {' and '.join(lacking)}: pip install 'sklearn-lntune[onnx]'."
         )
     rows, tokens = torch.export.Dim("rows"), torch.export.Dim("tokens")
+    # The pixels of images have a fixed height and width.
+    shapes = tuple(
+        {0: rows} if value.is_floating_point() else {0: rows, 1: tokens}
+        for value in example.values()
+    )
     program: Any = torch.onnx.export(
         _Positional(network, tuple(example), output_scale).eval(),
         tuple(example.values()),
         input_names=list(example),
         output_names=["logits" if output_scale is None else "predictions"],
-        dynamic_shapes=(tuple({0: rows, 1: tokens} for _ in example),),
+        dynamic_shapes=(shapes,),
         dynamo=True,
         verbose=False,
     )

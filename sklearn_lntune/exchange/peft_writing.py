@@ -35,6 +35,11 @@ def write_peft(folder: Path, backbone: Backbone, state: FittedState) -> None:
             "its outputs. Use save(), or export_transformers() where the values can be merged."
         )
     check_native(state, "export_peft")
+    if backbone.takes_images:
+        raise ValueError(
+            "export_peft writes adapters of classifiers of texts, and this one takes images; "
+            "export_transformers writes the whole model, and save() any classifier."
+        )
     methods = {method.name: method for method in from_plain(state.tuning)}
     kinds = set(methods)
     if not kinds or (kinds - {"layernorm", "lora"} and kinds != {"prefix"}):

@@ -78,7 +78,9 @@ def bytes_a_token(network: Network, job: Job) -> int:
     with torch.autograd.graph.saved_tensors_hooks(note, lambda value: value):
         logits = network(batch)
     del logits  # until here it kept all saved tensors alive, so that no address was used twice
-    return max(1, sum(kept.values()) // batch.inputs["attention_mask"].numel())
+    # With padding, which saves as much. An image counts its patches, as `Table.lengths` does.
+    n_tokens = job.train.table.lengths[rows].sum() if batch.mask is None else batch.mask.numel()
+    return max(1, sum(kept.values()) // int(n_tokens))
 
 
 def bytes_of_rows(job: Job) -> int:

@@ -182,10 +182,22 @@ class Table(Protocol):
     def digest(self) -> str:
         """SHA-256 of what the rows hold."""
 
+    def n_tokens(self, rows: np.ndarray) -> np.ndarray:
+        """Tokens of each of ``rows`` inside the model, with those that it adds itself.
+
+        An image has one for each patch, and often one for its class.
+        """
+
+    def mask(self, rows: np.ndarray, padded_length: Callable[[int], int] = int) -> np.ndarray:
+        """Which tokens inside the model are those of each row, and not padding.
+
+        Of shape (n_rows, n_tokens).
+        """
+
     def collate(
         self, rows: np.ndarray, padded_length: Callable[[int], int] = int
     ) -> dict[str, np.ndarray]:
-        """The model's inputs for ``rows``, padded to one length."""
+        """The model's inputs for ``rows``, padded to one length; integers are indices or masks."""
 
 
 AnyTable = TypeVar("AnyTable", bound=Table)
@@ -197,10 +209,13 @@ def joined(tables: Sequence[AnyTable]) -> AnyTable:
 
 
 class TableMaker(Protocol):
-    """What makes tables of rows for one backbone, such as its tokenizer."""
+    """What makes tables of rows for one backbone: its tokenizer or its image processor."""
 
-    def table(self, examples: Examples, limit: int, stride: int | None = None) -> Table:
+    def table(self, examples: Examples, limit: int, stride: int | None = None, /) -> Table:
         """The rows of ``examples``, none of them longer than ``limit``.
 
         With ``stride``, longer ones consist of several windows of this length.
         """
+
+    def example(self, n_columns: int) -> Rows:
+        """Two rows of ``n_columns`` cells that every backbone of this kind can compute."""

@@ -70,9 +70,16 @@ def ordered_batches(lengths: np.ndarray, n_tokens: int) -> Iterator[np.ndarray]:
         start += size
 
 
-def to_device(arrays: Mapping[str, np.ndarray], device: torch.device) -> dict[str, torch.Tensor]:
-    """What `TokenTable.collate` gives, as tensors of int64 on ``device``."""
-    return {name: moved(torch.from_numpy(array), device).long() for name, array in arrays.items()}
+def to_device(
+    arrays: Mapping[str, np.ndarray], device: torch.device, dtype: torch.dtype
+) -> dict[str, torch.Tensor]:
+    """What `Table.collate` gives, on ``device``: indices as int64, other numbers as ``dtype``."""
+    return {
+        name: moved(torch.from_numpy(array), device).to(
+            dtype if array.dtype.kind == "f" else torch.int64
+        )
+        for name, array in arrays.items()
+    }
 
 
 def placed(rows: Sequence[torch.Tensor], mask: torch.Tensor) -> torch.Tensor:

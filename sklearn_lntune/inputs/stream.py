@@ -1,7 +1,8 @@
-"""Texts of a table that is read chunk by chunk and never held whole."""
+"""Rows of a table that is read chunk by chunk and never held whole."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,14 +19,17 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-class TextStream(Examples):
-    """The texts, or pairs, in one or two columns of a table.
+class Stream(Examples):
+    """The rows in some columns of a table; a subclass says what their cells must be.
 
     Parameters
     ----------
     source : Source
     columns : sequence of str
     """
+
+    #: What a cell is called in errors.
+    noun: str
 
     def __init__(self, source: Source, columns: Sequence[str]) -> None:
         self._source = source
@@ -43,25 +47,32 @@ class TextStream(Examples):
         return pd.DataFrame(columns=list(self.columns))
 
     def chunks(self, size: int) -> Iterator[Rows]:
-        """The texts in order, at most ``size`` at a time.
+        """The rows in order, at most ``size`` at a time.
 
         Raises
         ------
         ValueError, TypeError
-            If a cell is missing or not text, or there is none at all.
+            If a cell is missing or not what it must be, or there is none at all.
         """
         done = 0
         for batch in self._source.batches(self.columns):
-            cells = [_checked(batch[name], name, done) for name in self.columns]
-            texts: list[Any] = cells[0] if len(cells) == 1 else list(zip(*cells, strict=True))
-            for start in range(0, len(texts), size):
-                yield Rows(texts[start : start + size])
-            done += len(texts)
+            cells = [self._checked(batch[name], name, done) for name in self.columns]
+            rows: list[Any] = cells[0] if len(cells) == 1 else list(zip(*cells, strict=True))
+            for start in range(0, len(rows), size):
+                yield Rows(rows[start : start + size])
+            done += len(rows)
         if not done:
-            raise ValueError("X contains no texts (0 sample(s)).")
+            raise self._empty()
+
+    @abstractmethod
+    def _checked(self, cells: Sequence[Any], column: str, start: int) -> list[Any]:
+        """``cells`` if all of them are valid; the first is row ``start`` of the table."""
+
+    def _empty(self) -> ValueError:
+        return ValueError(f"X contains no {self.noun}s (0 sample(s)).")
 
     def for_training(self, y: Any, label_column: str | Sequence[str]) -> tuple[Self, Any]:
-        """The same texts where they can be read again, and ``y`` or the labels beside them.
+        """The same rows where they can be read again, and ``y`` or the labels beside them.
 
         Raises
         ------
@@ -71,13 +82,13 @@ class TextStream(Examples):
         if y is not None:
             return self._kept(()), y
         if isinstance(label_column, str):
-            texts = self._kept([label_column])
-            return texts, texts.labels(label_column)
-        texts = self._kept(label_column)
-        return texts, LabelTable(tuple(texts.labels(name) for name in label_column))
+            kept = self._kept([label_column])
+            return kept, kept.labels(label_column)
+        kept = self._kept(label_column)
+        return kept, LabelTable(tuple(kept.labels(name) for name in label_column))
 
     def _kept(self, label_columns: Sequence[str]) -> Self:
-        """The same texts where they can be read again, with the columns of labels."""
+        """The same rows where they can be read again, with the columns of labels."""
         columns = [*self.columns]
         for name in label_columns:
             if name not in self._source.names:
@@ -87,7 +98,7 @@ class TextStream(Examples):
                 )
             columns.append(name)
         if self.n_rows == 0:
-            raise ValueError("X contains no texts (0 sample(s)).")
+            raise self._empty()
         return type(self)(self._source.kept(columns), self.columns)
 
     def labels(self, column: str) -> Any:
@@ -164,21 +175,42 @@ class LabelTable:
         return ", ".join(column.where for column in self.columns)
 
 
-def _checked(cells: Sequence[Any], column: str, start: int) -> list[str]:
-    """``cells`` if all of them are texts; the first is row ``start`` of the table."""
-    if not all(issubclass(kind, str) for kind in set(map(type, cells))):
-        row, cell = next((i, cell) for i, cell in enumerate(cells) if not isinstance(cell, str))
-        if is_missing(cell):
-            raise ValueError(
-                f"column {column!r} of X has a missing text in row {start + row}; drop such rows "
-                "or fill them."
+class TextStream(Stream):
+    """The texts, or pairs, in one or two columns of a table."""
+
+    noun = "text"
+
+    def _checked(self, cells: Sequence[Any], column: str, start: int) -> list[str]:
+        """``cells`` if all of them are texts; the first is row ``start`` of the table."""
+        if not all(issubclass(kind, str) for kind in set(map(type, cells))):
+            row, cell = next((i, cell) for i, cell in enumerate(cells) if not isinstance(cell, str))
+            if is_missing(cell):
+                raise ValueError(
+                    f"column {column!r} of X has a missing text in row {start + row}; drop such "
+                    "rows or fill them."
+                )
+            raise TypeError(
+                f"row {start + row} of column {column!r} of X is {type(cell).__name__} "
+                f"({cell!r:.60}), not a string."
             )
-        raise TypeError(
-            f"row {start + row} of column {column!r} of X is {type(cell).__name__} ({cell!r:.60}), "
-            "not a string."
+        texts = plain_texts(cells)
+        broken = surrogate_row(texts)
+        if broken is not None:
+            raise surrogate_error(f"row {start + broken} of column {column!r} of X", texts[broken])
+        return texts
+
+
+def check_label_column(label_column: Any) -> None:
+    """Refuse what can name no columns of labels.
+
+    Raises
+    ------
+    ValueError
+    """
+    several = isinstance(label_column, list | tuple) and len(label_column) > 1
+    names = list(label_column) if several else [label_column]
+    if not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
+        raise ValueError(
+            "label_column must be the name of a column, or a list of two or more different ones; "
+            f"got {label_column!r}."
         )
-    texts = plain_texts(cells)
-    broken = surrogate_row(texts)
-    if broken is not None:
-        raise surrogate_error(f"row {start + broken} of column {column!r} of X", texts[broken])
-    return texts

@@ -18,6 +18,7 @@ from sklearn_lntune.inputs.text.utf8 import surrogate_error, undecodable_error, 
 #: Cells by column.
 Batch: TypeAlias = dict[str, list[Any]]
 READ_ROWS = 8192  # rows a batch
+_READ_IMAGES = 64  # rows a batch with images
 #: Arrow's names of its types of text, which datasets has taken over.
 _TEXT_TYPES = ("string", "large_string", "string_view")
 
@@ -33,6 +34,8 @@ class Source(ABC):
         Those that hold text.
     string_lists : list of str
         Those that hold lists of texts.
+    images : list of str
+        Those that hold images.
     n_rows : int or None
         None if only reading it all can tell.
     class_numbers : list of str
@@ -43,6 +46,7 @@ class Source(ABC):
 
     names: list[str]
     strings: list[str]
+    images: Sequence[str] = ()
     n_rows: int | None
     class_numbers: Sequence[str] = ()
     string_lists: Sequence[str] = ()
@@ -56,6 +60,10 @@ class Source(ABC):
         """A source that can be read again: this one, or else a copy in a file."""
         return self
 
+    def _read_rows(self, columns: Sequence[str]) -> int:
+        """Rows to read at once."""
+        return _READ_IMAGES if set(columns) & set(self.images) else READ_ROWS
+
 
 class _Dataset(Source):
     """A ``datasets.Dataset``."""
@@ -66,11 +74,11 @@ class _Dataset(Source):
         _describe(self, dataset.features)
         # A transform of the user's own may need the columns that we do not.
         self._own = dataset.format["type"] == "custom"
-        self._dataset = dataset if self._own else dataset.with_format(None)
+        self._dataset = dataset if self._own else _undecoded(dataset.with_format(None), self.images)
 
     def batches(self, columns: Sequence[str]) -> Iterator[Batch]:
         chosen = self._dataset if self._own else self._dataset.select_columns(list(columns))
-        yield from _decoded(chosen)
+        yield from _decoded(chosen, self._read_rows(columns))
 
 
 class _Streaming(Source):
@@ -85,6 +93,7 @@ class _Streaming(Source):
             self._schema = dataset.features.arrow_schema
             self.names = list(dataset.column_names)
             _describe(self, dataset.features)
+            self._dataset = _undecoded(self._dataset, self.images)
             return
         # Only rows tell; these must not be read twice.
         rows = _decoded(self._dataset)
@@ -102,7 +111,7 @@ class _Streaming(Source):
 
     def batches(self, columns: Sequence[str]) -> Iterator[Batch]:
         begun, self._begun = self._begun, None
-        for batch in begun or _decoded(self._dataset):
+        for batch in begun or _decoded(self._dataset, self._read_rows(columns)):
             yield {name: batch[name] for name in columns}
 
     def kept(self, columns: Sequence[str]) -> Source:
@@ -168,6 +177,7 @@ class _Parquet(Source):
                     for name, kind in kinds.items()
                     if hasattr(kind, "value_type") and str(kind.value_type) in _TEXT_TYPES
                 ]
+                self.images = [name for name, kind in kinds.items() if _may_hold_images(kind)]
             elif names != self.names:
                 raise ValueError(
                     f"the Parquet files differ in their columns: {files[0].name} has {self.names}, "
@@ -182,7 +192,7 @@ class _Parquet(Source):
         # to the types of the first, by which the number 2 becomes the text "2" or True.
         for file in self._files:
             with parquet.ParquetFile(file, pre_buffer=False) as opened:
-                for batch in opened.iter_batches(READ_ROWS, columns=list(columns)):
+                for batch in opened.iter_batches(self._read_rows(columns), columns=list(columns)):
                     try:
                         cells = batch.to_pydict()
                     except UnicodeDecodeError as error:
@@ -200,11 +210,20 @@ def _undecodable(batch: Any, done: int) -> ValueError:
     raise AssertionError("called without a bad cell")
 
 
-def _decoded(dataset: Any) -> Iterator[Batch]:
+def _undecoded(dataset: Any, images: Sequence[str]) -> Any:
+    """``dataset`` with ``images`` as bytes and paths, for us to decode and to name what fails."""
+    from datasets import Image
+
+    for name in images:
+        dataset = dataset.cast_column(name, Image(decode=False))
+    return dataset
+
+
+def _decoded(dataset: Any, n_rows: int = READ_ROWS) -> Iterator[Batch]:
     """The rows of a dataset; bytes that are not UTF-8 are an error which names their row."""
     done = 0
     try:
-        for batch in dataset.iter(READ_ROWS):
+        for batch in dataset.iter(n_rows):
             yield batch
             done += len(next(iter(batch.values())))
     except UnicodeDecodeError as error:
@@ -225,10 +244,20 @@ def _surrogate_error(batch: Batch, done: int, text: str) -> ValueError:
     return surrogate_error("a list in X", text)
 
 
+def _may_hold_images(kind: Any) -> bool:
+    """Whether an Arrow type is that of files: bytes, or bytes and path as ``datasets`` writes."""
+    from pyarrow import types
+
+    if types.is_struct(kind):
+        return {field.name for field in kind} == {"bytes", "path"}
+    return bool(types.is_binary(kind) or types.is_large_binary(kind))
+
+
 def _describe(source: Source, features: Any) -> None:
-    """Note which columns hold text, and which the numbers of classes."""
+    """Note which columns hold text, which images, and which the numbers of classes."""
     kinds = {name: getattr(feature, "dtype", None) for name, feature in features.items()}
     source.strings = [name for name, kind in kinds.items() if kind in _TEXT_TYPES]
+    source.images = [name for name, each in features.items() if type(each).__name__ == "Image"]
     source.class_numbers = [name for name, feature in features.items() if hasattr(feature, "names")]
     items = {name: getattr(feature, "feature", None) for name, feature in features.items()}
     source.string_lists = [

@@ -86,6 +86,14 @@ class WindowTable:
         digest.update(self.windows.take(self.numbers).digest().encode())
         return digest.hexdigest()
 
+    def n_tokens(self, rows: np.ndarray) -> np.ndarray:
+        """Tokens of all windows of each of ``rows``."""
+        return self.take(rows).lengths
+
+    def mask(self, rows: np.ndarray, padded_length: Callable[[int], int] = int) -> np.ndarray:
+        """Which tokens of the windows of ``rows`` are theirs, and not padding."""
+        return self.windows.mask(self.take(rows).numbers, padded_length)
+
     def collate(
         self, rows: np.ndarray, padded_length: Callable[[int], int] = int
     ) -> dict[str, np.ndarray]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from sklearn_lntune.backbone.poolings import WITH_POOLER
 from sklearn_lntune.tuning.base import PeftRef
 from sklearn_lntune.tuning.plan import plan
 from sklearn_lntune.tuning.registry import from_plain, methods_of
@@ -89,7 +90,7 @@ def parameter_report(clf: LNTunedTransformerClassifier, *, config: Any = None) -
     methods = from_plain(clf.tuning_) if fitted else methods_of(clf.tuning)
     anatomy = _anatomy(clf, config)
     pooling = clf.pooling_ if fitted else clf.pooling
-    planned = plan(methods, anatomy, with_pooler=pooling == "native")
+    planned = plan(methods, anatomy, with_pooler=pooling in WITH_POOLER)
     rows: list[dict[str, Any]] = []
     for method, arrays in planned.items():
         for site in dict.fromkeys(array.site for array in arrays):

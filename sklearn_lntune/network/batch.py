@@ -99,6 +99,11 @@ class Batch:
         return self.inputs[name]
 
     @property
+    def mask(self) -> torch.Tensor | None:
+        """1 for tokens and 0 for padding; None if there is no padding, as with images."""
+        return self.inputs.get("attention_mask")
+
+    @property
     def n_rows(self) -> int:
         """Number of rows in all processes together."""
         return len(self) if self.share is None else len(self.share)
@@ -112,7 +117,7 @@ class Batch:
         }
         of_inputs = rows
         if self.windows is not None:
-            numbers = np.arange(len(self))[rows if isinstance(rows, slice) else rows.cpu()]
+            numbers = np.arange(len(self))[rows if isinstance(rows, slice) else rows.cpu().numpy()]
             device = next(iter(self.inputs.values())).device
             of_inputs = moved(torch.from_numpy(self.windows.numbers(numbers)), device)
             values["windows"] = self.windows.take(numbers)
@@ -123,7 +128,7 @@ class Batch:
 
     def narrowed(self, n_tokens: int) -> Batch:
         """The batch without what stands behind the first ``n_tokens`` of its inputs."""
-        inputs = {name: value[:, :n_tokens] for name, value in self.inputs.items()}
+        inputs = {name: value[:, :n_tokens].contiguous() for name, value in self.inputs.items()}
         entering = None if self.entering is None else self.entering[:, :n_tokens]
         return dataclasses.replace(self, inputs=inputs, entering=entering)
 

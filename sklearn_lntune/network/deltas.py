@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from sklearn_lntune.backbone.pool import Backbone
+from sklearn_lntune.backbone.poolings import WITH_POOLER
 from sklearn_lntune.tuning.base import TuningMethod
 from sklearn_lntune.tuning.plan import plan
 
@@ -26,7 +27,7 @@ def check_deltas(
 
     The network is not built, since a damaged file may claim sizes that would fill the memory.
     """
-    planned = plan(methods, backbone.anatomy, with_pooler=pooling == "native")
+    planned = plan(methods, backbone.anatomy, with_pooler=pooling in WITH_POOLER)
     shapes = {f"{m.name}/{a.key}": a.shape for m, arrays in planned.items() for a in arrays}
     for delta in deltas:
         head = {name: value for name, value in delta.items() if name.startswith("head/")}

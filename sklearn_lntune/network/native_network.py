@@ -17,8 +17,6 @@ from sklearn_lntune.network.pooling import pool
 class NativeNetwork(Network):
     """A network with the model's own head, which cannot hold several fits."""
 
-    reads_pooler = True
-
     def _add_head(self, body: nn.Module, backbone: Backbone, n_outputs: int, n_fits: int) -> None:
         if n_fits != 1:
             raise ValueError("pooling='native' has a head that does not stack.")
@@ -46,7 +44,7 @@ class NativeNetwork(Network):
         self(batch)
         pooled = self._last.pooled
         # Heads of decoders read every token, and then choose the logits of the last one.
-        return pooled if pooled.dim() == 2 else pool(pooled, batch.inputs["attention_mask"], "last")
+        return pooled if pooled.dim() == 2 else pool(pooled, batch.mask, "last")
 
     def read(self, batch: Batch) -> torch.Tensor:
         """The pooled vectors."""

@@ -17,6 +17,7 @@ from sklearn_lntune.backbone.attention import padding
 from sklearn_lntune.backbone.compiled import CompiledBody
 from sklearn_lntune.backbone.placement import STEP_TOKENS, delta_type
 from sklearn_lntune.backbone.pool import Backbone
+from sklearn_lntune.backbone.poolings import WITH_POOLER
 from sklearn_lntune.inputs.base import Table
 from sklearn_lntune.inputs.batches import moved, ordered_batches, placed, to_device
 from sklearn_lntune.inputs.per_word import PerWord
@@ -38,7 +39,7 @@ class Network(nn.Module):
     ----------
     backbone : Backbone
     methods : tuple of TuningMethod
-    pooling : {"cls", "mean", "max", "last", "native"}
+    pooling : {"cls", "mean", "max", "last", "pooler", "native"}
     n_outputs : int
         Logits per row.
     dtype : torch.dtype
@@ -57,9 +58,6 @@ class Network(nn.Module):
     per_token : bool
         Whether there are outputs for words rather than for rows.
     """
-
-    #: Whether the head reads the pooler that some backbones have.
-    reads_pooler = False
 
     def __init__(
         self,
@@ -86,11 +84,15 @@ class Network(nn.Module):
         held = delta_type(dtype) if private else dtype
         body = (backbone.private if private else backbone.shell)(held, device, attention)
         _switch_off_cache(body)
-        if not self.reads_pooler and getattr(body, "pooler", None) is not None:
+        reads_pooler = pooling in WITH_POOLER
+        if not reads_pooler and getattr(body, "pooler", None) is not None:
             setattr(body, "pooler", None)  # noqa: B010 - mypy knows no optional modules
         self.autocast = dtype if held != dtype else None
+        self._held_type = held
         self._padded_length = backbone.padded_length(dtype, device)
         self.pooling = pooling
+        #: Tokens that belong to no patch of an image.
+        self._n_added = 0 if backbone.grid is None else backbone.grid.n_added
         self.dropout = dropout
         self.generator = generator
         #: The type of learnt values, pooled vectors and logits.
@@ -99,7 +101,7 @@ class Network(nn.Module):
         self.learnt: dict[str, nn.Parameter] = {}
         self.unstacked: set[str] = set()
         #: The arrays that each method learns.
-        self.planned = plan(methods, backbone.anatomy, with_pooler=self.reads_pooler)
+        self.planned = plan(methods, backbone.anatomy, with_pooler=reads_pooler)
         context = AttachContext(body, backbone.anatomy, n_fits, generator)
         for method, arrays in self.planned.items():
             attached = attach(method, context, arrays)
@@ -149,10 +151,11 @@ class Network(nn.Module):
         arrays, device = table.collate(rows, self._padded_length), self.device
         entering = None
         if states is not None:
-            at = torch.from_numpy(arrays["attention_mask"])
+            at = torch.from_numpy(table.mask(rows, self._padded_length))
             entering = moved(placed([states[row] for row in rows], at), device)
         chosen = None if fits is None else moved(torch.from_numpy(fits[rows]), device)
         windows = words = None
+        mask = arrays.get("attention_mask")
         if isinstance(table, WindowTable):
             own = table.take(rows)
             n_tokens = n_tokens or STEP_TOKENS[device.type]
@@ -160,12 +163,12 @@ class Network(nn.Module):
         if isinstance(table, PerWord):
             words = moved(torch.from_numpy(table.positions(rows)), device).long()
         return Batch(
-            to_device(arrays, device),
+            to_device(arrays, device, self._held_type),
             fits=chosen,
             entering=entering,
             windows=windows,
             words=words,
-            is_padded=not bool(arrays["attention_mask"].all()),
+            is_padded=mask is not None and not bool(mask.all()),
         )
 
     def enter_at(self, cache: ActivationCache, table: Table) -> bool:
@@ -277,7 +280,11 @@ class Network(nn.Module):
 
     def _vectors(self, batch: Batch) -> torch.Tensor:
         """One vector for each row of the inputs."""
-        return pool(self._states(batch), batch.inputs["attention_mask"], self.pooling)
+        if self.pooling == "pooler":
+            with fit_assignment(batch.fits):
+                pooled: torch.Tensor = self._run(batch).pooler_output
+            return pooled.to(self.delta_type)
+        return pool(self._states(batch), batch.mask, self.pooling, self._n_added)
 
     def _states(self, batch: Batch) -> torch.Tensor:
         with fit_assignment(batch.fits):

@@ -1,4 +1,4 @@
-"""One vector per row: from the last hidden states of its tokens, or the vectors of its windows."""
+"""One vector per row: from the states of its tokens or patches, or the vectors of its windows."""
 
 from __future__ import annotations
 
@@ -7,15 +7,19 @@ import math
 import torch
 
 
-def pool(states: torch.Tensor, mask: torch.Tensor, pooling: str) -> torch.Tensor:
+def pool(
+    states: torch.Tensor, mask: torch.Tensor | None, pooling: str, n_added: int = 0
+) -> torch.Tensor:
     """Pool ``states`` over the tokens that ``mask`` shows.
 
     Parameters
     ----------
     states : torch.Tensor of shape (n_rows, n_tokens, size)
-    mask : torch.Tensor of shape (n_rows, n_tokens)
-        1 for a token, 0 for padding, which is on the right.
+    mask : torch.Tensor of shape (n_rows, n_tokens) or None
+        1 for a token, 0 for padding, which is on the right. Without it nothing is padding.
     pooling : {"cls", "mean", "max", "last"}
+    n_added : int
+        Tokens at the start that belong to no patch of an image; "mean" and "max" skip them.
 
     Returns
     -------
@@ -23,6 +27,9 @@ def pool(states: torch.Tensor, mask: torch.Tensor, pooling: str) -> torch.Tensor
     """
     if pooling == "cls":
         return states[:, 0]
+    if mask is None:
+        patches = states[:, n_added:]
+        return patches.amax(1) if pooling == "max" else patches.mean(1)
     if pooling == "last":
         return states[torch.arange(states.shape[0], device=states.device), mask.sum(1) - 1]
     weights = mask.unsqueeze(-1).to(states.dtype)

@@ -1,9 +1,9 @@
-"""From a fitted state and texts to logits or pooled vectors."""
+"""From a fitted state and rows to logits or pooled vectors."""
 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,9 +21,8 @@ from sklearn_lntune.backbone.pooling_and_length import (
 from sklearn_lntune.backbone.where import BackboneRef, Where
 from sklearn_lntune.checks import check_verbose
 from sklearn_lntune.console import progress_bar
-from sklearn_lntune.inputs.base import Examples, Rows
+from sklearn_lntune.inputs.base import Examples, Rows, TableMaker
 from sklearn_lntune.inputs.per_word import first_windows, for_examples
-from sklearn_lntune.inputs.text.tokens import Tokens
 from sklearn_lntune.network import Batch, Network, build_network, compute
 from sklearn_lntune.persistence.state import FittedState
 from sklearn_lntune.tuning.registry import from_plain
@@ -46,7 +45,7 @@ class Predictor:
 
     state: FittedState
     network: Network
-    tokens: Tokens
+    table_maker: TableMaker
 
     def run(self, examples: Examples, output: str = "logits", verbose: int = 0) -> np.ndarray:
         """Logits or pooled vectors of ``examples``; repeated rows are computed once.
@@ -61,7 +60,7 @@ class Predictor:
         held = array("f")
         cells: list[np.ndarray] = []
         with progress_bar(
-            total=examples.n_rows, desc="predict", unit="text", disable=check_verbose(verbose) <= 0
+            total=examples.n_rows, desc="predict", unit="row", disable=check_verbose(verbose) <= 0
         ) as bar:
             for chunk in examples.chunks(CHUNK_ROWS):
                 answers = self._run(chunk, output)
@@ -78,15 +77,16 @@ class Predictor:
 
     def _run(self, rows: Rows, output: str) -> np.ndarray:
         unique, numbers = rows.distinct()
-        table = self.tokens.table(unique, self.state.max_length, self.state.stride)
+        table = self.table_maker.table(unique, self.state.max_length, self.state.stride)
         if output == "pooled":  # of a sentence of several windows the first, as if it were cut
             return checked_finite(compute(self.network, first_windows(table), output))[numbers]
         found = checked_finite(compute(self.network, table, output))
         return for_examples(found, table)[numbers]
 
-    def batch(self, rows: Sequence[Hashable]) -> Batch:
-        """``rows`` as one batch."""
-        table = self.tokens.table(Rows(rows), self.state.max_length, self.state.stride)
+    def example(self, n_columns: int) -> Batch:
+        """A batch of two rows of ``n_columns`` cells."""
+        rows = self.table_maker.example(n_columns)
+        table = self.table_maker.table(rows, self.state.max_length, self.state.stride)
         return self.network.batch(table, np.arange(len(rows)))
 
 
@@ -116,7 +116,7 @@ def predictor_for(
     predictor = kept.get(key)
     if predictor is None or predictor.state.delta is not state.delta:
         network = ready_network([state], backbone, placement)
-        predictor = kept[key] = Predictor(state, network, backbone.tokens)
+        predictor = kept[key] = Predictor(state, network, backbone.table_maker)
     return predictor
 
 

@@ -59,7 +59,7 @@ def answer(requests: Sequence[PredictRequest]) -> list[np.ndarray]:
         unique, numbers = request.rows.distinct()
         indexes.append(numbers)
         own = request.state
-        table = backbone.tokens.table(unique, own.max_length, own.stride)
+        table = backbone.table_maker.table(unique, own.max_length, own.stride)
         tables.append(first_windows(table) if request.output == "pooled" else table)
     states = [request.state for request in requests]
     network = ready_network(states, backbone, first.placement)

@@ -21,7 +21,7 @@ from sklearn_lntune.backbone.pooling_and_length import (
     resolve_pooling,
     resolve_stride,
 )
-from sklearn_lntune.backbone.poolings import WINDOW_POOLINGS
+from sklearn_lntune.backbone.poolings import WINDOW_POOLINGS, WITH_POOLER
 from sklearn_lntune.backbone.where import BackboneRef, Where
 from sklearn_lntune.checks import check_choice, check_number, check_verbose
 from sklearn_lntune.inputs.text.windows import LONG_TEXTS
@@ -99,7 +99,7 @@ def prepare(
             "pooling='native' trains the model's head for whole texts, and each word has a head of "
             "its own kind here. Leave pooling='auto': it matters for transform only."
         )
-    plan(methods, backbone.anatomy, with_pooler=pooling == "native")  # raises what does not fit
+    plan(methods, backbone.anatomy, with_pooler=pooling in WITH_POOLER)  # raises what does not fit
     warn_of_bad_sums(methods)
     max_length = resolve_max_length(backbone, params["max_length"])
     stride = window_pooling = None
@@ -125,13 +125,13 @@ def prepare(
         task.check_scores(data.targets[held_out], data.weights[held_out], settings.scoring)
     elif validation is not None:
         task.check_scores(validation.targets, validation.weights, settings.scoring)
-    table = backbone.tokens.table(data.examples, max_length, stride)
+    table = backbone.table_maker.table(data.examples, max_length, stride)
     train = encoded(table, data, rows)
     valid = None
     if held_out is not None:
         valid = encoded(table, data, held_out)
     elif validation is not None:
-        valid_table = backbone.tokens.table(validation.examples, max_length, stride)
+        valid_table = backbone.table_maker.table(validation.examples, max_length, stride)
         valid = encoded(valid_table, validation)
     if train.table.n_truncated:
         warnings.warn(
@@ -203,6 +203,11 @@ def _windows(
         raise ValueError(
             "long_texts='windows' needs a head that reads pooled vectors, and pooling='native' "
             "trains the model's own: choose another pooling, for instance 'mean', or "
+            "long_texts='truncate'."
+        )
+    if windows and backbone.grid is not None:
+        raise ValueError(
+            "long_texts='windows' cuts texts, and this backbone takes images: leave "
             "long_texts='truncate'."
         )
     window_pooling = str(chosen) if windows else None

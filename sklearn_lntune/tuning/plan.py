@@ -42,7 +42,7 @@ def plan(
             array
             for array in wanted
             if (array.claim is None or array.claim not in claimed)
-            and (with_pooler or array.path.partition(".")[0] != "pooler")
+            and (with_pooler or array.path.partition(".")[0] not in anatomy.pooler)
         )
         if not left:
             raise ValueError(

@@ -39,7 +39,8 @@ class PrefixTuning(TuningMethod):
         alone, and a fit that continues from it trains the prefix directly.
     init : {"vocabulary", "random"}, default="vocabulary"
         Initial values: keys and values of random tokens of the vocabulary, or small random
-        numbers. With ``projection``, the network is initialised at random instead.
+        numbers. With ``projection``, and on a backbone of images, which has no vocabulary, the
+        values are random in any case.
 
     References
     ----------

@@ -103,4 +103,4 @@ def test_files_of_others(
 def test_nothing(run: Callable[..., Any], path: str) -> None:
     result = run("info", path)
     assert result.exit_code == 1
-    assert "is no folder, no file" in result.stderr
+    assert "is neither a folder nor a file" in result.stderr

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from launching import ROOT
 
 from sklearn_lntune.backbone.compiled import has_compiler
 
@@ -41,12 +42,14 @@ def test_on_a_gpu_that_is_not_there(cases: str, stub: Path, tmp_path: Path) -> N
     command = [sys.executable, str(HERE / "program.py"), str(stub), str(HERE / f"{cases}.py")]
     options = ["-q", "-p", "no:cacheprovider", "-p", "no:xdist", f"--basetemp={tmp_path / 'inner'}"]
     environment = {name: v for name, v in os.environ.items() if not name.startswith("PYTEST_")}
+    environment["PYTHONPATH"] = str(ROOT)
     done = subprocess.run(
         [*command, *options],
-        cwd=HERE.parent.parent,
+        cwd=ROOT,
         env=environment,
         capture_output=True,
         text=True,
         check=False,
     )
-    assert done.returncode == 0, done.stdout[-20000:] + done.stderr[-4000:]
+    if done.returncode:
+        pytest.fail(done.stdout[-20000:] + done.stderr[-4000:], pytrace=False)

@@ -127,7 +127,7 @@ def test_tensors_are_the_padded_rows() -> None:
     starts, lengths = np.array([0, 1]), np.array([1, 2])
     tokens = np.array([5, 6, 7], np.int32)
     table = TokenTable(tokens, starts, lengths, np.zeros(2, bool), pad_id=9)
-    inputs = to_device(table.collate(np.array([1, 0])), torch.device("cpu"))
+    inputs = to_device(table.collate(np.array([1, 0])), torch.device("cpu"), torch.float32)
     assert inputs["input_ids"].tolist() == [[6, 7], [5, 9]]
     assert inputs["attention_mask"].tolist() == [[1, 1], [1, 0]]
     assert {tensor.dtype for tensor in inputs.values()} == {torch.int64}

@@ -170,7 +170,7 @@ def test_rows_of_numbers_are_joined_with_a_warning(numbers: Any, expected: list[
         (pd.Series([], dtype="string"), ValueError, r"0 sample"),
         (np.array([[["a"]]]), ValueError, "3 dimensions"),
         ([[["a"]]], ValueError, "3 dimensions"),
-        (np.zeros((2, 2, 2)), ValueError, "dim 3"),
+        (np.zeros((2, 2, 2)), ValueError, r"\(2, 2, 2\).*takes texts; for images"),
         ([("a", "b", "c")], ValueError, "X has 3 text columns"),
         (pl.DataFrame({"a": ["x"], "b": ["y"], "c": ["z"]}), ValueError, "X has 3 text columns"),
         (np.array([1, 2, 3]), ValueError, "Expected 2D array"),

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gc
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -9,15 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis.strategies import data, integers, lists
 
-from sklearn_lntune.inputs.text import table as table_module
-from sklearn_lntune.inputs.text.table import ID_BITS, TokenFile, TokenTable
+from sklearn_lntune.inputs.array_file import ArrayFile
+from sklearn_lntune.inputs.text.table import ID_BITS, TokenTable
 
 ROWS = lists(lists(integers(0, 2**ID_BITS - 1), min_size=1, max_size=6), min_size=1, max_size=30)
 
 
 def build(mapped: bool, rows: list[list[int]], size: int, segments: bool = False) -> TokenTable:
     """A table of ``rows``, written ``size`` at a time; the segment is the last bit of the id."""
-    file, parts = TokenFile(), []
+    file, parts = ArrayFile(np.int32), []
     for start in range(0, len(rows), size):
         ids = np.array([token for row in rows[start : start + size] for token in row], np.int32)
         parts.append(ids | ((ids & 1) << ID_BITS) if segments else ids)
@@ -72,7 +73,7 @@ def test_taken_rows_are_those_rows(mapped: bool, drawn: Any) -> None:
 
 
 def test_the_file_goes_with_the_last_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(table_module.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     table = build(True, [[1, 2], [3]], 1)
     part = table.take(np.array([1]))
     assert [file.is_file() for file in tmp_path.glob("*/*")] == [True]
@@ -87,8 +88,8 @@ def test_the_file_goes_with_the_last_table(tmp_path: Path, monkeypatch: pytest.M
 def test_the_file_goes_when_tokenising_ends_early(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(table_module.tempfile, "tempdir", str(tmp_path))
-    file = TokenFile()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    file = ArrayFile(np.int32)
     file.write(np.array([1], np.int32).tobytes())
     del file
     gc.collect()

@@ -137,6 +137,18 @@ def test_a_text_is_answered_by_keyboard_alone(
     assert rows[0].find_element(By.TAG_NAME, "th").text == expected
     largest = fitted["topic"].predict_proba(["good old red dog"]).max()
     assert rows[0].find_element(By.CLASS_NAME, "number").text == f"{100 * largest:.1f} %"
+
+    # The words, by keyboard, too: from the button of the first answer.
+    focus_on(browser, lambda each: each.text == "Which words spoke for it?")
+    press(browser, Keys.ENTER)
+    marks = until(browser, lambda: topic.find_elements(By.TAG_NAME, "mark"))
+    assert [mark.text for mark in marks] == ["good", "old", "red", "dog"]
+    for mark in marks:
+        sign = {"for": "+", "against": "\N{MINUS SIGN}"}[mark.get_attribute("class")]
+        assert mark.get_attribute("title").startswith(sign)
+    assert browser.switch_to.active_element.text.startswith("good old red dog")
+    assert f"For “{expected}”: " in topic.text
+    assert "Against it: " in topic.text
     # Nothing is wider than the window.
     assert browser.execute_script("return document.documentElement.scrollWidth") <= size[0]
 
@@ -178,6 +190,10 @@ def test_pairs_errors_and_the_choice_of_tasks(
     until(browser, lambda: one(browser, "#status").text == "1 answer.")
     assert one(browser, "#error").text == ""
     assert one(browser, "#answers h3").text == "same"
+    one(browser, "#answers button").click()
+    until(browser, lambda: browser.find_elements(By.CSS_SELECTOR, "#answers mark"))
+    sentences = browser.find_elements(By.CSS_SELECTOR, "#answers .sentence")
+    assert [each.text for each in sentences] == ["good", "bad"]
 
     one(browser, "#text").send_keys("a" * 100)
     one(browser, "#predict").click()

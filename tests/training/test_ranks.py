@@ -7,6 +7,7 @@ import threading
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -14,6 +15,7 @@ from hypothesis.strategies import integers
 from joblib import Parallel, delayed
 
 from sklearn_lntune.network import Batch
+from sklearn_lntune.network.batch import Windows
 from sklearn_lntune.training.ranks import ALONE, Launched, Ranks, find_ranks
 
 CPU = torch.device("cpu")
@@ -60,6 +62,22 @@ def test_no_process_is_without_a_row_and_all_know_the_whole(size_of_batch: int, 
         assert part.n_rows == size_of_batch
         assert torch.arange(size_of_batch)[part.share].tolist() == part.targets.tolist()
         assert part.inputs["input_ids"][:, 0].tolist() == (2 * part.targets).tolist()
+
+
+def test_windows_go_with_their_rows() -> None:
+    counts = np.array([2, 1, 3])
+    whole = Batch(
+        {"input_ids": torch.arange(6)[:, None]},
+        targets=torch.arange(3),
+        weights=torch.ones(3),
+        windows=Windows(counts, np.arange(6), 100),
+    )
+    parts = [ranks(rank, 2).part(whole) for rank in range(2)]
+    assert [part.inputs["input_ids"][:, 0].tolist() for part in parts] == [[0, 1, 2], [3, 4, 5]]
+    assert [part.windows.counts.tolist() for part in parts] == [[2, 1], [3]]
+    assert [part.windows.lengths.tolist() for part in parts] == [[0, 1, 2], [3, 4, 5]]
+    assert [len(part) for part in parts] == [2, 1]
+    assert all(part.n_rows == 3 for part in parts)
 
 
 @given(size_of_batch=integers(1, 12), size=integers(2, 9))

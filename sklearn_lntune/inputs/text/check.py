@@ -13,6 +13,7 @@ import numpy as np
 from sklearn.utils.validation import check_array
 
 from sklearn_lntune.checks import column_names, read_column
+from sklearn_lntune.inputs.looks import TAKES_TEXTS, looks_like_image
 from sklearn_lntune.inputs.text.utf8 import surrogate_error, surrogate_row, undecodable_error
 
 Text: TypeAlias = str | tuple[str, str]
@@ -59,6 +60,10 @@ def check_texts(X: Any) -> list[Text]:
     [('is it raining?', 'it is pouring')]
     """
     texts = X if type(X) is list and _are_texts_or_pairs(X) else _rows(X)
+    if looks_like_image(texts[0]) and looks_like_image(texts[-1]):
+        raise ValueError(
+            f"the rows of X are the paths of images ({texts[0]!r:.100}). {TAKES_TEXTS}"
+        )
     broken = surrogate_row(texts)
     if broken is not None:
         raise surrogate_error(f"row {broken} of X", texts[broken])
@@ -66,6 +71,8 @@ def check_texts(X: Any) -> list[Text]:
 
 
 def _rows(X: Any) -> list[Text]:
+    if len(getattr(X, "shape", ())) in (3, 4) and getattr(X.dtype, "kind", "") in "biuf":
+        raise ValueError(f"X is an array of numbers of shape {tuple(X.shape)}. {TAKES_TEXTS}")
     if hasattr(X, "toarray") or (isinstance(X, np.ndarray) and X.dtype.kind in "biufc"):
         return _numbers_as_texts(X)
     if isinstance(X, str | bytes | Mapping | Set) or X is None:
@@ -85,7 +92,9 @@ def _rows(X: Any) -> list[Text]:
     if cells.ndim == 0:
         raise TypeError(f"X must be {_FORMS}; got a single value ({X!r:.60}).")
     if cells.ndim > 2:
-        raise ValueError(f"X must be {_FORMS}; got an array with {cells.ndim} dimensions.")
+        raise ValueError(
+            f"X must be {_FORMS}; got an array with {cells.ndim} dimensions. {TAKES_TEXTS}"
+        )
     if len(cells) == 0:
         raise ValueError(f"X contains no texts (0 sample(s)): it must be {_FORMS}.")
 
@@ -224,6 +233,10 @@ def _bad_cell(cells: np.ndarray, types: set[type]) -> TypeError | ValueError:
                 return ValueError(
                     f"X has a missing text in row {index} ({cell!r}); drop such rows or fill "
                     "them, for instance with X.fillna('')."
+                )
+            if looks_like_image(cell):
+                return TypeError(
+                    f"row {index} of X is an image or its file ({cell!r:.60}). {TAKES_TEXTS}"
                 )
             if isinstance(cell, list | tuple):
                 return ValueError(

@@ -8,7 +8,8 @@ import numpy as np
 
 from sklearn_lntune.checks import column_names
 from sklearn_lntune.inputs.base import Input, Opened, Rows
-from sklearn_lntune.inputs.stream import TextStream
+from sklearn_lntune.inputs.looks import TAKES_TEXTS
+from sklearn_lntune.inputs.stream import TextStream, check_label_column
 from sklearn_lntune.inputs.tables import Source, open_source
 from sklearn_lntune.inputs.text.check import check_texts
 
@@ -46,7 +47,7 @@ class TextInput(Input):
         if source is None:
             _check_frame(X, self.text_column, self.label_column)
             return Opened(self.rows(X), X if _has_columns(X) else None, y, self.label_column)
-        _check_label_column(self.label_column)
+        check_label_column(self.label_column)
         stream = TextStream(source, _chosen(source, self.text_column, self.label_column))
         return Opened(stream, stream.header(), y, self.label_column)
 
@@ -59,16 +60,6 @@ class TextInput(Input):
             As `check_texts`.
         """
         return Rows(check_texts(X))
-
-
-def _check_label_column(label_column: Any) -> None:
-    several = isinstance(label_column, list | tuple) and len(label_column) > 1
-    names = list(label_column) if several else [label_column]
-    if not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
-        raise ValueError(
-            "label_column must be the name of a column, or a list of two or more different ones; "
-            f"got {label_column!r}."
-        )
 
 
 def _has_columns(X: Any) -> bool:
@@ -112,9 +103,10 @@ def _chosen(source: Source, text_column: Any, label_column: Any) -> tuple[str, .
             return (strings[0],)
         if not source.names:
             raise ValueError("X contains no texts (0 sample(s)).")
+        hint = f" {TAKES_TEXTS}" if source.images and not strings else ""
         raise ValueError(
             f"text_column='auto' does not know which column of X holds the texts: it has "
-            f"{source.names}, of which {strings} hold strings. Name one, or two for pairs."
+            f"{source.names}, of which {strings} hold strings. Name one, or two for pairs.{hint}"
         )
     names = (text_column,) if isinstance(text_column, str) else text_column
     if (

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import tempfile
 from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from pathlib import Path
 
 import numpy as np
 
-from sklearn_lntune.forking import remove_with
+from sklearn_lntune.inputs.array_file import ArrayFile
 
 #: A token is one int32: its id in the lower bits, above them the sentence of a pair that
 #: it belongs to. No vocabulary comes near 16 million.
@@ -108,6 +106,15 @@ class TokenTable:
             digest.update(self.take(rows).join([]).tokens.data)
         return digest.hexdigest()
 
+    def n_tokens(self, rows: np.ndarray) -> np.ndarray:
+        """Tokens of each of ``rows``: the model adds none."""
+        return self.lengths[rows]
+
+    def mask(self, rows: np.ndarray, padded_length: Callable[[int], int] = int) -> np.ndarray:
+        """Which of the tokens that `collate` gives for ``rows`` are theirs, and not padding."""
+        lengths = self.lengths[rows]
+        return np.arange(padded_length(max(int(lengths.max()), 1))) < lengths[:, None]
+
     def collate(
         self, rows: np.ndarray, padded_length: Callable[[int], int] = int
     ) -> dict[str, np.ndarray]:
@@ -125,9 +132,8 @@ class TokenTable:
         dict of str to ndarray of shape (len(rows), n_tokens)
             The types are narrow: widened on the device, the arrays get there sooner.
         """
-        starts, lengths = self.starts[rows], self.lengths[rows]
-        column = np.arange(padded_length(max(int(lengths.max()), 1)))
-        mask = column < lengths[:, None]
+        starts, mask = self.starts[rows], self.mask(rows, padded_length)
+        column = np.arange(mask.shape[1])
         tokens = self.tokens[np.where(mask, starts[:, None] + column, starts[:1, None])]
         inputs = {
             "input_ids": np.where(mask, tokens & _ID, np.int32(self.pad_id)),
@@ -148,7 +154,7 @@ class TableBuilder:
     """
 
     def __init__(self, *, in_file: bool) -> None:
-        self._file = TokenFile() if in_file else None
+        self._file = ArrayFile(np.int32) if in_file else None
         # Arrays that grow by a sixteenth in place: a list of parts, joined at the end, would
         # hold everything twice.
         self._held, self._sizes, self._cuts = array("i"), array("i"), array("B")
@@ -182,28 +188,3 @@ class TableBuilder:
 
 def _joined(rows: Sequence[Sequence[int]]) -> np.ndarray:
     return np.array(list(chain.from_iterable(rows)), np.int32)
-
-
-class TokenFile:
-    """Tokens written part by part to a temporary file and then mapped.
-
-    The file is removed with the last table that refers to it.
-    """
-
-    def __init__(self) -> None:
-        self._folder = tempfile.mkdtemp(prefix="sklearn_lntune-")
-        self._remove = remove_with(self, self._folder)
-        self._file = Path(self._folder, "tokens.int32")
-
-    def write(self, tokens: bytes) -> None:
-        """Append ``tokens``, which are int32."""
-        # Closed each time: a forked child would write a copy of an open file's buffer again.
-        with self._file.open("ab") as file:
-            file.write(tokens)
-
-    def mapped(self) -> np.ndarray:
-        """All tokens; nothing may be written afterwards."""
-        tokens = np.asarray(np.memmap(self._file, np.int32, mode="r"))
-        self._remove.detach()
-        remove_with(tokens, self._folder)
-        return tokens

@@ -10,10 +10,11 @@ from typing import Any, NamedTuple, overload
 import numpy as np
 
 from sklearn_lntune.forking import ForkSafeLock
+from sklearn_lntune.inputs.array_file import ArrayFile
 from sklearn_lntune.inputs.base import Examples, Rows
 from sklearn_lntune.inputs.text.check import Text
 from sklearn_lntune.inputs.text.spans import TokenSpan
-from sklearn_lntune.inputs.text.table import ID_BITS, TokenFile, TokenTable
+from sklearn_lntune.inputs.text.table import ID_BITS, TokenTable
 from sklearn_lntune.inputs.text.windows import window_spans
 from sklearn_lntune.inputs.text.word_tokens import WordEncoder
 from sklearn_lntune.inputs.windows import WindowTable, window_table
@@ -63,7 +64,7 @@ class Tokens:
 
     @overload
     def table(
-        self, examples: Examples | Sequence[Text], max_length: int, stride: int | None
+        self, examples: Examples | Sequence[Text], max_length: int, stride: int | None = None
     ) -> TokenTable | WindowTable: ...
 
     def table(
@@ -87,7 +88,7 @@ class Tokens:
         if examples.per_word:
             encoder = WordEncoder(self._tokenizer, self._pad_id, self._n_rows, self._lock)
             return encoder.table(examples, max_length)
-        file = TokenFile() if examples.held is None else None
+        file = ArrayFile(np.int32) if examples.held is None else None
         # Arrays that grow by a sixteenth in place: a list of parts, joined at the end, would
         # hold everything twice.
         held, sizes, cuts, counts = array("i"), array("i"), array("B"), array("q")
@@ -119,6 +120,10 @@ class Tokens:
             pad_id=self._pad_id,
         )
         return table if stride is None else window_table(table, np.frombuffer(counts, np.int64))
+
+    def example(self, n_columns: int) -> Rows:
+        """Two texts, or two pairs."""
+        return Rows([("a text", "another")] * 2 if n_columns == 2 else ["a text", "another"])
 
     def encode(self, texts: Sequence[Text], max_length: int) -> Encoded:
         """The tokens of a few ``texts``, or of a few pairs, as lists."""

@@ -129,18 +129,20 @@ function probabilities(found) {
 function card(found, sent) {
   const button = element("button", { type: "button" }, "Which words spoke for it?");
   button.setAttribute("aria-label", `Which words spoke for the answer of ${found.task}?`);
-  const words = element("div");
+  const words = element("div", { tabIndex: -1 });
   words.setAttribute("aria-live", "polite");
   button.addEventListener("click", () => explain(found.task, sent, button, words));
-  return element(
+  const made = element(
     "article",
     {},
     element("h3", {}, found.task),
     element("p", {}, "Answer: ", element("strong", {}, prediction(found))),
     ...probabilities(found),
-    button,
-    words,
   );
+  if (!found.values) {
+    made.append(button, words); // of several numbers, no single one is meant
+  }
+  return made;
 }
 
 async function predict() {
@@ -207,6 +209,7 @@ async function explain(task, sent, button, place) {
       list(what, order.filter((each) => each.attribution > 0)),
       list("Against it", order.filter((each) => each.attribution < 0)),
     );
+    place.focus(); // not lost with the button
     button.hidden = true;
   } catch (error) {
     place.textContent = error.message;

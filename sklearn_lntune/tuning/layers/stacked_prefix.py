@@ -20,6 +20,7 @@ from torch.nn import functional
 from transformers import AttentionInterface, AttentionMaskInterface
 
 from sklearn_lntune.backbone.attention import VARIANTS, attention_of, mask_of
+from sklearn_lntune.backbone.checking import takes_images
 from sklearn_lntune.backbone.placement import delta_type
 from sklearn_lntune.tuning.base import AttachContext
 from sklearn_lntune.tuning.layers.grouped import expand_rows
@@ -125,7 +126,7 @@ def attach_prefixes(
         prefixes.append(prefix)
         learnt |= {f"{path}/{name}": prefix.get_parameter(name) for name in ("keys", "values")}
     _name_attention(shell)
-    if from_vocabulary:
+    if from_vocabulary and not takes_images(shell):
         _record(context, prefixes)
     return learnt
 
