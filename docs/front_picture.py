@@ -71,7 +71,7 @@ def draw_sizes(axes: Any) -> None:
 def draw(file: Path) -> None:
     """Write the picture to ``file``."""
     figure, (left, right) = plt.subplots(
-        1, 2, figsize=(9, 3.4), layout="constrained", width_ratios=[3, 2]
+        1, 2, figsize=(7.8, 3.3), layout="constrained", width_ratios=[3, 2]
     )
     draw_accuracies(left)
     draw_sizes(right)
