@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 import runpy
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import matplotlib.pyplot as plt
 import pytest
 from launching import ROOT, launch
 
@@ -14,6 +16,14 @@ from sklearn_lntune import LNTunedTransformerClassifier, datasets
 from sklearn_lntune.datasets import load_support_tickets
 
 EXAMPLES = ROOT / "examples"
+
+
+@pytest.fixture(autouse=True)
+def _no_windows(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    plt.switch_backend("agg")
+    monkeypatch.setattr(plt, "show", lambda: None)
+    yield
+    plt.close("all")
 
 
 def shorter(monkeypatch: pytest.MonkeyPatch, **defaults: int) -> None:
@@ -91,6 +101,13 @@ def test_many_devices_and_one(
     n_classes = len(set(load_support_tickets(subset="train", return_X_y=True)[1]))
     # The gains and biases of MiniLM's 13 norms, the head, the loss and one number more.
     assert kilobytes == round(4 * (13 * 2 * 384 + n_classes * 385 + 2) / 1000, 1)
+
+
+@pytest.mark.slow
+def test_look_inside(default_backbone: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    shorter(monkeypatch, batch_size=64)
+    runpy.run_path(str(EXAMPLES / "look_inside.py"), run_name="__main__")
+    assert len(plt.get_fignums()) == 4
 
 
 @pytest.mark.slow
