@@ -26,6 +26,7 @@ import sklearn_lntune
 from sklearn_lntune import (
     DeltaBank,
     LNTunedTransformerClassifier,
+    LNTunedTransformerRegressor,
     clear_backbones,
     datasets,
     tuning,
@@ -104,6 +105,7 @@ def objects(gone: Any) -> dict[str, Any]:
     ]
     unfitted = {
         "unfitted": LNTunedTransformerClassifier(),
+        "unfitted regressor": LNTunedTransformerRegressor(),
         "wrong": LNTunedTransformerClassifier("nowhere", tuning="nonsense", lr=-1, callbacks="x"),
         "fitted, then set wrong": clone(gone["fitted"]).set_params(lr=-1, tuning=None),
         "unpickled": pickle.loads(pickle.dumps(gone["fitted"])),
@@ -163,7 +165,7 @@ def test_the_name_of_old_tells_the_new_one(gone: Any) -> None:
 
 
 def test_a_net_needs_the_backbone_and_a_fit(gone: Any) -> None:
-    with pytest.raises(ValueError, match="backbone .* is no folder"):
+    with pytest.raises(ValueError, match="backbone .* is not a folder"):
         gone["loaded"].net()
     with pytest.raises(NotFittedError):
         LNTunedTransformerClassifier().net()

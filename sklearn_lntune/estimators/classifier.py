@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, Never, Self
 
@@ -9,6 +10,8 @@ import numpy as np
 from sklearn.base import ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
+from sklearn_lntune.backbone.where import BackboneRef
+from sklearn_lntune.checks import check_path
 from sklearn_lntune.estimators.base import BaseTuned
 from sklearn_lntune.task import Classifying, ManyLabels, OneLabel, Task
 from sklearn_lntune.task.labels import check_labels
@@ -247,7 +250,7 @@ class LNTunedTransformerClassifier(ClassifierMixin, BaseTuned):
         classes = task.state()["classes"]
         if not np.array_equal(classes, self.classes_):
             raise ValueError(
-                f"warm_start goes on with the classes {self.classes_.tolist()}, but y has "
+                f"warm_start continues with the classes {self.classes_.tolist()}, but y has "
                 f"{classes.tolist()}. Set warm_start=False to start anew."
             )
 
@@ -359,6 +362,65 @@ class LNTunedTransformerClassifier(ClassifierMixin, BaseTuned):
         else:
             y = check_labels(y)
         return float(super().score(X, y, sample_weight))
+
+    @classmethod
+    def from_peft(
+        cls,
+        folder: str | os.PathLike[str],
+        classes: Any = None,
+        *,
+        backbone: str | os.PathLike[str] | None = None,
+        **params: Any,
+    ) -> Self:
+        """Make a fitted classifier from an LN_TUNING or LORA adapter for sequence classification.
+
+        Parameters
+        ----------
+        folder : str or path
+            An adapter written by peft, or by `export_peft`.
+        classes : array-like of shape (n_classes,), optional
+            The label of each output; 0, 1, 2, ... if left out.
+        backbone : str or path, optional
+            Used instead of the model that the adapter names.
+        **params : dict
+            Other parameters of the estimator.
+
+        Returns
+        -------
+        LNTunedTransformerClassifier
+            Fitted, with ``pooling="native"``.
+
+        Raises
+        ------
+        ValueError
+            If the adapter is of another kind, or does not fit the backbone and the classes.
+        DamagedFileError
+            If its files are not what peft writes, or contain values that are not numbers.
+
+        Examples
+        --------
+        >>> clf = LNTunedTransformerClassifier.from_peft(
+        ...     "tickets-adapter", ["billing", "bug"])  # doctest: +SKIP
+        """
+        from sklearn_lntune.exchange.peft_reading import read_config, read_peft
+        from sklearn_lntune.tuning.base import TuningSum
+
+        path = check_path("folder", folder)
+        config = read_config(path)
+        if backbone is None and not config.get("base_model_name_or_path"):
+            raise ValueError(f"{folder} does not name its base model; pass backbone=.")
+        estimator = cls().set_params(
+            backbone=backbone or config["base_model_name_or_path"],
+            **{"revision": None if backbone else config.get("revision"), **params},
+        )
+        methods, state = read_peft(
+            path,
+            classes,
+            BackboneRef.from_params(vars(estimator)),
+            max_length=estimator.max_length,
+        )
+        estimator.set_params(pooling="native", tuning=TuningSum(methods))
+        return estimator._set_state(state, {"n_features_in": 1})  # noqa: SLF001 - our own
 
     @property
     def net_(self) -> Never:

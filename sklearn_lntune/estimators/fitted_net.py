@@ -91,9 +91,10 @@ class FittedNet(DeltaNet):
 
     def fit(self, X: Any, y: Any = None, **fit_params: Any) -> Never:
         """Raise TypeError: only the estimator can be fitted."""
+        what = "classifier" if isinstance(self.answers, Classifying) else "regressor"
         raise TypeError(
-            "the net of a fitted estimator only predicts; to train, call fit or partial_fit of "
-            "the estimator."
+            f"the net of a fitted {what} only predicts; to train, call fit or partial_fit of "
+            f"the {what}."
         )
 
     partial_fit = fit

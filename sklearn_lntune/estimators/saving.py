@@ -16,6 +16,7 @@ from sklearn_lntune.backbone.where import BackboneRef, Where
 from sklearn_lntune.checks import check_path
 from sklearn_lntune.persistence import FittedState, portable
 from sklearn_lntune.persistence.names import BACKBONE_FOLDER, is_hub_name
+from sklearn_lntune.task import Classifying
 
 if TYPE_CHECKING:
     from sklearn_lntune.backbone.pool import Backbone
@@ -155,7 +156,8 @@ class SavingMixin(BaseEstimator):
         """Write a plain transformers model, with the delta merged into its weights.
 
         ``transformers.pipeline("text-classification", folder)`` then gives the same
-        probabilities, without this package. The folder is as large as the backbone.
+        probabilities, or for a regressor the same numbers ,
+        without this package. The folder is as large as the backbone.
 
         Parameters
         ----------
@@ -206,7 +208,8 @@ class SavingMixin(BaseEstimator):
 
         The inputs are ``input_ids``, ``attention_mask`` and, for a classifier of sentence
         pairs whose tokenizer distinguishes them, ``token_type_ids``, with any number of rows
-        and tokens; the output is ``logits``. The metadata contains the classes. The
+        and tokens; the output is ``logits``, or for a regressor ``predictions``, in the unit of
+        its targets. The metadata contains the classes. The
         tokenizer is not included: ``transformers.AutoTokenizer`` loads that of the backbone.
 
         Parameters
@@ -230,71 +233,14 @@ class SavingMixin(BaseEstimator):
         place = located(state, self._ref, Where("cpu", "float32"))
         predictor = predictor_for(self, state, *place)
         example = predictor.example(self.n_features_in_)
+        classifies = isinstance(state.task, Classifying)
         meta = {
-            "classes": [str(each) for each in state.target_state["classes"].tolist()],
+            **({"classes": state.task.output_names} if classifies else {"task": state.target_kind}),
             "max_length": state.max_length,
             "backbone": portable(state.backbone),
         }
-        write_onnx(check_path("file", file), predictor.network, example.inputs, meta)
-
-    @classmethod
-    def from_peft(
-        cls,
-        folder: str | os.PathLike[str],
-        classes: Any = None,
-        *,
-        backbone: str | os.PathLike[str] | None = None,
-        **params: Any,
-    ) -> Self:
-        """Make a fitted classifier from an LN_TUNING or LORA adapter for sequence classification.
-
-        Parameters
-        ----------
-        folder : str or path
-            An adapter written by peft, or by `export_peft`.
-        classes : array-like of shape (n_classes,), optional
-            The label of each output; 0, 1, 2, ... if left out.
-        backbone : str or path, optional
-            Used instead of the model that the adapter names.
-        **params : dict
-            Other parameters of the estimator.
-
-        Returns
-        -------
-        LNTunedTransformerClassifier
-            Fitted, with ``pooling="native"``.
-
-        Raises
-        ------
-        ValueError
-            If the adapter is of another kind, or does not fit the backbone and the classes.
-        DamagedFileError
-            If its files are not what peft writes, or contain values that are not numbers.
-
-        Examples
-        --------
-        >>> clf = LNTunedTransformerClassifier.from_peft(
-        ...     "tickets-adapter", ["billing", "bug"])  # doctest: +SKIP
-        """
-        from sklearn_lntune.exchange.peft_reading import read_config, read_peft
-        from sklearn_lntune.tuning.base import TuningSum
-
-        path = check_path("folder", folder)
-        config = read_config(path)
-        if backbone is None and not config.get("base_model_name_or_path"):
-            raise ValueError(f"{folder} does not name its base model; pass backbone=.")
-        estimator = cls().set_params(
-            backbone=backbone or config["base_model_name_or_path"],
-            **{"revision": None if backbone else config.get("revision"), **params},
-        )
-        methods, state = read_peft(
-            path,
-            classes,
-            BackboneRef.from_params(vars(estimator)),
-            max_length=estimator.max_length,
-        )
-        estimator.set_params(pooling="native", tuning=TuningSum(methods))
-        return estimator._set_state(state, {"n_features_in": 1})  # noqa: SLF001 - our own
+        scale = state.task.output_scale
+        write_onnx(check_path("file", file), predictor.network, example.inputs, meta, scale)
 
     # -- helpers -----------------------------------------------------------------------
 
@@ -321,7 +267,7 @@ class SavingMixin(BaseEstimator):
             raise TypeError(f"drop must be names of parameters; got {drop!r}.")
         dropped = {drop} if isinstance(drop, str) else set(drop)
         if unknown := dropped - set(params):
-            raise ValueError(f"drop names {sorted(map(str, unknown))}, which are no parameters.")
+            raise ValueError(f"drop names {sorted(map(str, unknown))}, which are not parameters.")
         params = {name: value for name, value in params.items() if name not in dropped}
         if odd := unsavable(params):
             raise ValueError(

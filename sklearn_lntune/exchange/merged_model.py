@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from sklearn_lntune.backbone.native_head import with_native_head
+from sklearn_lntune.backbone.native_head import last_linear, with_native_head
 from sklearn_lntune.backbone.pool import Backbone
 from sklearn_lntune.persistence.state import FittedState
 from sklearn_lntune.tensors import tensor_of
@@ -58,7 +58,7 @@ def merged_model(backbone: Backbone, state: FittedState) -> nn.Module:
 
 
 def model_with_head(body: nn.Module, backbone: Backbone, state: FittedState) -> nn.Module:
-    """The model's own classifier around ``body``, with the head of ``state``."""
+    """The model's own classifier or regressor around ``body``, with the head of ``state``."""
     model, head = with_native_head(
         body,
         body.config,
@@ -74,8 +74,23 @@ def model_with_head(body: nn.Module, backbone: Backbone, state: FittedState) -> 
         for path, weight in head.items():
             weight.copy_(tensor_of(values[path]))
     config: Any = model.config
-    names = [str(each) for each in state.target_state["classes"].tolist()]
+    names = state.task.output_names
     config.id2label = dict(enumerate(names))
     config.label2id = {name: code for code, name in enumerate(names)}
-    config.problem_type = "single_label_classification"
+    config.problem_type = state.task.problem_type
+    if state.task.output_scale is not None:
+        _rescale(last_linear(model, head, state.task.n_outputs), *state.task.output_scale)
     return model
+
+
+def _rescale(layer: nn.Linear, offset: np.ndarray, factor: np.ndarray) -> None:
+    """Let ``layer`` compute what its outputs times ``factor`` plus ``offset`` are now."""
+    if layer.bias is None:
+        raise ValueError(
+            "the head of this model class has no bias, so that it cannot hold the mean of the "
+            "targets. Use save() or export_onnx(), which hold any regressor."
+        )
+    with torch.no_grad():
+        scale = tensor_of(factor).to(layer.weight)
+        layer.weight.mul_(scale[:, None])
+        layer.bias.mul_(scale).add_(tensor_of(offset).to(scale))

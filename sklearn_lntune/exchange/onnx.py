@@ -7,15 +7,23 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from sklearn_lntune.network import Batch, Network
+from sklearn_lntune.tensors import tensor_of
 
 _NEEDED = ("onnx", "onnxscript")
 
 
-def write_onnx(file: Path, network: Network, example: dict[str, torch.Tensor], meta: Any) -> None:
+def write_onnx(
+    file: Path,
+    network: Network,
+    example: dict[str, torch.Tensor],
+    meta: Any,
+    output_scale: tuple[np.ndarray, np.ndarray] | None = None,
+) -> None:
     """Write ``network`` with dynamic numbers of rows and tokens.
 
     Parameters
@@ -27,6 +35,8 @@ def write_onnx(file: Path, network: Network, example: dict[str, torch.Tensor], m
         A batch; the graph's inputs get its names.
     meta : object
         Classes and further information for the file's metadata, written as JSON.
+    output_scale : tuple of two ndarray of shape (n_outputs,), optional
+        Offset and factor that turn outputs into predictions, which the graph then applies.
     """
     lacking = [package for package in _NEEDED if importlib.util.find_spec(package) is None]
     if lacking:
@@ -40,10 +50,10 @@ def write_onnx(file: Path, network: Network, example: dict[str, torch.Tensor], m
         for value in example.values()
     )
     program: Any = torch.onnx.export(
-        _Positional(network, tuple(example)).eval(),
+        _Positional(network, tuple(example), output_scale).eval(),
         tuple(example.values()),
         input_names=list(example),
-        output_names=["logits"],
+        output_names=["logits" if output_scale is None else "predictions"],
         dynamic_shapes=(shapes,),
         dynamo=True,
         verbose=False,
@@ -56,12 +66,21 @@ def write_onnx(file: Path, network: Network, example: dict[str, torch.Tensor], m
 class _Positional(nn.Module):
     """The network with its inputs in a fixed order."""
 
-    def __init__(self, network: Network, names: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        network: Network,
+        names: tuple[str, ...],
+        scale: tuple[np.ndarray, np.ndarray] | None,
+    ) -> None:
         super().__init__()
         self.network = network
         self.names = names
+        self.scale = None if scale is None else [tensor_of(each).float() for each in scale]
 
     def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
-        """Logits of shape (rows, classes)."""
-        logits: torch.Tensor = self.network(Batch(dict(zip(self.names, inputs, strict=True))))
-        return logits
+        """Logits or predictions of shape (rows, outputs)."""
+        outputs: torch.Tensor = self.network(Batch(dict(zip(self.names, inputs, strict=True))))
+        if self.scale is None:
+            return outputs
+        offset, factor = self.scale
+        return outputs * factor + offset

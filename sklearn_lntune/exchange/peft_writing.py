@@ -29,6 +29,11 @@ def write_peft(folder: Path, backbone: Backbone, state: FittedState) -> None:
     ValueError
         If peft has no adapter that computes the same.
     """
+    if state.task.output_scale is not None:
+        raise ValueError(
+            "export_peft writes classifiers only: a head in an adapter does not tell the unit of "
+            "its outputs. Use save(), or export_transformers() where the values can be merged."
+        )
     check_native(state, "export_peft")
     if backbone.takes_images:
         raise ValueError(

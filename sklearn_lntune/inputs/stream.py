@@ -69,7 +69,7 @@ class Stream(Examples):
         """``cells`` if all of them are valid; the first is row ``start`` of the table."""
 
     def _empty(self) -> ValueError:
-        return ValueError(f"X holds no {self.noun}s (0 sample(s)).")
+        return ValueError(f"X contains no {self.noun}s (0 sample(s)).")
 
     def for_training(self, y: Any, label_column: str | Sequence[str]) -> tuple[Self, Any]:
         """The same rows where they can be read again, and ``y`` or the labels beside them.
@@ -93,7 +93,7 @@ class Stream(Examples):
         for name in label_columns:
             if name not in self._source.names:
                 raise ValueError(
-                    f"label_column={name!r} is no column of X, which has "
+                    f"label_column={name!r} is not a column of X, which has "
                     f"{self._source.names}. Name the one that holds the labels, or pass y."
                 )
             columns.append(name)
@@ -117,7 +117,7 @@ class Stream(Examples):
                 part = [seen.setdefault(cell, len(seen)) for cell in cells]
             except TypeError:
                 raise ValueError(
-                    f"column {column!r} must hold one label a row; it holds {cells[0]!r:.60}."
+                    f"column {column!r} must hold one label per row; it holds {cells[0]!r:.60}."
                 ) from None
             for label in list(seen)[n_known:]:
                 if is_missing(label):

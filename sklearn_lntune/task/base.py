@@ -129,6 +129,16 @@ class Task(ABC):
     def state(self) -> dict[str, np.ndarray]:
         """Attributes of a fitted estimator that come from the targets, without the final ``_``."""
 
+    @property
+    def output_names(self) -> list[str]:
+        """A name for each output, for models in other formats."""
+        return [f"LABEL_{number}" for number in range(self.n_outputs)]
+
+    @property
+    def output_scale(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """Offset and factor that turn outputs into predictions; None if they are logits."""
+        return None
+
     def options(self) -> dict[str, Any]:
         """Parameters that training depends on besides the encoded targets and their weights."""
         return {}

@@ -97,8 +97,8 @@ def _one_column(y: Any, labels: np.ndarray, name: str, warn: bool) -> np.ndarray
     columns = column_names(y)
     if columns is not None:
         raise ValueError(
-            f"{name} has several labels a row: it is a table with the columns {columns}. Pass the "
-            f"one that holds the labels, for instance {name}[{columns[-1]!r}]."
+            f"{name} has several labels per row: it is a table with the columns {columns}. Pass "
+            f"the one that holds the labels, for instance {name}[{columns[-1]!r}]."
         )
     if labels.shape[1] == 0:
         raise ValueError(f"{name} must be {_FORMS}; it has no column.")
@@ -111,7 +111,7 @@ def _one_column(y: Any, labels: np.ndarray, name: str, warn: bool) -> np.ndarray
         advice = "Quantities are for LNTunedTransformerRegressor."
     elif kind == "multilabel-indicator":
         advice = "An indicator holds 0 and 1, and here one label per row is expected."
-    raise ValueError(f"{name} has several labels a row ({kind}). {advice}")
+    raise ValueError(f"{name} has several labels per row ({kind}). {advice}")
 
 
 def _strings(labels: np.ndarray, name: str) -> np.ndarray:
@@ -130,7 +130,7 @@ def _strings(labels: np.ndarray, name: str) -> np.ndarray:
 def _object_error(labels: np.ndarray, kinds: set[type], name: str) -> str:
     names = " and ".join(sorted(kind.__name__ for kind in kinds))
     if kinds <= {list, tuple, set, frozenset, np.ndarray}:
-        return f"{name} holds lists. {LISTS_HINT}"
+        return f"{name} holds {names}, and {_LABELS}. {LISTS_HINT}"
     if any(issubclass(kind, bytes) for kind in kinds):
         return f"{name} holds bytes, and {_LABELS}. Pass label.decode() for each label."
     if any(issubclass(kind, str) for kind in kinds):

@@ -89,7 +89,7 @@ class ManyLabels(Classifying):
         """
         indicator = check_indicator(y)
         if not len(indicator):
-            raise ValueError("y holds no labels (0 sample(s)).")
+            raise ValueError("y contains no labels (0 sample(s)).")
         n_labels = indicator.shape[1]
         weights = None
         if class_weight is not None:
@@ -106,6 +106,11 @@ class ManyLabels(Classifying):
     def n_outputs(self) -> int:
         """Logits per row: one per label."""
         return len(self.classes)
+
+    @property
+    def output_names(self) -> list[str]:
+        """The numbers of the labels."""
+        return [str(each) for each in self.classes.tolist()]
 
     def encode(self, y: Any, name: str = "y") -> np.ndarray:
         """The indicator, as uint8."""
@@ -174,14 +179,20 @@ class ManyLabels(Classifying):
 
     def check_scores(self, targets: np.ndarray, weights: np.ndarray, scoring: Any) -> None:
         """Raise a ValueError if ``scoring`` cannot score these validation rows."""
+        check_scores(self, targets, weights, scoring)
+
+    def made_up(self, targets: np.ndarray) -> Iterator[np.ndarray]:
+        """Logits that are right in all rows, in none, and in every second one."""
+        right = np.where(targets > 0, 1.0, -1.0)
+        yield right
+        yield -right
+        yield right * np.where(np.arange(len(targets)) % 2, 1.0, -1.0)[:, None]
+
+    def what_lacks(self, targets: np.ndarray) -> str:
+        """The labels that are the same in all rows."""
         n_present = targets.sum(0, dtype=int)
-        odd = self.classes[(n_present == 0) | (n_present == len(targets))].tolist()
-        remedy = odd and (
-            f"All of them or none have the labels {odd[:10]}: pass X_val and y_val where each "
-            "label is present and absent, set a larger validation_fraction, or choose another "
-            "scoring."
-        )
-        check_scores(self, targets, weights, scoring, _made_up(targets), remedy or None)
+        alike = self.classes[(n_present == 0) | (n_present == len(targets))].tolist()
+        return f"All of them or none have the labels {alike[:10]}" if alike else ""
 
     def state(self) -> dict[str, np.ndarray]:
         """The numbers of the labels."""
@@ -289,14 +300,6 @@ def check_indicator(y: Any, name: str = "y") -> np.ndarray:
             f"{name} must be {_FORMS}; column {at[1]} of row {at[0]} is {cells[tuple(at)]!r:.60}."
         )
     return cells.astype(np.uint8)
-
-
-def _made_up(targets: np.ndarray) -> Iterator[np.ndarray]:
-    """Logits that are right in all rows, in none, and in every second one."""
-    right = np.where(targets > 0, 1.0, -1.0)
-    yield right
-    yield -right
-    yield right * np.where(np.arange(len(targets)) % 2, 1.0, -1.0)[:, None]
 
 
 def _bytes(weights: np.ndarray | None) -> bytes | None:

@@ -61,7 +61,7 @@ class Numbers(Task):
         """The task that the training targets ``y`` and their weights describe."""
         numbers = check_numbers(y, warn=False)  # `encode` warns
         if not len(numbers):
-            raise ValueError("y holds no numbers (0 sample(s)).")
+            raise ValueError("y contains no numbers (0 sample(s)).")
         weights = plain_weights(len(numbers), check_sample_weight(sample_weight, len(numbers)))
         if not weights.any():
             raise ValueError("every row of y has weight zero, by sample_weight: nothing to learn.")
@@ -84,6 +84,11 @@ class Numbers(Task):
     def n_outputs(self) -> int:
         """Numbers per row."""
         return len(self.target_mean)
+
+    @property
+    def output_scale(self) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation of the training targets."""
+        return self.target_mean, self.target_scale
 
     def encode(self, y: Any, name: str = "y") -> np.ndarray:
         """Standardised numbers, as float64 of shape (n_rows, n_outputs)."""
@@ -145,7 +150,20 @@ class Numbers(Task):
 
     def check_scores(self, targets: np.ndarray, weights: np.ndarray, scoring: Any) -> None:
         """Raise a ValueError if ``scoring`` cannot score these validation rows."""
-        check_scores(self, targets, weights, scoring, _made_up(targets), None)
+        check_scores(self, targets, weights, scoring)
+
+    def made_up(self, targets: np.ndarray) -> Iterator[np.ndarray]:
+        """Outputs that are nearly right, and nearly right for another row.
+
+        Not whole numbers even if the targets are, which scorers of labels would accept.
+        """
+        nearly = 0.99 * targets + 0.01 / np.pi
+        yield nearly
+        yield np.roll(nearly, 1, axis=0)
+
+    def what_lacks(self, targets: np.ndarray) -> str:
+        """Nothing."""
+        return ""
 
     def state(self) -> dict[str, np.ndarray]:
         """Mean and standard deviation of the targets."""
@@ -251,13 +269,3 @@ def _as_floats(cells: np.ndarray, name: str) -> np.ndarray:
     elif isinstance(cell, list | tuple):
         hint = " Tags for words are for LNTunedTransformerTagger."
     raise ValueError(f"{name} must be {_FORMS}; row {row} is {cell!r:.60}.{hint}")
-
-
-def _made_up(targets: np.ndarray) -> Iterator[np.ndarray]:
-    """Outputs that are nearly right, and nearly right for another row.
-
-    Not whole numbers even if the targets are, which scorers of labels would accept.
-    """
-    nearly = 0.99 * targets + 0.01 / np.pi
-    yield nearly
-    yield np.roll(nearly, 1, axis=0)

@@ -71,7 +71,7 @@ class OneLabel(Classifying):
         """The task with these ``classes``, which may come in any order and repeat."""
         distinct = np.unique(check_labels(classes, name))
         if not len(distinct):
-            raise ValueError(f"{name} holds no labels (0 sample(s)).")
+            raise ValueError(f"{name} contains no labels (0 sample(s)).")
         if len(distinct) < 2:
             raise ValueError(
                 f"{name} holds 1 class only ({distinct.tolist()[0]!r}); a classifier needs at "
@@ -88,6 +88,11 @@ class OneLabel(Classifying):
     def n_outputs(self) -> int:
         """Logits per row: one per class, so two for a binary task."""
         return len(self.classes)
+
+    @property
+    def output_names(self) -> list[str]:
+        """The classes."""
+        return [str(each) for each in self.classes.tolist()]
 
     def encode(self, y: Any, name: str = "y") -> np.ndarray:
         """Position of each label in ``classes``, as int32."""
@@ -165,13 +170,23 @@ class OneLabel(Classifying):
 
     def check_scores(self, targets: np.ndarray, weights: np.ndarray, scoring: Any) -> None:
         """Raise a ValueError if ``scoring`` cannot score these validation rows."""
+        check_scores(self, targets, weights, scoring)
+
+    def made_up(self, targets: np.ndarray) -> Iterator[np.ndarray]:
+        """Logits that are right in all rows, in none, and in every second one.
+
+        Some scores are undefined if everything is right, or everything is wrong.
+        """
+        row = np.arange(len(targets))
+        for shift in (np.zeros_like(targets), np.ones_like(targets), row % 2):
+            logits = np.zeros((len(targets), self.n_outputs))
+            logits[row, (targets + shift) % self.n_outputs] = 1.0
+            yield logits
+
+    def what_lacks(self, targets: np.ndarray) -> str:
+        """The classes that no row has."""
         absent = self.classes[np.setdiff1d(np.arange(self.n_outputs), targets)].tolist()
-        remedy = absent and (
-            f"They lack the classes {absent[:10]}: pass X_val and y_val that hold every class, set "
-            "a larger validation_fraction, or choose another scoring."
-        )
-        made_up = _made_up(targets, self.n_outputs)
-        check_scores(self, targets, weights, scoring, made_up, remedy or None)
+        return f"They lack the classes {absent[:10]}" if absent else ""
 
     def state(self) -> dict[str, np.ndarray]:
         """The classes."""
@@ -190,7 +205,7 @@ class OneLabel(Classifying):
 
     def card(self) -> dict[str, str]:
         """The number of classes, and their names."""
-        names = [str(each) for each in self.classes.tolist()]
+        names = self.output_names
         return {
             "what": f"A text classifier of {len(names)} classes",
             "head": "classification head",
@@ -201,18 +216,6 @@ class OneLabel(Classifying):
     def options(self) -> dict[str, Any]:
         """The smoothing; class weights are part of the weights of rows."""
         return {"label_smoothing": self.label_smoothing}
-
-
-def _made_up(targets: np.ndarray, n_outputs: int) -> Iterator[np.ndarray]:
-    """Logits that are right in all rows, in none, and in every second one.
-
-    Some scores are undefined if everything is right, or everything is wrong.
-    """
-    row = np.arange(len(targets))
-    for shift in (np.zeros_like(targets), np.ones_like(targets), row % 2):
-        logits = np.zeros((len(targets), n_outputs))
-        logits[row, (targets + shift) % n_outputs] = 1.0
-        yield logits
 
 
 def _family(labels: np.ndarray) -> str:

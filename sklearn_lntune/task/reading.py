@@ -40,7 +40,10 @@ def as_array(y: Any, name: str, forms: str) -> np.ndarray:
         cells = np.asarray(read_column(y))
     except Exception as error:  # any library may have implemented the values
         if _holds_lists(y):
-            raise ValueError(f"{name} holds lists of different lengths. {LISTS_HINT}") from error
+            raise ValueError(
+                f"{name} must be {forms}; it cannot be read: it holds lists of different lengths. "
+                f"{LISTS_HINT}"
+            ) from error
         raise ValueError(f"{name} must be {forms}; it cannot be read: {error}") from error
     if cells.ndim == 0:
         raise TypeError(f"{name} must be {forms}; got a single value ({y!r:.60}).")

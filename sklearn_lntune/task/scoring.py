@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterable
 from contextlib import nullcontext
 from inspect import signature
 from typing import Any
@@ -52,14 +51,7 @@ def negative_loss(
     return -float(np.average(losses.numpy(), weights=weights))
 
 
-def check_scores(
-    task: Any,
-    targets: np.ndarray,
-    weights: np.ndarray,
-    scoring: Any,
-    made_up: Iterable[np.ndarray],
-    remedy: str | None,
-) -> None:
+def check_scores(task: Any, targets: np.ndarray, weights: np.ndarray, scoring: Any) -> None:
     """Raise if scikit-learn's scorer cannot score validation rows of these targets and weights.
 
     The scorer is tried on made-up outputs, so that it fails before the first epoch rather than
@@ -68,12 +60,10 @@ def check_scores(
     Parameters
     ----------
     task : Task
+        Has methods ``made_up``, which returns outputs to try for ``targets``, and
+        ``what_lacks``, which says what scorers may miss in them.
     targets, weights, scoring
         As for `Task.score`.
-    made_up : iterable of ndarray of shape (n_rows, n_outputs)
-        Outputs to try.
-    remedy : str or None
-        What to do about targets that the scorer cannot score, if they are the reason.
 
     Raises
     ------
@@ -83,7 +73,7 @@ def check_scores(
     if not is_from_sklearn(scoring):
         return
     why = ""
-    for outputs in made_up:
+    for outputs in task.made_up(targets):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
@@ -94,9 +84,15 @@ def check_scores(
         if math.isfinite(score):
             return
         why = why or f"the score is {score}"
+    remedy = "Choose another scoring."
+    if lacking := task.what_lacks(targets):
+        remedy = (
+            f"{lacking}: pass X_val and y_val that hold every class, set a larger "
+            "validation_fraction, or choose another scoring."
+        )
     raise ValueError(
         f"scoring={scoring!r} cannot score the {len(targets)} validation rows ({why.rstrip('.')}). "
-        f"{remedy or 'Choose another scoring.'}"
+        f"{remedy}"
     )
 
 

@@ -16,7 +16,7 @@ from conftest import WORDS, moved, save_backbone
 from sklearn.exceptions import NotFittedError
 from transformers import AutoTokenizer
 
-from sklearn_lntune import LNTunedTransformerClassifier
+from sklearn_lntune import LNTunedTransformerClassifier, LNTunedTransformerRegressor
 
 Clf = Callable[..., LNTunedTransformerClassifier]
 
@@ -36,7 +36,7 @@ def give_types(backbone: Path) -> None:
     file.write_text(json.dumps(json.loads(file.read_text("utf-8")) | names), "utf-8")
 
 
-def run(file: Path, backbone: Any, rows: list[Any]) -> np.ndarray:
+def run(file: Path, backbone: Any, rows: list[Any], output: str = "logits") -> np.ndarray:
     """Logits of ``rows`` from onnxruntime alone, with the backbone's tokenizer."""
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
     texts, pairs = list(zip(*rows, strict=True)) if isinstance(rows[0], tuple) else (rows, None)
@@ -44,7 +44,7 @@ def run(file: Path, backbone: Any, rows: list[Any]) -> np.ndarray:
         list(texts), list(pairs) if pairs else None, padding=True, return_tensors="np"
     )
     inputs = {each.name: tokens[each.name] for each in session.get_inputs()}
-    (logits,) = session.run(["logits"], inputs)
+    (logits,) = session.run([output], inputs)
     return np.asarray(logits)
 
 
@@ -95,6 +95,18 @@ def test_onnxruntime_gives_the_same_logits(
     assert meta["max_length"] == clf.max_length_
     assert meta["backbone"]["fingerprint"] == clf.backbone_["fingerprint"]
     assert [each.name for each in file.parent.iterdir()] == ["it.onnx"]
+
+
+@pytest.mark.slow
+def test_a_regressor_predicts_in_the_unit_of_its_targets(
+    lively_backbone: Callable[..., Path], tmp_path: Path, texts: list[str]
+) -> None:
+    reg = LNTunedTransformerRegressor(
+        lively_backbone(), precision="float32", max_epochs=1, min_steps=0, random_state=0
+    )
+    moved(reg.fit(texts[:8], 100.0 + np.arange(8))).export_onnx(tmp_path / "it.onnx")
+    found = run(tmp_path / "it.onnx", reg.backbone, texts[:12], "predictions")
+    np.testing.assert_allclose(found[:, 0], reg.predict(texts[:12]), rtol=1e-5)
 
 
 @pytest.mark.parametrize("package", ["onnx", "onnxscript"])

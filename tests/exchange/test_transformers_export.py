@@ -16,7 +16,7 @@ from conftest import WORDS, moved, save_backbone
 from families import known_families
 from transformers import AutoModelForSequenceClassification, pipeline
 
-from sklearn_lntune import LNTunedTransformerClassifier
+from sklearn_lntune import LNTunedTransformerClassifier, LNTunedTransformerRegressor
 
 Fitted = Callable[..., LNTunedTransformerClassifier]
 
@@ -190,3 +190,39 @@ def test_other_poolings_are_refused(pooling: str, fitted: Fitted, tmp_path: Path
     with pytest.raises(ValueError, match=rf"pooling='{pooling}'.*Fit with pooling='native'.*save"):
         clf.export_transformers(tmp_path / "model")
     assert not (tmp_path / "model").exists()
+
+
+def test_several_labels(fitted: Fitted, tmp_path: Path, texts: list[str]) -> None:
+    marks = [[row % 2, row % 3 == 0, row > 3] for row in range(8)]
+    clf = fitted(y=marks)
+    clf.export_transformers(tmp_path)
+    assert_same(answers(tmp_path, texts[:12], ["0", "1", "2"]), clf.predict_proba(texts[:12]))
+
+
+@pytest.mark.parametrize("n_outputs", [1, 3])
+def test_numbers(
+    n_outputs: int, lively_backbone: Callable[..., Path], tmp_path: Path, texts: list[str]
+) -> None:
+    """The model predicts in the unit of the targets."""
+    y = np.outer(100.0 + np.arange(8) ** 2, [1.0, -20.0, 0.5])[:, :n_outputs]
+    quick: dict[str, Any] = {"max_epochs": 1, "min_steps": 0, "precision": "float32"}
+    reg = LNTunedTransformerRegressor(
+        lively_backbone(), pooling="native", device="cpu", random_state=0, **quick
+    )
+    moved(reg.fit(texts[:8], y if n_outputs > 1 else y[:, 0])).export_transformers(tmp_path)
+    names = [f"LABEL_{output}" for output in range(n_outputs)]
+    found, expected = answers(tmp_path, texts[:12], names), reg.predict(texts[:12])
+    assert expected.std(axis=0).min() > 0.1
+    np.testing.assert_allclose(found, expected.reshape(12, n_outputs), rtol=1e-5, atol=1e-4)
+    with pytest.raises(ValueError, match="export_peft writes classifiers only"):
+        reg.export_peft(tmp_path / "adapter")
+
+
+def test_a_head_without_bias_holds_no_mean(
+    lively_backbone: Callable[..., Path], tmp_path: Path, texts: list[str]
+) -> None:
+    reg = LNTunedTransformerRegressor(
+        lively_backbone("gpt2"), pooling="native", max_epochs=1, min_steps=0, device="cpu"
+    ).fit(texts[:8], np.arange(8))
+    with pytest.raises(ValueError, match="has no bias"):
+        reg.export_transformers(tmp_path)

@@ -20,7 +20,12 @@ from persistence.test_damage import sealed
 from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
-from sklearn_lntune import DamagedFileError, LNTunedTransformerClassifier, load
+from sklearn_lntune import (
+    DamagedFileError,
+    LNTunedTransformerClassifier,
+    LNTunedTransformerRegressor,
+    load,
+)
 from sklearn_lntune.bank.delta_bank import DeltaBank
 from sklearn_lntune.persistence.sealed import write_sealed
 from sklearn_lntune.tuning import (
@@ -50,6 +55,12 @@ def saved(
     clf.set_params(tuning=EVERYTHING).fit(texts[:8], labels[:8]).save(parent / "all")
     clf.set_params(tuning="layernorm", pooling="native").fit(texts[:8], labels[:8])
     clf.save(parent / "native")
+    marks = [[row % 2, row % 3 == 0] for row in range(8)]
+    clf.set_params(pooling="auto").fit(texts[:8], marks).save(parent / "labels")
+    reg = LNTunedTransformerRegressor(
+        tiny_backbone(), max_epochs=1, min_steps=0, random_state=0, device="cpu"
+    )
+    reg.fit(texts[:8], [[row, -1.5 * row] for row in range(8)]).save(parent / "numbers")
     return parent
 
 
@@ -75,12 +86,12 @@ def assert_refused(path: Path) -> str:
     return str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["all", "native"])
+@pytest.mark.parametrize("name", ["all", "native", "labels", "numbers"])
 def test_what_is_forged_without_changes_loads(
     saved: Path, name: str, tmp_path: Path, texts: list[str]
 ) -> None:
     clf = load(forged(tmp_path / "clf", *read(saved / name)))
-    assert (clf.predict_proba(texts) == load(saved / name).predict_proba(texts)).all()
+    assert (clf._compute(texts) == load(saved / name)._compute(texts)).all()
 
 
 # -- fields of config.json -----------------------------------------------------------------
@@ -200,6 +211,49 @@ FIELDS: dict[str, dict[str, Any]] = {
 def test_every_field_is_checked(saved: Path, changes: dict[str, Any], tmp_path: Path) -> None:
     config, delta = read(saved / "all")
     assert_refused(forged(tmp_path / "clf", config | changes, delta))
+
+
+TWO = {"dtype": "<f8", "values": [1.0, 2.0]}
+TASKS: list[Any] = [
+    "numbers",
+    [],
+    {},
+    {"kind": "numbers"},
+    {"kind": "nope", "state": {}},
+    {"kind": [], "state": {}},
+    {"kind": "one_label", "state": {"target_mean": TWO, "target_scale": TWO}},
+    {"kind": "many_labels", "state": {"target_mean": TWO, "target_scale": TWO}},
+    {"kind": "many_labels", "state": {"classes": {"dtype": "<i8", "values": [1, 0]}}},
+    {"kind": "many_labels", "state": {"classes": {"dtype": "<i8", "values": [0, 1, 2]}}},
+    {"kind": "many_labels", "state": {"classes": {"dtype": "object", "values": ["a", "b"]}}},
+    {"kind": "numbers", "state": {"target_mean": TWO}},
+    {"kind": "numbers", "state": {"target_mean": TWO, "target_scale": TWO, "loss": TWO}},
+    *(
+        {"kind": "numbers", "state": {"target_mean": TWO, "target_scale": TWO} | changes}
+        for changes in (
+            {"target_mean": {"dtype": "<f8", "values": [1.0]}},
+            {"target_mean": {"dtype": "<i8", "values": [1, 2]}},
+            {"target_mean": {"dtype": "<f8", "values": [1.0, {"float": "nan"}]}},
+            {"target_scale": {"dtype": "<f8", "values": [1.0, 0.0]}},
+            {"target_scale": {"dtype": "<f8", "values": [1.0, -1.0]}},
+            {"target_scale": {"dtype": "<f8", "values": [1.0, {"float": "inf"}]}},
+            {"target_scale": {"dtype": "object", "values": ["a", "b"]}},
+            {"target_scale": [1.0, 2.0]},
+        )
+    ),
+]
+
+
+@pytest.mark.parametrize("task", TASKS, ids=repr)
+def test_kind_and_state_of_the_targets_are_checked(saved: Path, task: Any, tmp_path: Path) -> None:
+    config, delta = read(saved / "numbers")
+    assert_refused(forged(tmp_path / "reg", config | {"task": task}, delta))
+
+
+def test_classes_of_another_kind_of_target_are_not_read(saved: Path, tmp_path: Path) -> None:
+    config, delta = read(saved / "labels")
+    del config["task"]
+    assert "classes" in assert_refused(forged(tmp_path / "clf", config, delta))
 
 
 ARGUMENTS: dict[str, list[dict[str, Any]]] = {
