@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import joblib
+import numpy as np
 import torch
 from skorch.callbacks import Callback
 
@@ -56,7 +57,11 @@ class RankScore:
 
 def run(case: dict[str, Any]) -> dict[str, Any]:
     """Fit as ``case`` says; what came of it, all of it plain."""
-    from sklearn_lntune import LNTunedTransformerClassifier, LNTunedTransformerRegressor
+    from sklearn_lntune import (
+        LNTunedTransformerClassifier,
+        LNTunedTransformerRegressor,
+        LNTunedTransformerTagger,
+    )
 
     score = RankScore()
     args = case.get("other_args", {}).get(RANK, case["args"])
@@ -67,9 +72,9 @@ def run(case: dict[str, Any]) -> dict[str, Any]:
         params["callbacks"] = [Spoiler(**case["spoil"])]
     if params.get("scoring") == "of rank":
         params["scoring"] = score
-    numbers = case.get("numbers", False)
+    numbers, tags = case.get("numbers", False), case.get("tags", False)
     made = LNTunedTransformerRegressor if numbers else LNTunedTransformerClassifier
-    clf: Any = made(**params, distributed=True)
+    clf: Any = (LNTunedTransformerTagger if tags else made)(**params, distributed=True)
     error, sizes = None, []
     all_reduce = torch.distributed.all_reduce
 
@@ -96,7 +101,8 @@ def run(case: dict[str, Any]) -> dict[str, Any]:
         found |= {"delta": clf.delta_, "log": clf.log_, "n_steps": clf.n_steps_}
         found |= {"pickle": len(pickled)}
         back = pickle.loads(pickled)
-        found["logits"] = (back.predict if numbers else back.predict_log_proba)(args["X"][:5])
+        outputs = back.predict if numbers else back.predict_proba
+        found["logits"] = np.concatenate(outputs(args["X"][:5]), axis=None)
     return found
 
 

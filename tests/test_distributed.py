@@ -46,6 +46,7 @@ EQUAL: dict[str, dict[str, Any]] = {
     "in parts": {"dropout": 0.3},
     "several labels": {**STOPPING, "max_epochs": 3, "scoring": "f1_micro"},
     "numbers": {**STOPPING, "max_epochs": 3, "scoring": "r2"},
+    "tags": {**STOPPING, "max_epochs": 3, "max_length": 5, "dropout": 0.3},
     "interrupted, then resumed": {"dropout": 0.3, "checkpoint_every": 3},
 }
 
@@ -76,6 +77,8 @@ def cases(
     numbers = np.arange(37.0)
     made["several labels"]["args"] = args | {"y": np.stack([numbers % 2, numbers % 3 > 0], 1)}
     made["numbers"] |= {"args": args | {"y": np.stack([numbers, -numbers], 1)}, "numbers": True}
+    tags = [[["O", "B-a"]["o" in word] for word in text.split()] for text in texts[:37]]
+    made["tags"] |= {"args": {"X": texts[:37], "y": tags}, "tags": True}
     made["from where one left off"]["calls"] = ["fit", "fit"]
     made["in parts"]["calls"] = ["partial_fit", "partial_fit"]
     made["in parts"]["args"] = args | {"classes": ["blue", "green", "red"]}

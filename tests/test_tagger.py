@@ -504,6 +504,8 @@ def test_what_has_no_native_head_says_so(
         fitted.net()
     with pytest.raises(ValueError, match="pooling='native' trains the model's head for whole"):
         make(pooling="native").fit(X, y)
+    with pytest.raises(ValueError, match="long_texts='windows' pools the windows of a text"):
+        make(long_texts="windows").fit(X, y)
     for export in (fitted.export_transformers, fitted.export_peft):
         with pytest.raises(ValueError, match="a tagger has no head of transformers"):
             export(tmp_path / "folder")
