@@ -11,6 +11,7 @@ import methods
 import pandas as pd
 import scale
 import speed_tables
+import tags
 from harness import RESULTS, ROOT, lines, rst
 
 
@@ -34,6 +35,7 @@ FIGURES = {
     "real_data": real_data,
     "scale": scale.figure,
     "speed": speed_tables.figure,
+    "tags": tags.figure,
 }
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ pytest.importorskip("tabulate")
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 FIGURES = ["artefacts", "bank", "compiling", "defaults", "fused", "memory", "methods", "real_data"]
-FIGURES += ["scale", "speed"]
+FIGURES += ["scale", "speed", "tags"]
 
 
 @pytest.fixture

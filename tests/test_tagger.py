@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -511,6 +512,15 @@ def test_what_has_no_native_head_says_so(
             export(tmp_path / "folder")
     with pytest.raises(ValueError, match="LNTunedTransformerClassifier.from_peft"):
         LNTunedTransformerTagger.from_peft(tmp_path)
+
+
+def test_a_file_that_claims_a_native_head_is_refused(fitted: LNTunedTransformerTagger) -> None:
+    from sklearn_lntune.persistence.schema import check_state
+
+    state = fitted._state()
+    check_state(state)
+    with pytest.raises(ValueError, match="a tagger has no native head"):
+        check_state(dataclasses.replace(state, pooling="native"))
 
 
 def test_a_target_for_another_estimator_names_it(make: Make, tiny_clf: Any, X: Any, y: Any) -> None:

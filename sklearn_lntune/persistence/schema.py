@@ -124,6 +124,8 @@ def _check_targets(state: FittedState) -> None:
             f"{sorted(state.target_state)[:4]}"
         )
     task.check_state(state.target_state)
+    if task.per_token and state.pooling == "native":
+        raise ValueError("a tagger has no native head, but pooling is 'native'")
 
 
 def _check_delta(state: FittedState, methods: Sequence[TuningMethod]) -> None:

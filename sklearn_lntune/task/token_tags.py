@@ -15,6 +15,7 @@ from sklearn_lntune.task.entities import check_seqeval, entity_f1, mark_entities
 from sklearn_lntune.task.one_label import OneLabel
 from sklearn_lntune.task.scoring import as_number, negative_loss, takes
 from sklearn_lntune.task.tags import check_tags
+from sklearn_lntune.task.weights import row_weights
 
 if TYPE_CHECKING:
     import torch
@@ -85,7 +86,7 @@ class TokenTags(Classifying):
     def weights(self, targets: np.ndarray, sample_weight: np.ndarray | None) -> np.ndarray:
         """Sample weight times number of words: every word of equal sentences counts the same."""
         n_words = np.fromiter(map(len, targets), float, len(targets))
-        return n_words if sample_weight is None else n_words * sample_weight
+        return n_words * row_weights(self.classes, n_words, sample_weight, None)
 
     def strata(self, targets: np.ndarray) -> None:
         """None: sentences have no class."""
@@ -210,16 +211,18 @@ class TokenTags(Classifying):
         self, y_true: list[list[Any]], y_pred: list[list[Any]], sample_weight: np.ndarray | None
     ) -> float:
         """F1 of entities if the tags mark them, else the share of words with the right tag."""
+        sizes = np.fromiter(map(len, y_true), np.int64, len(y_true))
+        weights = row_weights(self.classes, sizes, sample_weight, None)
+        if not (weights * sizes).any():
+            raise ValueError("every sentence with words has weight zero: nothing to score.")
         if self.resolve_scoring("auto") == "entity_f1":
-            return entity_f1(y_true, y_pred, sample_weight)
+            return entity_f1(y_true, y_pred, weights)
         right = [
             float(truth == tag)
             for row, found in zip(y_true, y_pred, strict=True)
             for truth, tag in zip(row, found, strict=True)
         ]
-        sizes = list(map(len, y_true))
-        weights = None if sample_weight is None else np.repeat(sample_weight, sizes)
-        return float(np.average(right, weights=weights))
+        return float(np.average(right, weights=np.repeat(weights, sizes)))
 
     def check_scores(self, targets: np.ndarray, weights: np.ndarray, scoring: Any) -> None:
         """Raise a ValueError if ``scoring`` cannot score these validation rows."""

@@ -144,6 +144,17 @@ def test_weights_of_sentences_reach_every_score() -> None:
     assert f1 == pytest.approx(2 * 3 / (1 + 3 + 3))
 
 
+def test_weights_of_any_size_and_of_zero() -> None:
+    task = TokenTags.from_targets(TAGS)
+    codes, huge = task.encode([["O", "B-a"], ["O"]]), np.array([1e308, 5e307])
+    weights = task.weights(codes, huge)
+    assert weights[0] == 4 * weights[1]
+    y_true, y_pred = [["B-a"], ["B-a"]], [["B-a"], ["O"]]
+    assert task.score_tags(y_true, y_pred, huge) == pytest.approx(2 * 2 / (2 + 3))
+    with pytest.raises(ValueError, match="every sentence with words has weight zero"):
+        task.score_tags([["B-a"], []], [["O"], []], np.array([0.0, 1.0]))
+
+
 @pytest.mark.parametrize("scoring", ["f1", None, 3, "entity-f1"])
 def test_a_score_that_does_not_exist_is_refused(scoring: Any) -> None:
     with pytest.raises(ValueError, match="scoring must be one of"):
