@@ -120,6 +120,22 @@ def test_long_texts(default_backbone: str, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.slow
+def test_several_labels(default_backbone: str, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("matplotlib").use("Agg")
+    names = runpy.run_path(str(EXAMPLES / "several_labels.py"), run_name="__main__")
+    assert names["probabilities"].shape == (12, 8)
+    assert "macro F1" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_numbers(default_backbone: str, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("matplotlib").use("Agg")
+    names = runpy.run_path(str(EXAMPLES / "numbers.py"), run_name="__main__")
+    assert names["predicted"].shape == (60, 2)
+    assert "R2" in capsys.readouterr().out
+
+
+@pytest.mark.slow
 def test_fused_search(default_backbone: str, capsys: pytest.CaptureFixture[str]) -> None:
     scores = runpy.run_path(str(EXAMPLES / "fused_search.py"), run_name="__main__")["scores"]
     assert abs(scores["fused"] - scores["one by one"]).max() < 0.05

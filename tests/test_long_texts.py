@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import itertools
 import pickle
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -13,6 +14,8 @@ import numpy as np
 import pytest
 import torch
 from conftest import WORDS, moved
+from hypothesis import given
+from hypothesis import strategies as st
 from networks import EXACT, Make, build, built_in_methods, scatter
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
@@ -21,8 +24,9 @@ from transformers import AutoModel, AutoTokenizer
 from sklearn_lntune import DeltaBank, fused_fits, load
 from sklearn_lntune.backbone import activation_cache, placement
 from sklearn_lntune.backbone.pool import get_backbone
-from sklearn_lntune.network import Network, computing
+from sklearn_lntune.network import Batch, Network, computing
 from sklearn_lntune.network import network as network_module
+from sklearn_lntune.network.batch import Windows
 from sklearn_lntune.tuning import LayerNormTuning
 
 Clf = Callable[..., Any]
@@ -266,6 +270,27 @@ def test_a_bank_holds_members_with_and_without_windows(
         np.testing.assert_allclose(found[name], expected, **EXACT)
         own = [row for row, task in enumerate(tasks) if task == name]
         np.testing.assert_allclose(np.stack([mixed[row] for row in own]), expected[own], **EXACT)
+
+
+@given(counts=st.lists(st.integers(1, 6), min_size=1, max_size=8), n_tokens=st.integers(1, 40))
+def test_pieces_of_a_batch_are_whole_rows_within_the_bound(
+    counts: list[int], n_tokens: int
+) -> None:
+    n = sum(counts)
+    lengths = np.arange(n) % 4 + 1
+    whole = Batch(
+        {"input_ids": torch.arange(n)[:, None]},
+        targets=torch.arange(len(counts)),
+        windows=Windows(np.array(counts), lengths, n_tokens),
+    )
+    pieces = list(whole.pieces())
+    assert torch.cat([piece.targets for piece in pieces]).tolist() == list(range(len(counts)))
+    assert torch.cat([p.inputs["input_ids"] for p in pieces]).flatten().tolist() == list(range(n))
+    for piece in pieces:
+        assert len(piece) == 1 or piece.windows.lengths.sum() <= n_tokens
+    for one, other in itertools.pairwise(pieces):
+        together = [*one.windows.lengths, *other.windows.lengths[: other.windows.counts[0]]]
+        assert sum(together) > n_tokens  # no piece is smaller than it has to be
 
 
 # -- memory ------------------------------------------------------------------------------
