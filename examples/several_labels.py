@@ -42,7 +42,7 @@ clf = LNTunedTransformerClassifier(
     class_weight="balanced", batch_size=16, max_epochs=3, min_steps=0, random_state=0
 ).fit(X_train, Y_train)
 predicted = clf.predict(X_test)
-print("macro F1:", round(f1_score(Y_test, predicted, average="macro"), 2))
+print("macro F1:", round(f1_score(Y_test, predicted, average="macro", zero_division=0), 2))
 for text, labels in zip(X_test[:3], binarizer.inverse_transform(predicted), strict=False):
     print(labels, text[:60])
 

@@ -165,7 +165,7 @@ def test_the_name_of_old_tells_the_new_one(gone: Any) -> None:
 
 
 def test_a_net_needs_the_backbone_and_a_fit(gone: Any) -> None:
-    with pytest.raises(ValueError, match="backbone .* is no folder"):
+    with pytest.raises(ValueError, match="backbone .* is not a folder"):
         gone["loaded"].net()
     with pytest.raises(NotFittedError):
         LNTunedTransformerClassifier().net()

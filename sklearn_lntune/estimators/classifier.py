@@ -260,7 +260,7 @@ class LNTunedTransformerClassifier(ClassifierMixin, BaseTuned):
         classes = task.state()["classes"]
         if not np.array_equal(classes, self.classes_):
             raise ValueError(
-                f"warm_start goes on with the classes {self.classes_.tolist()}, but y has "
+                f"warm_start continues with the classes {self.classes_.tolist()}, but y has "
                 f"{classes.tolist()}. Set warm_start=False to start anew."
             )
 

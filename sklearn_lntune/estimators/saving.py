@@ -276,7 +276,7 @@ class SavingMixin(BaseEstimator):
             raise TypeError(f"drop must be names of parameters; got {drop!r}.")
         dropped = {drop} if isinstance(drop, str) else set(drop)
         if unknown := dropped - set(params):
-            raise ValueError(f"drop names {sorted(map(str, unknown))}, which are no parameters.")
+            raise ValueError(f"drop names {sorted(map(str, unknown))}, which are not parameters.")
         params = {name: value for name, value in params.items() if name not in dropped}
         if odd := unsavable(params):
             raise ValueError(

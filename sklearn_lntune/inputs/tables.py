@@ -131,7 +131,7 @@ class _Streaming(Source):
             if writer is not None:
                 writer.close()
         if writer is None:
-            raise ValueError("X holds no texts (0 sample(s)).")
+            raise ValueError("X contains no texts (0 sample(s)).")
         copy = _Parquet([file])
         copy.class_numbers, copy.tag_names = self.class_numbers, self.tag_names
         remove.detach()
@@ -153,7 +153,7 @@ class _Parquet(Source):
                 with parquet.ParquetFile(file) as opened:
                     schema, n_rows = opened.schema_arrow, opened.metadata.num_rows
             except ArrowInvalid as error:
-                raise ValueError(f"{file} is no Parquet file: {error}") from error
+                raise ValueError(f"{file} is not a Parquet file: {error}") from error
             self.n_rows += n_rows
             names = schema.names
             if file == files[0]:
@@ -263,5 +263,5 @@ def _looks_like_a_path(X: str) -> bool:
 def _files(path: Path) -> list[Path]:
     files = [path] if path.is_file() else sorted(path.rglob("*.parquet"))
     if not files:
-        raise ValueError(f"X={str(path)!r} is no Parquet file, nor a folder with one.")
+        raise ValueError(f"X={str(path)!r} is neither a Parquet file nor a folder with one.")
     return files

@@ -262,7 +262,9 @@ def _from_hub(name: str, revision: str | None, token: str | bool | None) -> Path
     from huggingface_hub.errors import HfHubHTTPError
 
     if not is_hub_name(name):
-        raise ValueError(f"{name!r} is no folder, no file, and no name on the hub (user/name).")
+        raise ValueError(
+            f"{name!r} is neither a folder nor a file nor a name on the hub (user/name)."
+        )
     try:
         # The list alone first: what has none is no classifier, and may be very large.
         found = Path(snapshot_download(name, revision=revision, token=token, allow_patterns=SUMS))
@@ -270,8 +272,8 @@ def _from_hub(name: str, revision: str | None, token: str | bool | None) -> Path
             found = Path(snapshot_download(name, revision=revision, token=token))
     except (OSError, ValueError, HfHubHTTPError) as error:
         raise ValueError(
-            f"{name!r} is no folder or file here, and could not be had from the Hugging Face hub "
-            f"({type(error).__name__})."
+            f"{name!r} is neither a folder nor a file here, and could not be downloaded from the "
+            f"Hugging Face hub ({type(error).__name__})."
         ) from error
     if not is_ours:
         raise DamagedFileError(f"{name!r} on the hub has no {SUMS}: it is not a saved classifier.")

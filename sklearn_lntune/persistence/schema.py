@@ -139,7 +139,9 @@ def _check_delta(state: FittedState, methods: Sequence[TuningMethod]) -> None:
     for name, value in state.delta.items():
         owner, _, key = name.partition("/")
         if owner not in learnt:
-            raise ValueError(f"delta: {name!r} belongs to no method of tuning={list(learnt)[1:]}")
+            raise ValueError(
+                f"delta: {name!r} does not belong to any method of tuning={list(learnt)[1:]}"
+            )
         learnt[owner][key] = value.shape
     for method in methods:
         _check_learnt(method, learnt[method.name])

@@ -61,7 +61,7 @@ class Numbers(Task):
         """The task that the training targets ``y`` and their weights describe."""
         numbers = check_numbers(y, warn=False)  # `encode` warns
         if not len(numbers):
-            raise ValueError("y holds no numbers (0 sample(s)).")
+            raise ValueError("y contains no numbers (0 sample(s)).")
         weights = plain_weights(len(numbers), check_sample_weight(sample_weight, len(numbers)))
         if not weights.any():
             raise ValueError("every row of y has weight zero, by sample_weight: nothing to learn.")

@@ -62,12 +62,12 @@ def check_callbacks(callbacks: Any, *, validated: bool) -> list[Any]:
     try:
         if isinstance(callbacks, str | bytes | Mapping):
             raise TypeError
-        listed = list(callbacks)
+        entries = iter(callbacks)
     except TypeError:
         raise TypeError(
             f"callbacks must be a list of skorch callbacks; got {callbacks!r}."
         ) from None
-    named = [pair for pair in map(_named, listed) if pair[1] is not None]
+    named = [pair for pair in map(_named, entries) if pair[1] is not None]
     _check_names([name for name, _ in named])
     instances = [callback for _, callback in named]
     for callback in instances:

@@ -87,7 +87,7 @@ def _rows(X: Any) -> list[Text]:
     if cells.ndim > 2:
         raise ValueError(f"X must be {_FORMS}; got an array with {cells.ndim} dimensions.")
     if len(cells) == 0:
-        raise ValueError(f"X holds no texts (0 sample(s)): it must be {_FORMS}.")
+        raise ValueError(f"X contains no texts (0 sample(s)): it must be {_FORMS}.")
 
     types = set(map(type, cells.ravel().tolist()))
     if all(issubclass(kind, str) for kind in types):
@@ -179,7 +179,9 @@ def _numbers_as_texts(X: Any) -> list[Text]:
     try:
         numbers = X.astype(float)
     except (OverflowError, TypeError) as error:
-        raise ValueError(f"X holds numbers, not texts, and some are no floats: {error}.") from error
+        raise ValueError(
+            f"X holds numbers, not texts, and some are not floats: {error}."
+        ) from error
     warnings.warn(
         "X holds numbers, not texts; each row is joined into one text. If these are "
         "features, another classifier will serve better.",
