@@ -429,13 +429,13 @@ def test_errors_of_tables_name_the_row(make: Make, tmp_path: Path) -> None:
     table = Dataset.from_dict({"tokens": [["a"], ["b", "c"]], "tags": [["O"], ["B-a"]]})
     with pytest.raises(ValueError, match="row 1 of X has 2 words, and row 1 of y has 1 tags"):
         make().fit(table)
-    with pytest.raises(ValueError, match="label_column='labels' is no column"):
+    with pytest.raises(ValueError, match="label_column='labels' is not a column"):
         make(label_column="labels").fit(table)
     with pytest.raises(ValueError, match="does not know which column"):
         make().fit(table.rename_column("tokens", "a").add_column("b", [["a"], ["b"]]))
-    with pytest.raises(ValueError, match="is no column"):
+    with pytest.raises(ValueError, match="is not a column"):
         make(text_column="c").fit(table)
-    with pytest.raises(TypeError, match="'n' of X holds neither"):
+    with pytest.raises(TypeError, match="'n' of X contains neither"):
         make(text_column="n").fit(table.add_column("n", [1, 2]))
     missing = Dataset.from_dict({"tokens": [["a"], ["b", None]], "tags": [["O"], ["O", "B"]]})
     with pytest.raises(ValueError, match="word 1 of row 1 of column 'tokens' of X is missing"):
@@ -537,7 +537,7 @@ def test_a_target_for_another_estimator_names_it(make: Make, tiny_clf: Any, X: A
 
 
 def test_sentences_without_a_word_are_not_enough(make: Make) -> None:
-    with pytest.raises(ValueError, match="holds no labels"):
+    with pytest.raises(ValueError, match="contains no labels"):
         make().fit([[], []], [[], []])
 
 

@@ -196,14 +196,14 @@ class TokenTags(Classifying):
         odd = next((tag for tag in tags if isinstance(tag, str) != isinstance(first, str)), None)
         if odd is not None:
             raise ValueError(
-                f"y holds the tag {odd!r}, and those of the fit are like {first!r}: one is a "
+                f"y contains the tag {odd!r}, and those of the fit are like {first!r}: one is a "
                 "string, the other a number. Pass the tags in the form of the fit."
             )
         if self.resolve_scoring("auto") == "entity_f1" and not mark_entities(tags - {"O"}):
             unlike = sorted(tag for tag in tags - {"O"} if not mark_entities([tag]))
             if unlike:
                 raise ValueError(
-                    f"y holds the tag {unlike[0]!r}, which marks no entity: the F1 score of "
+                    f"y contains the tag {unlike[0]!r}, which marks no entity: the F1 score of "
                     "entities needs tags such as 'B-person', 'I-person' and 'O'."
                 )
 

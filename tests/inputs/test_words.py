@@ -185,7 +185,7 @@ def test_words_of_a_byte_level_vocabulary_have_their_space(prefix_space: bool) -
 
 
 def test_a_word_beyond_the_embeddings_is_named(tokenizer: Any) -> None:
-    with pytest.raises(ValueError, match="the word 'three' holds the token 'three'"):
+    with pytest.raises(ValueError, match="the word 'three' contains the token 'three'"):
         Tokens(tokenizer, n_rows=8).table(Sentences([("good", "three")]), 10)
 
 

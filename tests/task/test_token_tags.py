@@ -63,7 +63,7 @@ def test_what_are_no_tags_is_named(y: Any, error: type[Exception], message: str)
     ("y", "message"),
     [
         ([["O"], ["O"]], "1 class only"),
-        ([[], []], "holds no labels"),
+        ([[], []], "contains no labels"),
         ([["O"], ["O", 1]], "the first is 'O', and row 1 has 1"),
         ([[0.5, 1.5]], "continuous"),
     ],

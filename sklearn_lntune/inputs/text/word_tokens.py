@@ -181,6 +181,6 @@ class WordEncoder:
             if max(part, default=0) >= n_rows:
                 token = self._tokenizer.convert_ids_to_tokens(max(part))
                 raise ValueError(
-                    f"the word {word!r:.80} holds the token {token!r}, for which this backbone has "
-                    "no embedding; remove it from the sentence."
+                    f"the word {word!r:.80} contains the token {token!r}, for which this backbone "
+                    "has no embedding; remove it from the sentence."
                 )

@@ -52,7 +52,7 @@ class SentenceStream(TextStream):
                 yield Sentences(sentences[start : start + size])
             done += len(sentences)
         if not done:
-            raise ValueError("X holds no sentences (0 sample(s)).")
+            raise ValueError("X contains no sentences (0 sample(s)).")
 
     def labels(self, column: str) -> list[Any]:
         """The cells of a column of tags; numbers that stand for names become the names."""
@@ -73,7 +73,7 @@ def named(cell: Any, names: Sequence[str], column: str) -> Any:
         return cell  # the check of tags says what is wrong with it
     if bad := [tag for tag in cell if tag is not None and not 0 <= tag < len(names)]:
         raise ValueError(
-            f"column {column!r} of X holds the number {bad[0]}, and its {len(names)} tags are "
+            f"column {column!r} of X contains the number {bad[0]}, and its {len(names)} tags are "
             "numbered from 0."
         )
     return [None if tag is None else names[tag] for tag in cell]
@@ -100,7 +100,7 @@ class WordInput(Input):
         Raises
         ------
         ValueError, TypeError
-            As `check_sentences`; or if the column is not there, or holds no sentences.
+            As `check_sentences`; or if the column is not there, or contains no sentences.
         """
         source = open_source(X)
         if source is None:
@@ -143,11 +143,11 @@ def _chosen(source: Source, text_column: Any, label_column: str) -> str:
         raise ValueError(f"text_column must be 'auto' or a name; got {text_column!r}.")
     if text_column not in source.names:
         raise ValueError(
-            f"text_column={text_column!r} is no column of X, which has {source.names}."
+            f"text_column={text_column!r} is not a column of X, which has {source.names}."
         )
     if text_column not in [*source.string_lists, *source.strings]:
         raise TypeError(
-            f"column {text_column!r} of X holds neither texts nor lists of words; {able} do."
+            f"column {text_column!r} of X contains neither texts nor lists of words; {able} do."
         )
     return text_column
 
@@ -182,7 +182,7 @@ def check_sentences(X: Any) -> list[tuple[str, ...]]:
         X = _only_column(X, names)
     rows = list(read_column(X))
     if not rows:
-        raise ValueError(f"X holds no sentences (0 sample(s)): it must be {_FORMS}.")
+        raise ValueError(f"X contains no sentences (0 sample(s)): it must be {_FORMS}.")
     return split_words(rows, "X")
 
 
