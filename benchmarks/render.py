@@ -11,6 +11,7 @@ import methods
 import pandas as pd
 import scale
 import speed_tables
+import trust
 from harness import RESULTS, ROOT, lines, rst
 
 
@@ -34,6 +35,7 @@ FIGURES = {
     "real_data": real_data,
     "scale": scale.figure,
     "speed": speed_tables.figure,
+    "trust": trust.figure,
 }
 
 if __name__ == "__main__":
@@ -42,3 +44,4 @@ if __name__ == "__main__":
         (folder / f"{name}.rst").write_text(figure(), "utf-8")
     methods.plot(folder / "methods.svg")
     speed_tables.plot(folder / "speed.svg")
+    trust.plot(folder / "trust.svg")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 
 import sklearn_lntune
 
@@ -28,11 +29,14 @@ autodoc_typehints = "none"  # the docstrings say more
 numpydoc_show_class_members = False  # the class template lists them
 numpydoc_xref_param_type = False
 
-# The examples train for minutes, so the gallery shows their sources and runs none of them.
+# The fits of the examples take some minutes; an example that has not changed is not run again.
 sphinx_gallery_conf = {
     "examples_dirs": ["../examples"],
     "gallery_dirs": ["auto_examples"],
-    "filename_pattern": r"(?!)",
+    "filename_pattern": r".*",
+    "abort_on_example_error": True,
+    "capture_repr": ("_repr_html_", "__repr__"),
+    "default_thumb_file": str(Path(__file__).parent / "figures" / "thumbnail.png"),
     "ignore_pattern": r"__init__\.py",
     "download_all_examples": False,
     "show_memory": False,
@@ -52,7 +56,8 @@ html_theme_options = {
     "footer_end": [],
 }
 # Pages without a section of their own need no left sidebar.
-_alone = ("index", "installation", "serving", "architecture", "results", "changelog")
+_alone: tuple[str, ...] = ("index", "installation", "command_line", "serving")
+_alone += ("architecture", "results", "trust", "changelog")
 html_sidebars: dict[str, list[str]] = {page: [] for page in _alone}
 
 # transformers and torch may warn of their own deprecations while autodoc imports them.

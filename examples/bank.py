@@ -14,6 +14,7 @@ Three classifiers over one backbone: every task for each text, or each text its 
 import tempfile
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 
 from sklearn_lntune import DeltaBank, LNTunedTransformerClassifier
@@ -40,6 +41,16 @@ classifiers = {
 
 bank = DeltaBank(classifiers)
 print(bank.predict(X_test[:5]))
+
+# %%
+# Probabilities come as one array per task.
+
+_, axes = plt.subplots(1, 3, figsize=(9, 3), layout="constrained", width_ratios=[4, 1, 1])
+for ax, (name, proba) in zip(axes, bank.predict_proba(X_test[:5]).items(), strict=True):
+    ax.imshow(proba, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    ax.set_xticks(range(len(bank.classes(name))), bank.classes(name), rotation=45, ha="right")
+    ax.set(title=name, yticks=range(5), ylabel="text" if name == "topic" else None)
+plt.show()
 
 # %%
 # Each text its own task, in one batch

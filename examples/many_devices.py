@@ -13,10 +13,12 @@ is the plain fit. Hugging Face Accelerate starts it once a device::
 # ---------------------------------
 # In the same order: the processes compare digests before they begin.
 
+import matplotlib.pyplot as plt
 from accelerate import PartialState
 
 from sklearn_lntune import LNTunedTransformerClassifier
 from sklearn_lntune.datasets import load_support_tickets
+from sklearn_lntune.inspection import ParameterDisplay
 
 X, y = load_support_tickets(subset="train", return_X_y=True)
 
@@ -42,3 +44,10 @@ if PartialState().is_main_process:
     if "bytes_a_step" in clf.history_:
         print(f"{clf.history_['bytes_a_step'].iloc[-1] / 1000:.1f} kB summed a step")
     print(clf.predict(["It froze again, and the invoice is wrong."]))
+
+# %%
+# What the processes exchange in each step are the gradients of these parameters, and no others.
+
+if PartialState().is_main_process:
+    ParameterDisplay.from_estimator(clf)
+    plt.show()

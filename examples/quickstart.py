@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import joblib
@@ -72,6 +73,14 @@ print("\ntest accuracy")
 for name, value in accuracy.items():
     print(f"  {name:<40} {100 * value:.1f} %")
 
+if find_spec("matplotlib"):  # not part of the demo
+    import matplotlib.pyplot as plt
+
+    _, ax = plt.subplots(figsize=(7, 2.4), layout="constrained")
+    ax.bar_label(ax.barh(list(accuracy), [100 * value for value in accuracy.values()]), fmt="%.1f")
+    ax.set(xlabel="test accuracy, %", xlim=(0, 100))
+    ax.invert_yaxis()
+
 # %%
 # A grid search in a pipeline
 # ---------------------------
@@ -118,3 +127,16 @@ print("in a fresh process: equal predictions", equal, "- test accuracy", accurac
 sys.exit(not equal)
 """
 subprocess.run([sys.executable, "-c", program, str(folder)], check=True)
+
+# %%
+# What next
+# ---------
+# The command does the same with files, without Python.
+
+command = Path(sys.executable).with_name("sklearn-lntune")
+print(f"""
+Next, with your own rows in CSV, TSV, JSONL or Parquet (pip install "sklearn-lntune[cli]"):
+  {command} train tickets.csv --text message --label queue -o tickets.zip
+  {command} predict tickets.zip new.csv --text message --add-columns -o answered.csv
+  {command} compare tickets.csv --text message --label queue --plot compare.png
+  {command} --help""")

@@ -15,6 +15,7 @@ transformers.
 import tempfile
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 from transformers import pipeline
 
@@ -66,3 +67,14 @@ clf.export_transformers(folder / "model")
 classify = pipeline("text-classification", str(folder / "model"), device="cpu")
 assert [each["label"] for each in classify(X_test[:20])] == list(clf.predict(X_test[:20]))
 print(f"transformers folder: {kilobytes(folder / 'model') / 1000:.0f} MB")
+
+# %%
+# What each of them takes
+# -----------------------
+
+sizes = {name: kilobytes(folder / name) for name in ("tickets.zip", "adapter", "model")}
+_, ax = plt.subplots(figsize=(6, 2), layout="constrained")
+ax.bar_label(ax.barh(list(sizes), list(sizes.values())), fmt="{:,.0f} kB", padding=3)
+ax.set(xscale="log", xlabel="kB", xlim=(1, 10 * max(sizes.values())))
+ax.invert_yaxis()
+plt.show()

@@ -10,13 +10,14 @@ What each method trains, how methods add up, and a search over sums and their pa
 # ---------------
 # A report needs no weights: the configuration of a backbone is enough. Here, BERT-large.
 
+import matplotlib.pyplot as plt
 import pandas as pd
 from sklearn.model_selection import GridSearchCV
 from transformers import BertConfig
 
 from sklearn_lntune import LNTunedTransformerClassifier
 from sklearn_lntune.datasets import load_support_tickets
-from sklearn_lntune.inspection import parameter_report
+from sklearn_lntune.inspection import ParameterDisplay, parameter_report
 from sklearn_lntune.tuning import AdapterTuning, LayerNormTuning, PrefixTuning
 
 large = BertConfig(
@@ -34,6 +35,8 @@ print(pd.DataFrame(totals).T)
 
 best = LayerNormTuning() + PrefixTuning(8) + AdapterTuning(8, sites="attention")
 print(parameter_report(LNTunedTransformerClassifier(tuning=best)).to_string())
+ParameterDisplay.from_estimator(LNTunedTransformerClassifier(tuning=best))
+plt.show()
 
 # %%
 # A search over sums and their parameters

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from sklearn_lntune.estimators.classifier import LNTunedTransformerClassifier
     from sklearn_lntune.estimators.loading import load
     from sklearn_lntune.estimators.regressor import LNTunedTransformerRegressor
+    from sklearn_lntune.estimators.tagger import LNTunedTransformerTagger
     from sklearn_lntune.exceptions import (
         BackboneMismatchError,
         DamagedFileError,
@@ -30,6 +31,7 @@ __all__ = [
     "DeltaBank",
     "LNTunedTransformerClassifier",
     "LNTunedTransformerRegressor",
+    "LNTunedTransformerTagger",
     "TrainingDivergedError",
     "clear_backbones",
     "fused_fits",
@@ -42,6 +44,7 @@ _HOMES = {
     "DeltaBank": "bank.delta_bank",
     "LNTunedTransformerClassifier": "estimators.classifier",
     "LNTunedTransformerRegressor": "estimators.regressor",
+    "LNTunedTransformerTagger": "estimators.tagger",
     "TrainingDivergedError": "exceptions",
     "clear_backbones": "backbone.pool",
     "fused_fits": "fusion.context",

@@ -56,7 +56,7 @@ class RankScore:
 
 def run(case: dict[str, Any]) -> dict[str, Any]:
     """Fit as ``case`` says; what came of it, all of it plain."""
-    from sklearn_lntune import LNTunedTransformerClassifier
+    from sklearn_lntune import LNTunedTransformerClassifier, LNTunedTransformerRegressor
 
     score = RankScore()
     args = case.get("other_args", {}).get(RANK, case["args"])
@@ -67,7 +67,9 @@ def run(case: dict[str, Any]) -> dict[str, Any]:
         params["callbacks"] = [Spoiler(**case["spoil"])]
     if params.get("scoring") == "of rank":
         params["scoring"] = score
-    clf = LNTunedTransformerClassifier(**params, distributed=True)
+    numbers = case.get("numbers", False)
+    made = LNTunedTransformerRegressor if numbers else LNTunedTransformerClassifier
+    clf: Any = made(**params, distributed=True)
     error, sizes = None, []
     all_reduce = torch.distributed.all_reduce
 
@@ -93,7 +95,8 @@ def run(case: dict[str, Any]) -> dict[str, Any]:
         pickled = pickle.dumps(clf.set_params(callbacks=None, scoring="loss"))
         found |= {"delta": clf.delta_, "log": clf.log_, "n_steps": clf.n_steps_}
         found |= {"pickle": len(pickled)}
-        found["logits"] = pickle.loads(pickled).predict_log_proba(args["X"][:5])
+        back = pickle.loads(pickled)
+        found["logits"] = (back.predict if numbers else back.predict_log_proba)(args["X"][:5])
     return found
 
 

@@ -40,6 +40,7 @@ def build(
     dtype: torch.dtype = torch.float64,
     attention: str = "sdpa",
     pooling: str = "mean",
+    window_pooling: str | None = None,
 ) -> Network:
     """A network with fused attention: several families' plain one has a softmax in float32."""
     return Network(
@@ -52,6 +53,7 @@ def build(
         attention=attention,
         generator=torch.Generator().manual_seed(seed),
         n_fits=n_fits,
+        window_pooling=window_pooling,
     )
 
 

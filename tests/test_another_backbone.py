@@ -83,13 +83,13 @@ def test_a_relative_path_leads_where_it_led_at_the_fit(
     assert str(in_folder).encode() not in b"".join(
         file.read_bytes() for file in (tmp_path / "saved").iterdir()
     )
-    with pytest.raises(ValueError, match=r"is no folder here.*set_params\(backbone=\.\.\.\)"):
+    with pytest.raises(ValueError, match=r"is not a folder here.*set_params\(backbone=\.\.\.\)"):
         load(tmp_path / "saved").predict(texts)
     shutil.move(in_folder, tmp_path / "moved")
     with pytest.raises(ValueError, match=f"was fitted on .*bert', which was {in_folder}"):
         clf.predict(texts)
     # a clone knows nothing of the fit
-    with pytest.raises(ValueError, match="is no folder here"):
+    with pytest.raises(ValueError, match="is not a folder here"):
         clone(clf).fit(texts, labels)
 
 
@@ -173,7 +173,7 @@ def test_what_does_not_fit_cannot_be_accepted(
     for other, match in (
         (wide, "does not fit the backbone .*wide.*: this delta belongs to another model"),
         (short, "max_length=64 is beyond the 16 positions"),
-        (tmp_path / "absent", "is no folder here"),
+        (tmp_path / "absent", "is not a folder here"),
     ):
         with pytest.raises(ValueError, match=match):
             clf.set_params(backbone=other).accept_backbone()

@@ -37,6 +37,8 @@ EQUAL: dict[str, dict[str, Any]] = {
     "all weights": {"tuning": "full", "lr": 1e-3},
     "from where one left off": {"warm_start": True},
     "in parts": {"dropout": 0.3},
+    "several labels": {**STOPPING, "max_epochs": 3, "scoring": "f1_micro"},
+    "numbers": {**STOPPING, "max_epochs": 3, "scoring": "r2"},
     "interrupted, then resumed": {"dropout": 0.3, "checkpoint_every": 3},
 }
 
@@ -64,6 +66,9 @@ def cases(
         add(name, {"backbone": tiny_backbone(family), **params})
     weights = np.random.default_rng(0).uniform(0.1, 5, 37)
     made["sample weights"]["args"] = args | {"sample_weight": weights}
+    numbers = np.arange(37.0)
+    made["several labels"]["args"] = args | {"y": np.stack([numbers % 2, numbers % 3 > 0], 1)}
+    made["numbers"] |= {"args": args | {"y": np.stack([numbers, -numbers], 1)}, "numbers": True}
     made["from where one left off"]["calls"] = ["fit", "fit"]
     made["in parts"]["calls"] = ["partial_fit", "partial_fit"]
     made["in parts"]["args"] = args | {"classes": ["blue", "green", "red"]}

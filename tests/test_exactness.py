@@ -16,6 +16,9 @@ from sklearn_lntune import LNTunedTransformerClassifier, LNTunedTransformerRegre
 from sklearn_lntune.backbone.pool import get_backbone
 from sklearn_lntune.training.rules import lr_factor
 
+#: Of a window, with its two special tokens; and how many tokens neighbours share.
+LENGTH, STRIDE = 10, 3
+
 
 def plain_fit(
     folder: Path,
@@ -25,10 +28,12 @@ def plain_fit(
     batches: list[np.ndarray],
     dtype: torch.dtype,
     lr: float,
+    joined: str = "mean",
 ) -> dict[str, np.ndarray]:
     """LN-tuning as one would write it: one text at a time, no padding, no sharing.
 
-    ``loss`` takes the logits of a text and its number.
+    Texts longer than `LENGTH` are cut by hand into windows, which share `STRIDE` tokens. ``loss``
+    takes the logits of a text and its number.
     """
     model = AutoModel.from_pretrained(folder, dtype=dtype, attn_implementation="eager").eval()
     tokenizer = AutoTokenizer.from_pretrained(folder)
@@ -38,7 +43,7 @@ def plain_fit(
         module = model.get_submodule(norm.path)
         learnt[f"layernorm/{norm.path}/gain"] = module.weight.requires_grad_()
         learnt[f"layernorm/{norm.path}/bias"] = module.bias.requires_grad_()
-    for name in ("head/weight", "head/bias"):
+    for name in [name for name in start if name.startswith("head/")]:
         learnt[name] = torch.tensor(start[name], dtype=dtype, requires_grad=True)
     decayed = [learnt["head/weight"]]
     others = [value for value in learnt.values() if value is not decayed[0]]
@@ -48,9 +53,21 @@ def plain_fit(
     for step, rows in enumerate(batches):
         losses = []
         for row in rows:
-            inputs = tokenizer(texts[row], return_tensors="pt")
-            states = model(input_ids=inputs["input_ids"]).last_hidden_state[0]
-            logits = learnt["head/weight"] @ states.mean(0) + learnt["head/bias"]
+            first, *tokens, last = tokenizer(texts[row])["input_ids"]
+            vectors = []
+            for at in range(0, max(len(tokens) - STRIDE, 1), LENGTH - 2 - STRIDE):
+                window = [first, *tokens[at : at + LENGTH - 2], last]
+                states = model(input_ids=torch.tensor([window])).last_hidden_state[0]
+                vectors.append(states.mean(0))
+            pooled = torch.stack(vectors)
+            if joined == "mean":
+                vector = pooled.mean(0)
+            elif joined == "max":
+                vector = pooled.max(0).values
+            else:
+                scores = pooled @ learnt["head/query"] / pooled.shape[1] ** 0.5
+                vector = scores.softmax(0) @ pooled
+            logits = learnt["head/weight"] @ vector + learnt["head/bias"]
             losses.append(loss(logits, row))
         optimizer.zero_grad()
         torch.stack(losses).mean().backward()
@@ -88,19 +105,23 @@ def numbers(labels: list[str]) -> tuple[Any, Any, Any]:
 
 
 @pytest.mark.parametrize(
-    ("precision", "tolerance", "target"),
+    ("precision", "tolerance", "target", "joined"),
     [
-        ("float64", 1e-12, one_label),
-        ("float32", 1e-4, one_label),
-        ("float64", 1e-12, several_labels),
-        ("float64", 1e-12, numbers),
+        ("float64", 1e-12, one_label, None),
+        ("float32", 1e-4, one_label, None),
+        ("float64", 1e-12, several_labels, None),
+        ("float64", 1e-12, numbers, None),
+        ("float64", 1e-12, one_label, "mean"),
+        ("float64", 1e-12, numbers, "max"),
+        ("float64", 1e-12, several_labels, "attention"),
+        ("float32", 1e-4, one_label, "attention"),
     ],
-    ids=["float64", "float32", "several labels", "numbers"],
 )
 def test_a_fit_equals_a_plain_loop(
     precision: str,
     tolerance: float,
     target: Callable[[list[str]], tuple[Any, Any, Any]],
+    joined: str | None,
     tiny_backbone: Callable[..., Path],
     texts: list[str],
     labels: list[str],
@@ -126,6 +147,13 @@ def test_a_fit_equals_a_plain_loop(
 
     monkeypatch.setattr(training_batches, "shuffled_batches", recorded)
     monkeypatch.setattr(Network, "__init__", noted)
+    windows: dict[str, Any] = {}
+    if joined is not None:
+        # Two to five in a row; one text alone exceeds what may run at once.
+        texts = [" ".join(texts[i : i + 2]) for i in range(22)] + [" ".join(texts[:24])]
+        labels = labels[: len(texts)]
+        windows = {"long_texts": "windows", "window_pooling": joined}
+        windows |= {"max_length": LENGTH, "stride": STRIDE}
     estimator, y, loss = target(labels)
     clf = estimator(
         tiny_backbone(),
@@ -138,9 +166,10 @@ def test_a_fit_equals_a_plain_loop(
         random_state=0,
         lr=3e-3,
         head_lr=3e-3,
+        **windows,
     ).fit(texts, y)
     dtype = getattr(torch, precision)
-    expected = plain_fit(tiny_backbone(), texts, loss, start, plan, dtype, 3e-3)
+    expected = plain_fit(tiny_backbone(), texts, loss, start, plan, dtype, 3e-3, joined or "mean")
     assert clf.delta_.keys() == expected.keys()
     for name, values in clf.delta_.items():
         np.testing.assert_allclose(values, expected[name], rtol=0, atol=tolerance, err_msg=name)

@@ -17,6 +17,7 @@ ROOT = Path(sklearn_lntune.__file__).parent
 #: From the ground up; a room imports from itself and from rooms below it only.
 FLOORS = [
     "exceptions",
+    "documentation",
     "checks",
     "console",
     "tensors",
@@ -37,6 +38,8 @@ FLOORS = [
     "bank",
     "inspection",
     "serving",
+    "cli",
+    "__main__",
     "__init__",
 ]
 

@@ -27,6 +27,7 @@ from sklearn_lntune import (
     DeltaBank,
     LNTunedTransformerClassifier,
     LNTunedTransformerRegressor,
+    LNTunedTransformerTagger,
     clear_backbones,
     datasets,
     tuning,
@@ -106,6 +107,7 @@ def objects(gone: Any) -> dict[str, Any]:
     unfitted = {
         "unfitted": LNTunedTransformerClassifier(),
         "unfitted regressor": LNTunedTransformerRegressor(),
+        "unfitted tagger": LNTunedTransformerTagger(),
         "wrong": LNTunedTransformerClassifier("nowhere", tuning="nonsense", lr=-1, callbacks="x"),
         "fitted, then set wrong": clone(gone["fitted"]).set_params(lr=-1, tuning=None),
         "unpickled": pickle.loads(pickle.dumps(gone["fitted"])),
@@ -165,7 +167,7 @@ def test_the_name_of_old_tells_the_new_one(gone: Any) -> None:
 
 
 def test_a_net_needs_the_backbone_and_a_fit(gone: Any) -> None:
-    with pytest.raises(ValueError, match="backbone .* is no folder"):
+    with pytest.raises(ValueError, match="backbone .* is not a folder"):
         gone["loaded"].net()
     with pytest.raises(NotFittedError):
         LNTunedTransformerClassifier().net()
@@ -228,3 +230,49 @@ def test_a_net_of_another_tuning_than_the_parameter_now_says(
 ) -> None:
     clf = tiny_clf(max_epochs=1).fit(texts, labels).set_params(tuning="bias")
     assert (clf.net().predict_proba(texts) == clf.predict_proba(texts)).all()
+
+
+# -- the HTML display -------------------------------------------------------------------
+
+
+def test_the_display_tells_backbone_share_and_size(
+    gone: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clf = gone["loaded"]
+    trained = sum(value.size for name, value in clf.delta_.items() if name[:5] != "head/")
+    share = 100 * trained / clf.backbone_["parameters"]
+    kilobytes = sum(value.nbytes for value in clf.delta_.values()) / 1000
+    caption = (
+        f"backbone, {trained:,} trained parameters ({share:.2g} %), {kilobytes:,.0f} kB with the "
+        "head"
+    )
+    with only_looking(monkeypatch):
+        for each in (clf, gone["fitted"], make_pipeline(clf)):
+            assert caption in each._repr_html_()
+        assert "trained parameters" not in clone(clf)._repr_html_()
+
+
+def test_the_display_escapes_the_name_of_the_backbone(gone: Any) -> None:
+    clf = pickle.loads(pickle.dumps(gone["loaded"]))
+    clf.backbone_ = {**clf.backbone_, "name": "<script>alert(1)</script> & co"}
+    assert "<script>alert" not in clf._repr_html_()
+    del clf.backbone_["parameters"]  # as in the oldest files
+    assert "trained parameters, " in clf._repr_html_()
+
+
+def test_displays_link_to_the_reference() -> None:
+    """To the pages that autosummary writes for the names in the reference."""
+    listed = (Path(__file__).parents[1] / "docs" / "api" / "index.rst").read_text("utf-8")
+    module, pages = "", set()
+    for line in listed.splitlines():
+        if line.startswith(".. currentmodule:: "):
+            module = line.removeprefix(".. currentmodule:: ")
+        elif line.startswith("   "):
+            pages.add(f"{module}.{line.strip()}.html")
+    both = LayerNormTuning() + tuning.BiasTuning()
+    for each in (LNTunedTransformerClassifier(), LayerNormTuning(), both):
+        link = each._get_doc_link()
+        assert link.startswith("https://")
+        assert link.rpartition("/")[2] in pages
+        assert f'href="{link}"' in each._repr_html_()
+    assert type("Mine", (LNTunedTransformerClassifier,), {})()._get_doc_link() == ""

@@ -76,7 +76,7 @@ def test_loading_does_not_touch_the_backbone(
     clear_backbones()
     back = pickle.loads(saved)
     assert back.classes_.tolist() == clf.classes_.tolist()
-    with pytest.raises(ValueError, match="is no folder here"):
+    with pytest.raises(ValueError, match="is not a folder here"):
         back.predict(texts)
     # the same files elsewhere serve as well
     assert (back.set_params(backbone=tmp_path / "moved").predict_proba(texts) == expected).all()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 pytest.importorskip("psutil")
@@ -14,7 +16,7 @@ pytest.importorskip("tabulate")
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 FIGURES = ["artefacts", "bank", "compiling", "defaults", "fused", "memory", "methods", "real_data"]
-FIGURES += ["scale", "speed"]
+FIGURES += ["scale", "speed", "trust"]
 
 
 @pytest.fixture
@@ -111,3 +113,31 @@ def test_an_interrupted_run_goes_on_and_a_finished_one_does_not(
     second.once({"part": "finished"}, dict)
     assert not list(open_run(file, {"mode": "short"}, {}))
     assert len(file.read_text("utf-8").splitlines()) == 3
+
+
+def test_measures_of_trust(script: Any) -> None:
+    trust = script("trust")
+    confidence = np.array([0.95, 0.95, 0.5, 0.5])
+    right = np.array([True, True, True, False])
+    assert trust.calibration_error(confidence, right) == pytest.approx(0.025)
+    assert trust.calibration_error(np.ones(4), right) == pytest.approx(0.25)
+    assert trust.accuracies(confidence, right)[-1] == pytest.approx(0.75)
+    assert trust.accuracies(confidence, right)[0] == 1.0  # 30 %: one row, the surest
+
+    scores = np.arange(1, 10) / 10  # nine scores: the ninth of ten places for 90 %
+    assert trust.threshold_of_sets(scores, 0.9) == 0.9
+    assert trust.threshold_of_sets(scores, 0.95) == np.inf
+    random = np.random.default_rng(0)
+    proba = random.dirichlet(np.ones(4), size=4000)
+    truth = (proba.cumsum(axis=1) < random.random((4000, 1))).sum(axis=1)
+    found = trust.prediction_sets(proba, truth, 0.9)
+    assert np.mean(found["covered"]) == pytest.approx(0.9, abs=0.02)
+    assert 1 < found["size"] < 4
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])
+def test_links_to_files_lead_somewhere(page: str) -> None:
+    text = (BENCHMARKS.parent / page).read_text("utf-8")
+    links = [link for link in re.findall(r"\]\(([^)]+)\)", text) if "://" not in link]
+    assert links
+    assert [link for link in links if not (BENCHMARKS.parent / link).exists()] == []

@@ -73,25 +73,40 @@ class ActivationCache:
         lengths = table.lengths[rows]
         store, start = None, 0
         for batch in ordered_batches(lengths, CACHE_TOKENS):
-            entering = self.entering(table, rows[batch])
+            arrays = table.collate(rows[batch], self._padded_length)
+            entering = self._entering(arrays)
             if store is None:
                 store = self._room(int(lengths.sum()), entering)
                 if store is None:
                     return False
-            for at, states in zip(batch, entering, strict=True):
+            # Token after token: a row may consist of several windows.
+            mask = torch.from_numpy(arrays["attention_mask"]).to(entering.device)
+            store[start : start + int(lengths[batch].sum())] = entering[mask]
+            for at in batch:
                 end = start + int(lengths[at])
-                store[start:end] = states[: end - start]
                 self._known[keys[at]] = store[start:end]
                 start = end
         return True
 
     def entering(self, table: Table, rows: np.ndarray) -> torch.Tensor:
         """The input of the block for a batch of ``rows``; the forward pass stops there."""
-        device = next(self._shell.parameters()).device
+        return self._entering(table.collate(rows, self._padded_length))
+
+    def _entering(self, arrays: dict[str, np.ndarray]) -> torch.Tensor:
+        inputs = to_device(arrays, next(self._shell.parameters()).device)
+        n_rows, n_tokens = arrays["attention_mask"].shape
+        most = max(1, CACHE_TOKENS // n_tokens)  # fewer than a long text has windows
+        parts = [
+            self._reached({name: value[start : start + most] for name, value in inputs.items()})
+            for start in range(0, n_rows, most)
+        ]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def _reached(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
         hook = self._block.register_forward_pre_hook(_stop, with_kwargs=True)
         try:
             with torch.no_grad():
-                self._shell(**to_device(table.collate(rows, self._padded_length), device))
+                self._shell(**inputs)
         except _ReachedError as reached:
             return reached.states
         finally:

@@ -9,6 +9,7 @@ import math
 import numbers
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, TypeAlias, TypeVar
 
 from sklearn_lntune.checks import has_length
@@ -245,7 +246,8 @@ def check_sites(sites: Any) -> tuple[str, ...]:
     if isinstance(sites, str) and sites == "all":
         return SITES
     try:
-        chosen = (sites,) if isinstance(sites, str) else tuple(sites)
+        # A bound, since some iterables would fill the memory.
+        chosen = (sites,) if isinstance(sites, str) else tuple(islice(sites, MAX_BLOCKS))
     except TypeError:  # not iterable, or only by its class, as an array without dimensions
         chosen = ()
     if not chosen or not all(isinstance(site, str) and site in SITES for site in chosen):

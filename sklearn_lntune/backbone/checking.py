@@ -63,7 +63,7 @@ def check_config(file: Path) -> None:
     kind = config.get("model_type")
     if not isinstance(kind, str) and not isinstance(config.get("auto_map"), dict):
         raise ValueError(
-            f"{file} names no architecture: its 'model_type' is {kind!r:.80}. Is it the "
+            f"{file} does not name an architecture: its 'model_type' is {kind!r:.80}. Is it the "
             "configuration of a transformers model? If you know its kind, add it, for instance "
             '"model_type": "bert".'
         )

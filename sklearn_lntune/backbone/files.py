@@ -92,7 +92,7 @@ def check_safetensors(file: Path) -> None:
         raise unreadable(file, error) from error
     except SafetensorError as error:
         what = stand_in(file) or f"cut off or damaged ({error}): {AGAIN}"
-        raise ValueError(f"{file} holds no safetensors; it is {what}.") from error
+        raise ValueError(f"{file} does not contain safetensors; it is {what}.") from error
 
 
 def shards_of(index: Path) -> list[Path]:

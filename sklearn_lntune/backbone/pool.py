@@ -22,6 +22,7 @@ from torch import nn
 
 from sklearn_lntune.backbone.activation_cache import ActivationCache
 from sklearn_lntune.backbone.anatomy import Anatomy
+from sklearn_lntune.backbone.attention import without_waiting
 from sklearn_lntune.backbone.checking import n_embeddings
 from sklearn_lntune.backbone.digests import State, state_of
 from sklearn_lntune.backbone.format1 import TOKENIZER_FILES
@@ -186,7 +187,7 @@ class Backbone:
 
     def shell(self, dtype: torch.dtype, device: torch.device, attention: str) -> nn.Module:
         """A private module tree over the shared weights."""
-        return set_attention(shell_of(self.model(dtype, device)), attention)
+        return set_attention(shell_of(self.model(dtype, device)), attention, device)
 
     def activation_cache(
         self,
@@ -223,7 +224,7 @@ class Backbone:
     def private(self, dtype: torch.dtype, device: torch.device, attention: str) -> nn.Module:
         """A copy that shares nothing, for training all weights."""
         model = load_model(self.source, self.config, dtype, device, self.trust_remote_code)
-        return set_attention(model, attention)
+        return set_attention(model, attention, device)
 
 
 for _member in vars(Backbone).values():
@@ -241,13 +242,16 @@ def shell_of(model: nn.Module) -> nn.Module:
     return copy.deepcopy(model, shared)
 
 
-def set_attention(model: nn.Module, attention: str) -> nn.Module:
+def set_attention(model: nn.Module, attention: str, device: torch.device) -> nn.Module:
     """Set the attention implementation if the architecture offers a choice."""
-    if attention == "eager" or getattr(model, "_supports_sdpa", False):
-        for module in model.modules():
-            config: Any = getattr(module, "config", None)
-            if hasattr(config, "_attn_implementation"):
-                config._attn_implementation = attention  # noqa: SLF001
+    may_choose = attention == "eager" or getattr(model, "_supports_sdpa", False)
+    # Code from elsewhere may know no other names than those of transformers.
+    waits = device.type == "cpu" or not type(model).__module__.startswith("transformers.")
+    for module in model.modules():
+        config: Any = getattr(module, "config", None)
+        if hasattr(config, "_attn_implementation"):
+            chosen = attention if may_choose else config._attn_implementation  # noqa: SLF001
+            config._attn_implementation = chosen if waits else without_waiting(chosen)  # noqa: SLF001
     return model
 
 

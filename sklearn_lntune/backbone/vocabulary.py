@@ -94,7 +94,7 @@ def _check_vocabulary(folder: Path, tokenizer: Any) -> None:
         trusted = type(tokenizer).__module__.startswith("transformers.")
         if trusted and not there:
             raise ValueError(
-                f"{problem}: it holds no vocabulary ({', '.join(sorted({*names.values()}))}), and "
+                f"{problem}: it has no vocabulary ({', '.join(sorted({*names.values()}))}), and "
                 f"every word would be unknown. {_SAVE}."
             )
         merges = names.get("merges_file")

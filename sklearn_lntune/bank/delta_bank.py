@@ -13,6 +13,7 @@ from sklearn_lntune.checks import check_number, check_path, has_length
 from sklearn_lntune.estimators.base import BaseTuned
 from sklearn_lntune.inputs.base import Rows
 from sklearn_lntune.inputs.text.opening import TextInput
+from sklearn_lntune.inputs.text.words import WordInput
 from sklearn_lntune.task import Classifying, Task
 
 if TYPE_CHECKING:
@@ -248,7 +249,7 @@ class DeltaBank:
         bool
             As it was fitted.
         """
-        return self._register.ready([name])[name].n_columns == 2
+        return self._member(name).n_columns == 2
 
     def __len__(self) -> int:
         return len(self.names)
@@ -313,12 +314,15 @@ class DeltaBank:
 
     def _located(self, name: str) -> tuple[FittedState, Backbone, Placement]:
         """What is needed to compute one classifier by itself."""
-        member = self._register.ready([name])[name]
+        member = self._member(name)
         return member.home.located(member)
+
+    def _member(self, name: str) -> Member:
+        return self._register.ready([name])[name]
 
     def _every_task(self, X: Any) -> Iterator[tuple[str, Task, np.ndarray]]:
         """Name, classes and logits of each task, for all rows of ``X``."""
-        texts, row_text = TextInput().rows(X).distinct()
+        readings = _Readings(X)
         view = self._register.view
         if not view.names:
             raise ValueError("the bank holds no classifier.")
@@ -331,24 +335,60 @@ class DeltaBank:
             members = self._register.ready(
                 names, View({**self._register.view.members, **kept}, files)
             )
-            yield from _answers(members, texts, row_text)
+            yield from _answers(members, readings)
             del members
 
     def _mixed(self, X: Any, tasks: Sequence[str]) -> Iterator[tuple[np.ndarray, Task, np.ndarray]]:
         """Row numbers, classes and logits of each task that ``tasks`` names."""
-        texts, row_text = TextInput().rows(X).distinct()
+        readings = _Readings(X)
         rows_of: dict[str, list[int]] = {}
-        for row, name in enumerate(_names(tasks, len(row_text))):
+        for row, name in enumerate(_names(tasks, readings.n_rows)):
             rows_of.setdefault(name, []).append(row)
-        members = self._register.ready(rows_of)
-        _check_columns(members, texts)
-        rows = {members[name]: np.array(own) for name, own in rows_of.items()}
-        own_texts = {
-            member: np.unique(row_text[own], return_inverse=True) for member, own in rows.items()
-        }
-        found = _logits(texts, {member: numbers for member, (numbers, _) in own_texts.items()})
-        for member, own in rows.items():
-            yield own, member.task, found[member][own_texts[member][1]]
+        for members, texts, row_text in readings.of(self._register.ready(rows_of)):
+            rows = {member: np.array(rows_of[name]) for name, member in members.items()}
+            own_texts = {
+                member: np.unique(row_text[own], return_inverse=True)
+                for member, own in rows.items()
+            }
+            found = _logits(texts, {member: numbers for member, (numbers, _) in own_texts.items()})
+            for member, own in rows.items():
+                yield own, member.task, found[member][own_texts[member][1]]
+
+
+class _Readings:
+    """The rows of an ``X`` as its members read them: as texts, or as sentences of words."""
+
+    def __init__(self, X: Any) -> None:
+        self._X = X
+        self._known: dict[bool, tuple[Rows, np.ndarray]] = {}
+        if not has_length(X) or isinstance(X, str):
+            self._read(per_word=False)  # raises, or tells how many rows there are
+
+    @property
+    def n_rows(self) -> int:
+        """How many rows there are."""
+        return len(self._known[False][1]) if self._known else len(self._X)
+
+    def of(
+        self, members: Mapping[str, Member]
+    ) -> Iterator[tuple[dict[str, Member], Rows, np.ndarray]]:
+        """Members that read alike, the distinct rows, and the number of each row among them."""
+        for per_word in (False, True):
+            alike = {
+                name: member
+                for name, member in members.items()
+                if member.task.per_token is per_word
+            }
+            if alike:
+                rows, numbers = self._read(per_word)
+                _check_columns(alike, rows)
+                yield alike, rows, numbers
+
+    def _read(self, per_word: bool) -> tuple[Rows, np.ndarray]:
+        if per_word not in self._known:
+            reader = WordInput() if per_word else TextInput()
+            self._known[per_word] = reader.rows(self._X).distinct()
+        return self._known[per_word]
 
 
 def _cells(predictions: Any) -> np.ndarray:
@@ -375,13 +415,15 @@ def _names(tasks: Any, n_rows: int) -> list[str]:
 
 
 def _answers(
-    members: Mapping[str, Member], texts: Rows, row_text: np.ndarray
+    members: Mapping[str, Member], readings: _Readings
 ) -> Iterator[tuple[str, Task, np.ndarray]]:
-    """Name, classes and logits of each of ``members``; ``row_text`` is the text of each row."""
-    _check_columns(members, texts)
-    found = _logits(texts, {member: np.arange(len(texts)) for member in members.values()})
+    """Name, task and logits of each of ``members``."""
+    found: dict[Member, np.ndarray] = {}
+    for alike, texts, row_text in readings.of(members):
+        wanted = {member: np.arange(len(texts)) for member in alike.values()}
+        found |= {member: logits[row_text] for member, logits in _logits(texts, wanted).items()}
     for name, member in members.items():
-        yield name, member.task, found[member][row_text]
+        yield name, member.task, found[member]
 
 
 def _check_columns(members: Mapping[str, Member], texts: Rows) -> None:

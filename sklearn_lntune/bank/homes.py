@@ -18,6 +18,7 @@ from sklearn_lntune.backbone.placement import Placement
 from sklearn_lntune.backbone.pool import Backbone
 from sklearn_lntune.forking import ForkSafeLock
 from sklearn_lntune.inputs.base import Rows, joined
+from sklearn_lntune.inputs.per_word import for_examples, for_rows, pieces, take_examples
 from sklearn_lntune.network import Network, compute
 from sklearn_lntune.persistence.state import FittedState
 from sklearn_lntune.prediction.predictor import checked_finite, ready_network
@@ -52,6 +53,7 @@ class Member:
     ----------
     task : Task
     max_length : int
+    stride : int or None
     n_columns : int
         1 for texts, 2 for pairs.
     nbytes : int
@@ -66,6 +68,7 @@ class Member:
 
     task: Task
     max_length: int
+    stride: int | None
     n_columns: int
     nbytes: int
     home: Home
@@ -138,26 +141,22 @@ class Stack:
         for part in _parts(wanted):
             tables, n_before = [], 0
             rows: dict[Member, np.ndarray] = {}
-            for max_length in {member.max_length for member in part}:
-                members = [member for member in part if member.max_length == max_length]
+            for limits in {(member.max_length, member.stride) for member in part}:
+                members = [each for each in part if (each.max_length, each.stride) == limits]
                 numbers = np.concatenate([wanted[member] for member in members])
                 used, at = np.unique(numbers, return_inverse=True)
-                tables.append(backbone.tokens.table(examples.take(used), max_length))
+                tables.append(backbone.tokens.table(examples.take(used), *limits))
                 sizes = [len(wanted[member]) for member in members]
                 found = np.split(n_before + at, np.cumsum(sizes)[:-1])
                 rows |= dict(zip(members, found, strict=True))
                 n_before += len(used)
             slots = [member.slot.number for member in rows if member.slot is not None]
             sizes = [len(each) for each in rows.values()]
-            pooled = compute(
-                network,
-                joined(tables).take(np.concatenate(list(rows.values()))),
-                "pooled",
-                np.repeat(slots, sizes),
-            )
-            for member, vectors in zip(rows, np.split(pooled, np.cumsum(sizes)[:-1]), strict=True):
-                weight, bias = (member.arrays[name] for name in _HEAD)
-                yield member, checked_finite(vectors @ weight.T + bias)
+            table = take_examples(joined(tables), np.concatenate(list(rows.values())))
+            fits = for_rows(np.repeat(slots, sizes), table)
+            read = for_examples(compute(network, table, "read", fits), table)
+            for member, vectors in zip(rows, np.split(read, np.cumsum(sizes)[:-1]), strict=True):
+                yield member, _with_head(member, vectors)
 
     def located(self, member: Member) -> tuple[FittedState, Backbone, Placement]:
         """The state of a member, without the history of its fit, and where it predicts."""
@@ -180,6 +179,8 @@ class Stack:
             attention=self._placement.attention(training=False),
             generator=torch.Generator().manual_seed(0),
             n_fits=capacity,
+            window_pooling=self._state.window_pooling,
+            per_token=self._state.task.per_token,
         ).requires_grad_(False)
 
 
@@ -215,11 +216,12 @@ class Turns:
     ) -> Iterator[tuple[Member, np.ndarray]]:
         """Each member's logits of the examples with the numbers in ``wanted``."""
         for member, numbers in wanted.items():
-            table = self._backbone.tokens.table(examples.take(numbers), member.max_length)
+            limits = member.max_length, member.stride
+            table = self._backbone.tokens.table(examples.take(numbers), *limits)
             with self._lock:
                 self._load(member.arrays)
                 found = compute(self._network, table)
-            yield member, checked_finite(found)
+            yield member, for_examples(checked_finite(found), table)
 
     def located(self, member: Member) -> tuple[FittedState, Backbone, Placement]:
         """The state of a member, without the history of its fit, and where it predicts."""
@@ -235,6 +237,16 @@ class Turns:
 Home: TypeAlias = Stack | Turns
 
 
+def _with_head(member: Member, vectors: np.ndarray) -> np.ndarray:
+    """The logits of ``vectors``, which are one for each row, or an array for each sentence."""
+    weight, bias = (member.arrays[name] for name in _HEAD)
+    if vectors.dtype != object:
+        return checked_finite(vectors @ weight.T + bias)
+    flat = np.concatenate([*vectors, np.empty((0, weight.shape[1]), weight.dtype)])
+    sizes = np.fromiter(map(len, vectors), np.int64, len(vectors))
+    return pieces(checked_finite(flat @ weight.T + bias), sizes)
+
+
 def find_home(
     homes: MutableMapping[Hashable, Home],
     state: FittedState,
@@ -244,8 +256,8 @@ def find_home(
     """The one of ``homes`` that can hold the delta of ``state``, or a new one added to them."""
     identity = (backbone.fingerprint, backbone.tokenizer_fingerprint)
     # Stacked deltas are never compiled, so `compile` makes no difference to their home.
-    kind = (*identity, replace(placement, compiled=False), *kind_of(state)[:2])
-    alone = (*identity, placement, *kind_of(state)[:2], state.task.n_outputs)
+    kind = (*identity, replace(placement, compiled=False), *kind_of(state)[:-1])
+    alone = (*identity, placement, *kind_of(state)[:-1], state.task.n_outputs)
     home = homes.get(kind) or homes.get(alone)
     if home is None:
         stacks = _stacks(state, backbone, placement)
@@ -273,7 +285,7 @@ def _stacks(state: FittedState, backbone: Backbone, placement: Placement) -> boo
     if not may_stack(state):
         return False
     try:
-        table = backbone.tokens.table(["a"], state.max_length)
+        table = backbone.tokens.table(["a"], state.max_length, state.stride)
         ready_network([state] * 2, backbone, placement).try_stacked(table)
     except NotStackableError:
         return False
@@ -288,7 +300,7 @@ def _member(
     slot: Slot | None = None,
 ) -> Member:
     nbytes = sum(value.nbytes for value in state.delta.values())
-    return Member(state.task, state.max_length, n_columns, nbytes, home, arrays, slot)
+    return Member(state.task, state.max_length, state.stride, n_columns, nbytes, home, arrays, slot)
 
 
 def _state(like: FittedState, member: Member, delta: dict[str, np.ndarray]) -> FittedState:
@@ -297,6 +309,7 @@ def _state(like: FittedState, member: Member, delta: dict[str, np.ndarray]) -> F
         like,
         delta=delta,
         max_length=member.max_length,
+        stride=member.stride,
         target_kind=member.task.kind,
         target_state=member.task.state(),
     )

@@ -10,7 +10,7 @@ import copy
 import os
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from inspect import signature
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
@@ -21,8 +21,16 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sklearn_lntune.backbone.where import Where
 from sklearn_lntune.checks import check_flag
+from sklearn_lntune.documentation import Documented
+from sklearn_lntune.estimators.fit_callbacks import (
+    CallbackSupportMixin,
+    FitCallbacks,
+    epoch_hook,
+    with_callbacks,
+)
 from sklearn_lntune.estimators.saving import SavingMixin
-from sklearn_lntune.inputs.base import Examples, Opened
+from sklearn_lntune.estimators.showing import visual_block
+from sklearn_lntune.inputs.base import Examples, Input, Opened
 from sklearn_lntune.inputs.text.opening import TextInput
 from sklearn_lntune.persistence import FittedState, check_format, with_format
 from sklearn_lntune.task import Task
@@ -58,6 +66,8 @@ class Fitted:
     tuning_: list[dict[str, Any]]
     pooling_: str
     max_length_: int
+    stride_: int | None
+    window_pooling_: str | None
     delta_: dict[str, np.ndarray]
     embedding_size_: int
     log_: list[dict[str, Any]]
@@ -73,7 +83,13 @@ class Fitted:
 # The dataclass generates the constructor, which only stores: each parameter is declared once.
 @dataclass(eq=False, repr=False)
 class BaseTuned(
-    Fitted, SavingMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
+    Documented,
+    Fitted,
+    SavingMixin,
+    CallbackSupportMixin,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    BaseEstimator,
 ):
     """An estimator over a frozen backbone; its public subclass documents the parameters."""
 
@@ -132,6 +148,7 @@ class BaseTuned(
 
     # -- fitting -------------------------------------------------------------------
 
+    @with_callbacks
     def fit(
         self,
         X: Any,
@@ -178,6 +195,7 @@ class BaseTuned(
         KeyboardInterrupt
             On Ctrl-C, after the best delta so far has been set.
         """
+        callbacks = FitCallbacks(self, X, y, sample_weight)
         with self._columns_kept_on_error():
             examples, y = self._open(X, y, reset=True).for_training()
             task = self._make_task(y, sample_weight)
@@ -186,7 +204,12 @@ class BaseTuned(
             goes_on = check_flag("warm_start", self.warm_start)
             previous = self._previous_fit(task) if goes_on else None
             outcome = self._train(
-                self.get_params(deep=False), task, data, validation, previous=previous
+                self.get_params(deep=False),
+                task,
+                data,
+                validation,
+                previous=previous,
+                callbacks=callbacks or None,
             )
         self.__dict__.pop("moments_", None)
         return self._finish(outcome)
@@ -230,6 +253,7 @@ class BaseTuned(
         previous: FittedState | None = None,
         moments: Any = None,
         steps_before: int = 0,
+        callbacks: FitCallbacks | None = None,
     ) -> Outcome:
         """Train, and set the fitted attributes however the training ended."""
         # torch and transformers are imported from here on only.
@@ -249,21 +273,33 @@ class BaseTuned(
             fitted = None if previous is None else previous.backbone
             folder = folder_of(params["backbone"], fitted)
             backbone = job.backbone.identity(params["backbone"], folder)
+
+            def state(outcome: Outcome) -> FittedState:
+                return FittedState(
+                    backbone=backbone,
+                    tuning=as_plain(job.methods),
+                    pooling=job.pooling,
+                    max_length=job.max_length,
+                    stride=job.stride,
+                    window_pooling=job.window_pooling,
+                    delta=outcome.delta,
+                    embedding_size=outcome.embedding_size,
+                    log=outcome.log,
+                    n_steps=outcome.n_steps,
+                    n_epochs=outcome.n_epochs,
+                    target_kind=task.kind,
+                    target_state=task.state(),
+                )
+
+            if callbacks is not None:
+                callbacks.begin(job.n_epochs)
+                hook = epoch_hook(callbacks, lambda outcome: state(outcome).attributes())
+                predicts = callbacks.need_estimator
+                job = replace(job, on_epoch=hook, on_epoch_predicts=predicts)
             outcome = run(job)
-        state = FittedState(
-            backbone=backbone,
-            tuning=as_plain(job.methods),
-            pooling=job.pooling,
-            max_length=job.max_length,
-            delta=outcome.delta,
-            embedding_size=outcome.embedding_size,
-            log=outcome.log,
-            n_steps=outcome.n_steps,
-            n_epochs=outcome.n_epochs,
-            target_kind=task.kind,
-            target_state=task.state(),
-        )
-        self._set_state(state, {})
+        self._set_state(state(outcome), {})
+        if callbacks is not None and outcome.error is None:
+            callbacks.end()
         return outcome
 
     def _finish(self, outcome: Outcome) -> Self:
@@ -403,9 +439,14 @@ class BaseTuned(
 
     # -- checks --------------------------------------------------------------------
 
+    @property
+    def _input(self) -> Input:
+        """The kind of input that ``X`` is, with the parameters that concern it."""
+        return TextInput(self.text_column, self.label_column)
+
     def _open(self, X: Any, y: Any = None, *, reset: bool) -> Opened:
         """The rows of ``X``; its columns are recorded, or compared with those of the fit."""
-        opened = TextInput(self.text_column, self.label_column).open(X, y)
+        opened = self._input.open(X, y)
         header = opened.header
         if header is not None:
             if opened.examples.held is None and not (reset or hasattr(self, "feature_names_in_")):
@@ -536,6 +577,9 @@ class BaseTuned(
         if nested:
             self.tuning = with_params(self.tuning, nested)
         return self
+
+    def _sk_visual_block_(self) -> Any:
+        return visual_block(self)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -11,15 +11,16 @@ from sklearn.base import ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_lntune.backbone.where import BackboneRef
-from sklearn_lntune.checks import check_path
-from sklearn_lntune.estimators.base import BaseTuned
+from sklearn_lntune.checks import check_choice, check_path
+from sklearn_lntune.estimators.rows import RowEstimator
+from sklearn_lntune.inputs.text.windows import LONG_TEXTS
 from sklearn_lntune.task import Classifying, ManyLabels, OneLabel, Task
 from sklearn_lntune.task.labels import check_labels
 from sklearn_lntune.task.many_labels import is_indicator
 
 
 @dataclass(eq=False, repr=False)
-class LNTunedTransformerClassifier(ClassifierMixin, BaseTuned):
+class LNTunedTransformerClassifier(ClassifierMixin, RowEstimator):
     """Classify texts by training only the norms of a frozen transformer, and a head.
 
     The backbone is loaded once per process and never changes; a fit learns a *delta* of
@@ -43,8 +44,8 @@ class LNTunedTransformerClassifier(ClassifierMixin, BaseTuned):
         causal models and the mean of others. ``"native"`` trains the head of the model's
         ``...ForSequenceClassification`` class, whose pooler stays frozen.
     max_length : "auto" or int, default="auto"
-        Longest input in tokens; longer texts are truncated, with one warning. ``"auto"`` is
-        the sentence-transformers limit if there is one, otherwise the smaller of 512 and
+        Longest input in tokens; ``long_texts`` says what is done with longer texts. ``"auto"``
+        is the sentence-transformers limit if there is one, otherwise the smaller of 512 and
         the number of positions of the model.
     text_column : "auto", str or two str, default="auto"
         If ``X`` is a ``datasets`` table or Parquet: the column of the texts, or two columns
@@ -121,6 +122,18 @@ class LNTunedTransformerClassifier(ClassifierMixin, BaseTuned):
         other data or parameters is refused. `partial_fit` ignores the folder.
     checkpoint_every : int, default=100
         Optimiser steps between two checkpoints; there is also one after each epoch.
+    long_texts : {"truncate", "windows"}, default="truncate"
+        ``"truncate"`` drops what is beyond ``max_length``, with one warning. ``"windows"`` cuts
+        longer texts into windows of ``max_length`` tokens, computes a vector for each of them,
+        and joins these into one vector, which the head reads. No batch takes more memory than
+        ``batch_size`` texts of ``max_length`` tokens, however long a text is. Sentence pairs and
+        ``pooling="native"`` cannot have windows.
+    stride : int, default=0
+        Number of tokens that a window shares with the one before it, as in transformers.
+    window_pooling : {"mean", "max", "attention"}, default="mean"
+        How the vectors of the windows become one: their mean, the maximum of each component, or
+        a mean weighted by how well each vector matches a query vector. The query is learnt with
+        the head, and starts at zero, which gives the plain mean.
     label_smoothing : float in [0, 1), default=0.0
         Share of the target that is spread evenly over all classes; with several labels per
         row, over the presence and the absence of each.
@@ -149,6 +162,8 @@ class LNTunedTransformerClassifier(ClassifierMixin, BaseTuned):
         Numbers of optimiser steps and epochs completed.
     pooling_, max_length_ : str, int
         The values used, with ``"auto"`` resolved.
+    stride_, window_pooling_ : int, str
+        The values used; None if long texts are truncated.
     tuning_ : list of dict
         The tuning methods of the fit, by name, with their parameters.
     embedding_size_ : int
@@ -245,7 +260,7 @@ class LNTunedTransformerClassifier(ClassifierMixin, BaseTuned):
         classes = task.state()["classes"]
         if not np.array_equal(classes, self.classes_):
             raise ValueError(
-                f"warm_start goes on with the classes {self.classes_.tolist()}, but y has "
+                f"warm_start continues with the classes {self.classes_.tolist()}, but y has "
                 f"{classes.tolist()}. Set warm_start=False to start anew."
             )
 
@@ -408,6 +423,10 @@ class LNTunedTransformerClassifier(ClassifierMixin, BaseTuned):
             backbone=backbone or config["base_model_name_or_path"],
             **{"revision": None if backbone else config.get("revision"), **params},
         )
+        if check_choice("long_texts", estimator.long_texts, LONG_TEXTS) == "windows":
+            raise ValueError(
+                "long_texts='windows': the head of a peft adapter reads whole texts; leave it out."
+            )
         methods, state = read_peft(
             path,
             classes,

@@ -49,7 +49,7 @@ class FittedNet(DeltaNet):
         super().__init__(
             module,
             task=state.task,
-            settings=Settings.check(from_plain(state.tuning), params),
+            settings=Settings.check(from_plain(state.tuning), params, state.task.check_scoring),
             n_epochs=state.n_epochs,
         )
         self.device = module.device  # skorch warns of None when it unpickles

@@ -8,10 +8,12 @@ from typing import Any
 from sklearn_lntune.estimators.base import BaseTuned
 from sklearn_lntune.estimators.classifier import LNTunedTransformerClassifier
 from sklearn_lntune.estimators.regressor import LNTunedTransformerRegressor
+from sklearn_lntune.estimators.tagger import LNTunedTransformerTagger
 
 _ESTIMATORS: tuple[type[BaseTuned], ...] = (
     LNTunedTransformerClassifier,
     LNTunedTransformerRegressor,
+    LNTunedTransformerTagger,
 )
 
 

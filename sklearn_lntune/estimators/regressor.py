@@ -9,13 +9,13 @@ import numpy as np
 from sklearn.base import RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_lntune.estimators.base import BaseTuned
+from sklearn_lntune.estimators.rows import RowEstimator
 from sklearn_lntune.task import Numbers, Task
 from sklearn_lntune.task.numbers import check_numbers
 
 
 @dataclass(eq=False, repr=False)
-class LNTunedTransformerRegressor(RegressorMixin, BaseTuned):
+class LNTunedTransformerRegressor(RegressorMixin, RowEstimator):
     """Predict numbers from texts by training only the norms of a frozen transformer, and a head.
 
     Targets of one column or several are standardised for training, and predictions are in the unit
@@ -38,8 +38,8 @@ class LNTunedTransformerRegressor(RegressorMixin, BaseTuned):
         causal models and the mean of others. ``"native"`` trains the head of the model's
         ``...ForSequenceClassification`` class, whose pooler stays frozen.
     max_length : "auto" or int, default="auto"
-        Longest input in tokens; longer texts are truncated, with one warning. ``"auto"`` is
-        the sentence-transformers limit if there is one, otherwise the smaller of 512 and
+        Longest input in tokens; ``long_texts`` says what is done with longer texts. ``"auto"``
+        is the sentence-transformers limit if there is one, otherwise the smaller of 512 and
         the number of positions of the model.
     text_column : "auto", str or two str, default="auto"
         If ``X`` is a ``datasets`` table or Parquet: the column of the texts, or two columns
@@ -115,6 +115,18 @@ class LNTunedTransformerRegressor(RegressorMixin, BaseTuned):
         other data or parameters is refused. `partial_fit` ignores the folder.
     checkpoint_every : int, default=100
         Optimiser steps between two checkpoints; there is also one after each epoch.
+    long_texts : {"truncate", "windows"}, default="truncate"
+        ``"truncate"`` drops what is beyond ``max_length``, with one warning. ``"windows"`` cuts
+        longer texts into windows of ``max_length`` tokens, computes a vector for each of them,
+        and joins these into one vector, which the head reads. No batch takes more memory than
+        ``batch_size`` texts of ``max_length`` tokens, however long a text is. Sentence pairs and
+        ``pooling="native"`` cannot have windows.
+    stride : int, default=0
+        Number of tokens that a window shares with the one before it, as in transformers.
+    window_pooling : {"mean", "max", "attention"}, default="mean"
+        How the vectors of the windows become one: their mean, the maximum of each component, or
+        a mean weighted by how well each vector matches a query vector. The query is learnt with
+        the head, and starts at zero, which gives the plain mean.
     loss : {"squared_error", "absolute_error", "huber"}, default="squared_error"
         Loss of the standardised targets, the mean over their columns. "huber" is squared up to
         an error of one standard deviation, and linear beyond it.
@@ -137,6 +149,8 @@ class LNTunedTransformerRegressor(RegressorMixin, BaseTuned):
         Numbers of optimiser steps and epochs completed.
     pooling_, max_length_ : str, int
         The values used, with ``"auto"`` resolved.
+    stride_, window_pooling_ : int, str
+        The values used; None if long texts are truncated.
     tuning_ : list of dict
         The tuning methods of the fit, by name, with their parameters.
     embedding_size_ : int

@@ -219,6 +219,8 @@ class SavingMixin(BaseEstimator):
 
         Raises
         ------
+        ValueError
+            If the classifier cuts long texts into windows: a row of the graph is one text.
         ImportError
             If onnx or onnxscript is missing.
 
@@ -230,6 +232,12 @@ class SavingMixin(BaseEstimator):
         from sklearn_lntune.prediction.predictor import located, predictor_for
 
         state = self._state()
+        if state.stride is not None:
+            raise ValueError(
+                "export_onnx writes a graph that reads a text as one row, but this classifier was "
+                "fitted with long_texts='windows'. Fit with long_texts='truncate'; or use save(), "
+                "which holds any classifier."
+            )
         place = located(state, self._ref, Where("cpu", "float32"))
         predictor = predictor_for(self, state, *place)
         pair = self.n_features_in_ == 2
@@ -268,7 +276,7 @@ class SavingMixin(BaseEstimator):
             raise TypeError(f"drop must be names of parameters; got {drop!r}.")
         dropped = {drop} if isinstance(drop, str) else set(drop)
         if unknown := dropped - set(params):
-            raise ValueError(f"drop names {sorted(map(str, unknown))}, which are no parameters.")
+            raise ValueError(f"drop names {sorted(map(str, unknown))}, which are not parameters.")
         params = {name: value for name, value in params.items() if name not in dropped}
         if odd := unsavable(params):
             raise ValueError(
@@ -309,7 +317,8 @@ class SavingMixin(BaseEstimator):
         state = self._state()
         backbone = backbone_of(state, self._ref)
         methods, n_outputs = from_plain(state.tuning), state.task.n_outputs
-        check_deltas(backbone, methods, state.pooling, n_outputs, [state.delta])
+        windows = state.window_pooling
+        check_deltas(backbone, methods, state.pooling, n_outputs, [state.delta], windows)
         return backbone
 
     @property

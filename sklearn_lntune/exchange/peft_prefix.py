@@ -65,7 +65,7 @@ def peft_prefix(backbone: Backbone, state: FittedState) -> tuple[np.ndarray, dic
 
 def _no_form(backbone: Backbone, why: str) -> ValueError:
     return ValueError(
-        f"export_peft: no prefix of peft's computes the same on {backbone.anatomy.model}: {why}. "
+        f"export_peft: no peft prefix computes the same on {backbone.anatomy.model}: {why}. "
         "Use save(), which holds any classifier, or tune 'layernorm' and 'lora'."
     )
 

@@ -72,7 +72,9 @@ def read_peft(
     methods, delta = _read_delta(folder, backbone)
     heads = [value for key, value in delta.items() if key.startswith("head/") and value.ndim == 2]
     if not heads:
-        raise ValueError(f"{folder} has no classification head; it is no classifier's adapter.")
+        raise ValueError(
+            f"{folder} has no classification head; it is not the adapter of a classifier."
+        )
     network, n_outputs = _fitting_network(backbone, methods, delta, {len(v) for v in heads})
     labels = np.arange(n_outputs) if classes is None else check_labels(classes, "classes")
     if len(labels) != n_outputs or len(set(labels.tolist())) != n_outputs:
@@ -174,7 +176,7 @@ def _read_weights(file: Path) -> dict[str, np.ndarray]:
         ) from error
     for name, tensor in tensors.items():
         if not tensor.is_floating_point() or not tensor.dim():
-            raise DamagedFileError(f"{file}: {name!r} is no array of weights.")
+            raise DamagedFileError(f"{file}: {name!r} is not an array of weights.")
         if not tensor.float().isfinite().all():
             raise DamagedFileError(f"{file}: {name!r} has values that are not finite numbers.")
     return {name: tensor.float().numpy() for name, tensor in tensors.items()}
@@ -197,12 +199,12 @@ def read_config(folder: Path) -> dict[str, Any]:
     """The adapter's configuration, if it is of a kind that can be read here."""
     file = folder / CONFIG
     if not file.is_file():
-        raise ValueError(f"{folder} holds no {CONFIG}: it is no adapter written by peft.")
+        raise ValueError(f"{folder} holds no {CONFIG}: it is not an adapter written by peft.")
     try:
         config = parse_json_object(read_regular(file))
         _check_settings(config)
     except (ValueError, OSError) as error:
-        raise DamagedFileError(f"{file} is no configuration of peft's: {error}.") from error
+        raise DamagedFileError(f"{file} is not a peft configuration: {error}.") from error
     if not (folder / WEIGHTS).is_file():
         raise ValueError(
             f"{folder} holds no {WEIGHTS}. Other weight formats can run code when they are opened "

@@ -18,8 +18,9 @@ from sklearn_lntune.backbone.placement import STEP_TOKENS
 from sklearn_lntune.fusion.fit_state import FitState
 from sklearn_lntune.inputs.base import joined
 from sklearn_lntune.inputs.batches import moved, ordered_batches
+from sklearn_lntune.inputs.per_word import total_outputs
 from sklearn_lntune.network import Batch, Network, compute
-from sklearn_lntune.training.datasets import EncodedDataset
+from sklearn_lntune.training.datasets import EncodedDataset, joined_targets
 from sklearn_lntune.training.fitting import activation_cache_of, network_of, with_states
 from sklearn_lntune.training.job import Job, Outcome
 from sklearn_lntune.training.rules import row_losses
@@ -145,7 +146,7 @@ class StackedTrainer:
         table = joined([fit.train.table.take(rows) for fit, rows, _ in parts])
         sizes = [len(rows) for _, rows, _ in parts]
         fits = np.repeat(list(drawn), sizes)
-        targets = np.concatenate([fit.train.targets[rows] for fit, rows, _ in parts])
+        targets = joined_targets([fit.train.targets[rows] for fit, rows, _ in parts])
         weights = np.concatenate([fit.train.weights[rows] for fit, rows, _ in parts])
         on_device = {
             "targets": moved(torch.from_numpy(targets), device),
@@ -165,7 +166,7 @@ class StackedTrainer:
             own: dict[str, Any] = {
                 key: value[at] for key, value in on_device.items() if value is not None
             }
-            batch = self.network.batch(table, rows, fits, states or None)
+            batch = self.network.batch(table, rows, fits, states or None, self.n_tokens)
             # A row's loss depends on the values of its fit only, so one backward pass of the
             # sum gives every fit its own gradient.
             each = self._row_losses(dataclasses.replace(batch, **own), fits[rows])
@@ -180,7 +181,7 @@ class StackedTrainer:
         kinds = {task.loss_options: task for task in tasks.values()}
         if len(kinds) == 1:  # the usual case, in one call
             return row_losses(next(iter(kinds.values())), outputs, batch)
-        losses = torch.zeros_like(outputs[:, 0])
+        losses = outputs.new_zeros(len(outputs))
         for options, task in kinds.items():
             mine = [number for number in tasks if tasks[number].loss_options == options]
             rows = moved(torch.from_numpy(np.flatnonzero(np.isin(fits, mine))), outputs.device)
@@ -215,17 +216,20 @@ class StackedTrainer:
             return False
         try:
             score = fit.close_epoch(step, self.steps.factor(number, step - 1), logits)
-        except Exception as error:  # raised by the user's scorer: ends this fit only
+            hook = fit.job.on_epoch
+            stop = hook is not None and hook(lambda: self._outcome(number))
+        except Exception as error:  # raised by the user's scorer or callback: ends this fit only
             self.end(number, error)
             return False
         spent = self.steps.end_epoch(number, score)
-        return spent or len(fit.log) == fit.job.n_epochs
+        return spent or stop or len(fit.log) == fit.job.n_epochs
 
     def _logits(self, rows: dict[int, EncodedDataset]) -> dict[int, np.ndarray]:
         """Logits of the rows of some fits."""
         if not rows:
             return {}
         sizes = [len(each) for each in rows.values()]
+        ends = np.cumsum([total_outputs(each.table) for each in rows.values()])[:-1]
         kept = [state for each in rows.values() for state in each.states or ()]
         logits = compute(
             self.network,
@@ -233,17 +237,22 @@ class StackedTrainer:
             fits=np.repeat(list(rows), sizes),
             states=kept or None,
         )
-        return dict(zip(rows, np.split(logits, np.cumsum(sizes)[:-1]), strict=True))
+        return dict(zip(rows, np.split(logits, ends), strict=True))
 
     def end(self, number: int, error: BaseException | None = None) -> None:
         """End a fit, with its best values or else the latest."""
         self.steps.settle(number)
+        self.fits[number].outcome = self._outcome(number, error)
+        self._ended.append(number)
+
+    def _outcome(self, number: int, error: BaseException | None = None) -> Outcome:
+        """The result of a fit if it ends now."""
         fit = self.fits[number]
         network = fit.network
         with torch.no_grad():
             for name, weight in self.network.learnt.items():
                 network.learnt[name][0] = weight[number]
-        fit.outcome = Outcome(
+        return Outcome(
             delta=network.delta(),
             log=fit.log,
             n_steps=self.steps.progress.step,
@@ -252,7 +261,6 @@ class StackedTrainer:
             moments=self.steps.moments(number),
             error=error,
         )
-        self._ended.append(number)
 
     def take_ended(self) -> list[int]:
         """The fits that have ended since the last call."""

@@ -12,6 +12,7 @@ import psutil
 import torch
 
 from sklearn_lntune.backbone.placement import STEP_TOKENS
+from sklearn_lntune.inputs.windows import parts
 from sklearn_lntune.network import Network
 from sklearn_lntune.training.fitting import network_of
 from sklearn_lntune.training.job import Job
@@ -61,9 +62,10 @@ def bytes_a_token(network: Network, job: Job) -> int:
 
     Measured on the longest rows, for which attention saves more per token.
     """
-    rows = np.argsort(-job.train.table.lengths, kind="stable")[[0, min(1, len(job.train) - 1)]]
-    fits = np.arange(len(job.train)) % network.n_fits
-    batch = network.eval().batch(job.train.table, rows, fits)
+    table = parts(job.train.table)
+    rows = np.argsort(-table.lengths, kind="stable")[[0, min(1, len(table) - 1)]]
+    fits = np.arange(len(table)) % network.n_fits
+    batch = network.eval().batch(table, rows, fits)
     shared = {weight.untyped_storage().data_ptr() for weight in network.state_dict().values()}
     kept: dict[int, int] = {}
 

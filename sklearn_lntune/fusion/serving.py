@@ -128,7 +128,7 @@ def _kind(job: Job) -> Hashable:
         repr(as_plain(job.methods)),
         job.start is None,
         job.moments is None,
-        job.pooling,
+        (job.pooling, job.window_pooling),
         job.task.kind,
         job.task.n_outputs,
         job.placement,

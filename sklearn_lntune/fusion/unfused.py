@@ -16,6 +16,8 @@ def why_alone(job: Job) -> str | None:
     """The reason why ``job`` cannot be trained together with others; None if it can."""
     if job.callbacks:
         return "it has callbacks of its own, which expect a skorch net"
+    if job.on_epoch_predicts:
+        return "a callback of scikit-learn looks at the estimator after each epoch"
     if job.checkpoint is not None:
         return "it keeps a checkpoint"
     if job.pooling == "native":

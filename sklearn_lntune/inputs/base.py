@@ -5,13 +5,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, ClassVar, Protocol, Self, TypeVar
 
 import numpy as np
 
 
 class Examples(ABC):
     """The rows of an ``X``, in memory or in a table that is read chunk by chunk."""
+
+    #: Whether each row is a sentence of words, every one of which gets an output.
+    per_word: ClassVar[bool] = False
 
     @property
     def held(self) -> Rows | None:
@@ -75,7 +78,7 @@ class Rows(Examples):
     def chunks(self, size: int) -> Iterator[Rows]:
         """The rows in order, at most ``size`` at a time."""
         for start in range(0, len(self.rows), size):
-            yield Rows(self.rows[start : start + size])
+            yield type(self)(self.rows[start : start + size])
 
     def for_training(self, y: Any, label_column: str | Sequence[str]) -> tuple[Examples, Any]:
         """The rows as they are, and ``y``."""
@@ -83,7 +86,7 @@ class Rows(Examples):
 
     def take(self, numbers: np.ndarray) -> Rows:
         """The rows with these ``numbers``, in their order."""
-        return Rows([self.rows[number] for number in numbers])
+        return type(self)([self.rows[number] for number in numbers])
 
     def distinct(self) -> tuple[Rows, np.ndarray]:
         """The distinct rows, and for each row the number of its equal among them.
@@ -98,7 +101,7 @@ class Rows(Examples):
         seen: dict[Hashable, int] = {}
         numbers = (seen.setdefault(row, len(seen)) for row in self.rows)
         row_number = np.fromiter(numbers, np.intp, len(self.rows))
-        return Rows(list(seen)), row_number
+        return type(self)(list(seen)), row_number
 
 
 @dataclass(frozen=True)
@@ -196,5 +199,8 @@ def joined(tables: Sequence[AnyTable]) -> AnyTable:
 class TableMaker(Protocol):
     """What makes tables of rows for one backbone, such as its tokenizer."""
 
-    def table(self, examples: Examples, limit: int) -> Table:
-        """The rows of ``examples``, none of them longer than ``limit``."""
+    def table(self, examples: Examples, limit: int, stride: int | None = None) -> Table:
+        """The rows of ``examples``, none of them longer than ``limit``.
+
+        With ``stride``, longer ones consist of several windows of this length.
+        """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -58,9 +58,9 @@ class TextStream(Examples):
                 yield Rows(texts[start : start + size])
             done += len(texts)
         if not done:
-            raise ValueError("X holds no texts (0 sample(s)).")
+            raise ValueError("X contains no texts (0 sample(s)).")
 
-    def for_training(self, y: Any, label_column: str | Sequence[str]) -> tuple[TextStream, Any]:
+    def for_training(self, y: Any, label_column: str | Sequence[str]) -> tuple[Self, Any]:
         """The same texts where they can be read again, and ``y`` or the labels beside them.
 
         Raises
@@ -76,21 +76,21 @@ class TextStream(Examples):
         texts = self._kept(label_column)
         return texts, LabelTable(tuple(texts.labels(name) for name in label_column))
 
-    def _kept(self, label_columns: Sequence[str]) -> TextStream:
+    def _kept(self, label_columns: Sequence[str]) -> Self:
         """The same texts where they can be read again, with the columns of labels."""
         columns = [*self.columns]
         for name in label_columns:
             if name not in self._source.names:
                 raise ValueError(
-                    f"label_column={name!r} is no column of X, which has "
+                    f"label_column={name!r} is not a column of X, which has "
                     f"{self._source.names}. Name the one that holds the labels, or pass y."
                 )
             columns.append(name)
         if self.n_rows == 0:
-            raise ValueError("X holds no texts (0 sample(s)).")
-        return TextStream(self._source.kept(columns), self.columns)
+            raise ValueError("X contains no texts (0 sample(s)).")
+        return type(self)(self._source.kept(columns), self.columns)
 
-    def labels(self, column: str) -> LabelColumn:
+    def labels(self, column: str) -> Any:
         """The cells of a column of labels.
 
         Raises
@@ -106,7 +106,7 @@ class TextStream(Examples):
                 part = [seen.setdefault(cell, len(seen)) for cell in cells]
             except TypeError:
                 raise ValueError(
-                    f"column {column!r} must hold one label a row; it holds {cells[0]!r:.60}."
+                    f"column {column!r} must hold one label per row; it holds {cells[0]!r:.60}."
                 ) from None
             for label in list(seen)[n_known:]:
                 if is_missing(label):

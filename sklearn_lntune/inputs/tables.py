@@ -6,9 +6,10 @@ import os
 import sys
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeAlias
 
 from sklearn_lntune.forking import remove_with
@@ -30,16 +31,22 @@ class Source(ABC):
         All columns.
     strings : list of str
         Those that hold text.
+    string_lists : list of str
+        Those that hold lists of texts.
     n_rows : int or None
         None if only reading it all can tell.
     class_numbers : list of str
         Columns whose numbers stand for names of classes.
+    tag_names : dict of str to list of str
+        The names that the numbers in columns of lists of numbers stand for.
     """
 
     names: list[str]
     strings: list[str]
     n_rows: int | None
     class_numbers: Sequence[str] = ()
+    string_lists: Sequence[str] = ()
+    tag_names: Mapping[str, Sequence[str]] = MappingProxyType({})
 
     @abstractmethod
     def batches(self, columns: Sequence[str]) -> Iterator[Batch]:
@@ -87,6 +94,11 @@ class _Streaming(Source):
         self.strings = [
             name for name, cells in first.items() if any(isinstance(cell, str) for cell in cells)
         ]
+        self.string_lists = [
+            name
+            for name, cells in first.items()
+            if any(isinstance(cell, list) and cell and isinstance(cell[0], str) for cell in cells)
+        ]
 
     def batches(self, columns: Sequence[str]) -> Iterator[Batch]:
         begun, self._begun = self._begun, None
@@ -119,9 +131,9 @@ class _Streaming(Source):
             if writer is not None:
                 writer.close()
         if writer is None:
-            raise ValueError("X holds no texts (0 sample(s)).")
+            raise ValueError("X contains no texts (0 sample(s)).")
         copy = _Parquet([file])
-        copy.class_numbers = self.class_numbers
+        copy.class_numbers, copy.tag_names = self.class_numbers, self.tag_names
         remove.detach()
         remove_with(copy, folder)
         return copy
@@ -141,7 +153,7 @@ class _Parquet(Source):
                 with parquet.ParquetFile(file) as opened:
                     schema, n_rows = opened.schema_arrow, opened.metadata.num_rows
             except ArrowInvalid as error:
-                raise ValueError(f"{file} is no Parquet file: {error}") from error
+                raise ValueError(f"{file} is not a Parquet file: {error}") from error
             self.n_rows += n_rows
             names = schema.names
             if file == files[0]:
@@ -151,6 +163,11 @@ class _Parquet(Source):
                     for each in schema
                 }
                 self.strings = [name for name, kind in kinds.items() if str(kind) in _TEXT_TYPES]
+                self.string_lists = [
+                    name
+                    for name, kind in kinds.items()
+                    if hasattr(kind, "value_type") and str(kind.value_type) in _TEXT_TYPES
+                ]
             elif names != self.names:
                 raise ValueError(
                     f"the Parquet files differ in their columns: {files[0].name} has {self.names}, "
@@ -213,6 +230,12 @@ def _describe(source: Source, features: Any) -> None:
     kinds = {name: getattr(feature, "dtype", None) for name, feature in features.items()}
     source.strings = [name for name, kind in kinds.items() if kind in _TEXT_TYPES]
     source.class_numbers = [name for name, feature in features.items() if hasattr(feature, "names")]
+    items = {name: getattr(feature, "feature", None) for name, feature in features.items()}
+    source.string_lists = [
+        name for name, item in items.items() if getattr(item, "dtype", None) in _TEXT_TYPES
+    ]
+    names = {name: getattr(item, "names", None) for name, item in items.items()}
+    source.tag_names = {name: each for name, each in names.items() if each is not None}
 
 
 def open_source(X: Any) -> Source | None:
@@ -240,5 +263,5 @@ def _looks_like_a_path(X: str) -> bool:
 def _files(path: Path) -> list[Path]:
     files = [path] if path.is_file() else sorted(path.rglob("*.parquet"))
     if not files:
-        raise ValueError(f"X={str(path)!r} is no Parquet file, nor a folder with one.")
+        raise ValueError(f"X={str(path)!r} is neither a Parquet file nor a folder with one.")
     return files

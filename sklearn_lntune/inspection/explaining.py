@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,16 +12,17 @@ from sklearn_lntune.backbone.where import BackboneRef, Where
 from sklearn_lntune.checks import check_choice, check_number
 from sklearn_lntune.estimators.base import BaseTuned
 from sklearn_lntune.inputs.base import Examples, Rows
-from sklearn_lntune.inputs.text.spans import join_tokens
+from sklearn_lntune.inputs.per_word import for_examples
 from sklearn_lntune.inspection.explanations import Explanation, Explanations
+from sklearn_lntune.inspection.reading import Reading, read_rows
 from sklearn_lntune.persistence.state import FittedState
 from sklearn_lntune.prediction.asking import answerer
+from sklearn_lntune.task import Classifying, Task
 
 if TYPE_CHECKING:
     from sklearn_lntune.backbone.placement import Placement
     from sklearn_lntune.backbone.pool import Backbone
     from sklearn_lntune.network import Network
-    from sklearn_lntune.task import Task
 
 _CHUNK_ROWS = 256
 
@@ -48,10 +48,12 @@ def explain(
     estimator : estimator of this package
         Fitted. Of a pipeline, pass the last step and what the steps before it return.
     X : array-like of str
-        Texts or sentence pairs, as for the estimator's `predict`.
-    target : label or int, optional
-        What to explain for every row: a label from ``classes_``, or the number of an output if
-        the estimator has no labels. By default, the most likely label of each row.
+        Texts, sentence pairs or sentences, as for the estimator's `predict`.
+    target : label, int or (int, label), optional
+        What to explain for every row: a label from ``classes_``, or the number of a column of
+        the targets of a regressor. By default, the most likely label of each row. Of a tagger,
+        the number of a word in each sentence, whose most likely tag is explained, or a pair of
+        it and a tag.
     baseline : {"auto", "mask", "mean"}, default="auto"
         What stands in the place of a word that is absent: the embedding of the tokenizer's mask
         token, or the mean of all embeddings. ``"auto"`` is ``"mask"`` if there is such a token,
@@ -82,8 +84,8 @@ def explain(
     Notes
     -----
     Time and memory: each text costs ``n_steps + 1`` forward and ``n_steps`` backward passes,
-    computed in batches of a bounded number of tokens. For a classifier the output is the logit
-    of the class, before softmax.
+    computed in batches of a bounded number of tokens. For a classifier, the output is the logit
+    of a class, before softmax or sigmoid; for a regressor, the prediction in the units of ``y``.
 
     References
     ----------
@@ -147,7 +149,7 @@ def explain_state(
     check_choice("baseline", baseline, BASELINES)
     check_number("n_steps", n_steps, integer=True, low=1, high=10_000)
     check_number("tolerance", tolerance, open_low=True)
-    column = _column(state.task, target)
+    chosen = _target(state.task, target)
     check_explainable(backbone)
     found: list[Explanation] = []
     # Tensors that are made in the caller's inference mode could never have gradients.
@@ -156,7 +158,7 @@ def explain_state(
         vector = baseline_vector(network, backbone, baseline)
         for chunk in examples.chunks(_CHUNK_ROWS):
             found += _explain_chunk(
-                state, backbone, network, chunk, column, vector, n_steps, tolerance
+                state, backbone, network, chunk, chosen, vector, n_steps, tolerance
             )
     return Explanations(found)
 
@@ -166,7 +168,7 @@ def _explain_chunk(
     backbone: Backbone,
     network: Network,
     chunk: Rows,
-    column: int | None,
+    target: _Target,
     baseline: Any,
     n_steps: int,
     tolerance: float,
@@ -175,64 +177,102 @@ def _explain_chunk(
     from sklearn_lntune.prediction.attributing import attribute
     from sklearn_lntune.prediction.predictor import checked_finite
 
-    rows: Any = chunk.rows
-    spans = backbone.tokens.spans(rows, state.max_length)
-    table = backbone.tokens.table(chunk, state.max_length)
-    outputs = checked_finite(compute(network, table))
-    columns = outputs.argmax(axis=1) if column is None else np.full(len(rows), column)
-    replaced = [np.array([span is not None for span in row]) for row in spans]
-    chosen = outputs[np.arange(len(rows)), columns]
-    tokens = attribute(network, table, columns, chosen, replaced, baseline, n_steps, tolerance)
-    labels = _labels(state.task)
+    table, readings = read_rows(state, backbone, chunk)
+    found = for_examples(checked_finite(compute(network, table)), table)
+    labels, chosen = _labels(state.task), np.zeros(len(readings))
+    # Where each row's output is in the network's: a column, or a word and a column.
+    places = np.zeros((len(readings), 2 if state.task.per_token else 1), np.int64)
+    for i, outputs in enumerate(found):
+        own = target.of(outputs, readings[i])
+        places[i], chosen[i] = own, outputs[own]
+    is_text = [reading.is_text for reading in readings]
+    tokens = attribute(network, table, places, chosen, is_text, baseline, n_steps, tolerance)
+    columns = places[:, -1]
+    offset, factor = np.zeros(len(readings)), np.ones(len(readings))
+    if (scale := state.task.output_scale) is not None:
+        offset, factor = (np.asarray(each)[columns] for each in scale)
     explanations = []
-    for i, row in enumerate(rows):
-        texts = (row,) if isinstance(row, str) else row
-        words = join_tokens(texts, spans[i])
+    for i, reading in enumerate(readings):
+        values = factor[i] * tokens.values[i]
         explanations.append(
             Explanation(
-                texts=texts,
-                spans=[(word.sentence, word.start, word.end) for word in words],
-                attributions=np.array([tokens.values[i][list(w.tokens)].sum() for w in words]),
-                target=None if labels is None else labels[columns[i]],
-                output=float(chosen[i]),
-                at_baseline=float(tokens.at_baseline[i]),
+                texts=reading.texts,
+                spans=[(word.sentence, word.start, word.end) for word in reading.words],
+                attributions=np.array([values[list(word.tokens)].sum() for word in reading.words]),
+                target=labels[columns[i]] if len(labels) > 1 else None,
+                output=float(offset[i] + factor[i] * chosen[i]),
+                at_baseline=float(offset[i] + factor[i] * tokens.at_baseline[i]),
             )
         )
     return explanations
 
 
-def _labels(task: Task) -> Sequence[Any] | None:
-    """What the columns of the outputs are called; None if they have no names."""
-    classes = task.state().get("classes")
-    if classes is not None and len(classes) == task.n_outputs:
-        labels: list[Any] = classes.tolist()
+@dataclass(frozen=True)
+class _Target:
+    """What to explain of each row.
+
+    Attributes
+    ----------
+    column : int or None
+        Of the outputs; None for the largest.
+    word : int or None
+        Which word of a sentence, if there are outputs for words.
+    """
+
+    column: int | None
+    word: int | None = None
+
+    def of(self, outputs: np.ndarray, reading: Reading) -> tuple[int, ...]:
+        """The place of the output to explain among those of a row."""
+        if self.word is None:
+            return (int(outputs.argmax()) if self.column is None else self.column,)
+        if self.word >= len(outputs):
+            raise ValueError(
+                f"target names the word {self.word}, counted from 0, and the sentence "
+                f"{reading.texts[0]!r:.60} has {len(outputs)} words."
+            )
+        column = int(outputs[self.word].argmax()) if self.column is None else self.column
+        return self.word, column
+
+
+def _target(task: Task, target: Any) -> _Target:
+    """The target that the user means by ``target``."""
+    if not task.per_token:
+        return _Target(_column(task, target))
+    word, tag = target if isinstance(target, tuple) and len(target) == 2 else (target, None)
+    if not isinstance(word, int | np.integer) or isinstance(word, bool) or word < 0:
+        raise ValueError(
+            "the estimator predicts a tag for each word: target must be the number of the word "
+            f"to explain, counted from 0, or a pair of it and a tag; got {target!r:.80}."
+        )
+    return _Target(_column(task, tag), int(word))
+
+
+def _labels(task: Task) -> list[Any]:
+    """What the columns of the outputs are called: labels, or else their numbers."""
+    if isinstance(task, Classifying):
+        labels: list[Any] = task.classes.tolist()
         return labels
-    return None if task.n_outputs == 1 else list(range(task.n_outputs))
+    return list(range(task.n_outputs))
 
 
 def _column(task: Task, target: Any) -> int | None:
     """The column of the outputs that ``target`` names; None: the largest of each row."""
-    if task.per_token:
-        raise ValueError(
-            "the estimator predicts a tag for each word, and only predictions for whole texts "
-            "can be explained."
-        )
     labels = _labels(task)
     if target is None:
-        if labels is None:
-            return 0
-        if "classes" in task.state():
+        if isinstance(task, Classifying):
             return None
+        if len(labels) == 1:
+            return 0
         raise ValueError(
             f"the estimator predicts {len(labels)} numbers; pass target, the number of the one "
             f"to explain (0 to {len(labels) - 1})."
         )
-    known = [0] if labels is None else labels
-    # Of one kind only: True equals 1, and is no number of an output.
-    matches = [i for i, label in enumerate(known) if _is_same(label, target)]
+    # Of one kind only: True equals 1, and is not a number of an output.
+    matches = [column for column, label in enumerate(labels) if _is_same(label, target)]
     if not matches:
         raise ValueError(
-            f"target={target!r:.80} is not among what the estimator predicts: {known[:20]}."
+            f"target={target!r:.80} is not among what the estimator predicts: {labels[:20]}."
         )
     return matches[0]
 

@@ -32,9 +32,9 @@ class Explanation:
     attributions : ndarray of shape (n_words,)
         For each word, how much it raised the output; negative, how much it lowered it.
     target : label, int or None
-        The label or the number of the output that is explained; None if there is only one.
+        The label, or the column of the targets, that is explained; None if there is only one.
     output : float
-        The output for this row: of a classifier, the logit of ``target``.
+        The output for this row: the logit of ``target``, or the number predicted.
     at_baseline : float
         The output without the words.
     """

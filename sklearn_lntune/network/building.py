@@ -20,6 +20,8 @@ def build_network(
     pooling: str,
     n_outputs: int,
     deltas: Sequence[Mapping[str, np.ndarray]] = (),
+    *,
+    window_pooling: str | None = None,
     **options: Any,
 ) -> Network:
     """The network for ``pooling``; ``options`` are those of `Network`.
@@ -27,9 +29,10 @@ def build_network(
     With ``deltas`` it contains their values side by side, with the methods for inference.
     """
     kind = NativeNetwork if pooling == "native" else Network
+    options["window_pooling"] = window_pooling
     if not deltas:
         return kind(backbone, methods, pooling, n_outputs, **options)
-    check_deltas(backbone, methods, pooling, n_outputs, deltas)
+    check_deltas(backbone, methods, pooling, n_outputs, deltas, window_pooling)
     methods = tuple(method.for_inference() for method in methods)
     network = kind(backbone, methods, pooling, n_outputs, n_fits=len(deltas), **options)
     for fit, delta in enumerate(deltas):

@@ -11,6 +11,9 @@ import torch
 from sklearn_lntune.backbone.placement import PREDICT_TOKENS, check_after_fork
 from sklearn_lntune.inputs.base import Table
 from sklearn_lntune.inputs.batches import ordered_batches
+from sklearn_lntune.inputs.per_word import in_row_order, n_outputs
+from sklearn_lntune.inputs.windows import parts
+from sklearn_lntune.network.batch import Batch
 from sklearn_lntune.network.network import Network
 
 Result = TypeVar("Result")
@@ -29,7 +32,8 @@ def compute(
     ----------
     network : Network
     table : Table
-    output : {"logits", "pooled"}
+    output : {"logits", "read", "pooled"}
+        What the head returns, what it reads, or the pooled vectors.
     fits : ndarray of int of shape (n_rows,), optional
         The fit that each row belongs to.
     states : list of torch.Tensor, optional
@@ -38,8 +42,8 @@ def compute(
     Returns
     -------
     ndarray of shape (n_rows, n_outputs) or (n_rows, embedding_size)
-        In the order of the table. If a GPU's memory does not suffice for a batch, the batch
-        is halved and tried again.
+        In the order of the table, an entry for each word if the table has words. If a GPU's
+        memory does not suffice for a batch, the batch is halved and tried again.
     """
     check_after_fork(network.device.type)
     network.eval()
@@ -56,7 +60,7 @@ def in_memory(run: Callable[[int], Result], n_tokens: int, table: Table) -> Resu
         try:
             return run(n_tokens)
         except torch.OutOfMemoryError:
-            if n_tokens <= int(table.lengths.max()):
+            if n_tokens <= int(parts(table).lengths.max()):
                 raise
         n_tokens //= 2
         torch.cuda.empty_cache()
@@ -71,10 +75,15 @@ def _compute(
     n_tokens: int,
 ) -> np.ndarray:
     batches = list(ordered_batches(table.lengths, n_tokens))
-    step = network if output == "logits" else network.pool
+    steps: dict[str, Callable[[Batch], torch.Tensor]] = {
+        "logits": network,
+        "read": network.read,
+        "pooled": network.pool,
+    }
+    step = steps[output]
     with torch.inference_mode():
-        parts = [step(network.batch(table, rows, fits, states)).cpu() for rows in batches]
-    found = torch.cat(parts).numpy()
-    answers = np.empty_like(found)
-    answers[np.concatenate(batches)] = found
-    return answers
+        found = [
+            step(network.batch(table, rows, fits, states, n_tokens)).cpu().numpy()
+            for rows in batches
+        ]
+    return in_row_order(found, batches, None if output == "pooled" else n_outputs(table))

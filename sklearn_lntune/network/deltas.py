@@ -20,6 +20,7 @@ def check_deltas(
     pooling: str,
     n_outputs: int,
     deltas: Sequence[Mapping[str, np.ndarray]],
+    window_pooling: str | None,
 ) -> None:
     """Raise a ValueError if one of ``deltas`` does not fit the network of these arguments.
 
@@ -32,7 +33,11 @@ def check_deltas(
         check_names(delta.keys() - head.keys(), shapes.keys())
         for name, shape in shapes.items():
             check_shape(name, delta[name].shape, shape)
-        _check_head(head, backbone.hidden_size, pooling, n_outputs)
+        width = backbone.hidden_size
+        if window_pooling == "attention":
+            check_names(head.keys() & {"head/query"}, {"head/query"})
+            check_shape("head/query", head.pop("head/query").shape, (width,))
+        _check_head(head, width, pooling, n_outputs)
 
 
 def _check_head(head: Mapping[str, np.ndarray], width: int, pooling: str, n_outputs: int) -> None:

@@ -48,6 +48,10 @@ class NativeNetwork(Network):
         # Heads of decoders read every token, and then choose the logits of the last one.
         return pooled if pooled.dim() == 2 else pool(pooled, batch.inputs["attention_mask"], "last")
 
+    def read(self, batch: Batch) -> torch.Tensor:
+        """The pooled vectors."""
+        return self.pool(batch)
+
     def _before_head(
         self, module: nn.Module, inputs: tuple[torch.Tensor, ...]
     ) -> tuple[torch.Tensor, ...]:

@@ -10,20 +10,24 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from sklearn_lntune.backbone.activation_cache import ActivationCache, CacheInjector
+from sklearn_lntune.backbone.attention import padding
 from sklearn_lntune.backbone.compiled import CompiledBody
-from sklearn_lntune.backbone.placement import delta_type
+from sklearn_lntune.backbone.placement import STEP_TOKENS, delta_type
 from sklearn_lntune.backbone.pool import Backbone
 from sklearn_lntune.inputs.base import Table
-from sklearn_lntune.inputs.batches import moved, placed, to_device
-from sklearn_lntune.network.batch import Batch
+from sklearn_lntune.inputs.batches import moved, ordered_batches, placed, to_device
+from sklearn_lntune.inputs.per_word import PerWord
+from sklearn_lntune.inputs.windows import WindowTable
+from sklearn_lntune.network.batch import Batch, Windows
 from sklearn_lntune.network.deltas import check_names, check_shape
-from sklearn_lntune.network.heads import RowHead
-from sklearn_lntune.network.pooling import pool
+from sklearn_lntune.network.heads import RowHead, TokenHead
+from sklearn_lntune.network.pooling import attend, pool
 from sklearn_lntune.tensors import tensor_of
 from sklearn_lntune.tuning.base import AttachContext, TuningMethod
-from sklearn_lntune.tuning.layers.grouped import fit_assignment
+from sklearn_lntune.tuning.layers.grouped import expand_rows, fit_assignment
 from sklearn_lntune.tuning.plan import attach, plan
 
 
@@ -48,6 +52,10 @@ class Network(nn.Module):
         On the CPU: for the initial values of the head, and dropout.
     n_fits : int
         Fits side by side.
+    window_pooling : {"mean", "max", "attention"}, optional
+        How the vectors of a row's windows become one, if rows consist of several.
+    per_token : bool
+        Whether there are outputs for words rather than for rows.
     """
 
     #: Whether the head reads the pooler that some backbones have.
@@ -66,9 +74,13 @@ class Network(nn.Module):
         generator: torch.Generator,
         dropout: float = 0.0,
         n_fits: int = 1,
+        window_pooling: str | None = None,
+        per_token: bool = False,
     ) -> None:
         super().__init__()
         self.n_fits = n_fits
+        self.window_pooling = window_pooling
+        self.per_token = per_token
         private = any(method.private for method in methods)
         # Private weights are trained as float32 masters, and computed under autocast.
         held = delta_type(dtype) if private else dtype
@@ -118,6 +130,7 @@ class Network(nn.Module):
         rows: np.ndarray,
         fits: np.ndarray | None = None,
         states: Sequence[torch.Tensor] | None = None,
+        n_tokens: int | None = None,
     ) -> Batch:
         """The batch of ``rows``, on the device of this network.
 
@@ -130,6 +143,8 @@ class Network(nn.Module):
             The fit that each row of the table belongs to.
         states : sequence of torch.Tensor of length len(table), optional
             Activations that enter the lowest trained block, after `enter_at`.
+        n_tokens : int, optional
+            Tokens that run through the backbone at once, where rows consist of windows.
         """
         arrays, device = table.collate(rows, self._padded_length), self.device
         entering = None
@@ -137,7 +152,21 @@ class Network(nn.Module):
             at = torch.from_numpy(arrays["attention_mask"])
             entering = moved(placed([states[row] for row in rows], at), device)
         chosen = None if fits is None else moved(torch.from_numpy(fits[rows]), device)
-        return Batch(to_device(arrays, device), fits=chosen, entering=entering)
+        windows = words = None
+        if isinstance(table, WindowTable):
+            own = table.take(rows)
+            n_tokens = n_tokens or STEP_TOKENS[device.type]
+            windows = Windows(own.counts, own.window_lengths, n_tokens)
+        if isinstance(table, PerWord):
+            words = moved(torch.from_numpy(table.positions(rows)), device).long()
+        return Batch(
+            to_device(arrays, device),
+            fits=chosen,
+            entering=entering,
+            windows=windows,
+            words=words,
+            is_padded=not bool(arrays["attention_mask"].all()),
+        )
 
     def enter_at(self, cache: ActivationCache, table: Table) -> bool:
         """Skip the blocks below the lowest trained one, if the model allows it.
@@ -193,11 +222,17 @@ class Network(nn.Module):
         """Set ``body``, ``head`` and ``embedding_size``; record the parameters of the head."""
         self.body = body
         self.embedding_size = backbone.hidden_size
-        head = RowHead(self.embedding_size, n_outputs, n_fits, self.delta_type, self.generator).to(
+        kind = TokenHead if self.per_token else RowHead
+        head = kind(self.embedding_size, n_outputs, n_fits, self.delta_type, self.generator).to(
             next(body.parameters()).device
         )
         self._learn("head", dict(head.named_parameters()), stacked=True)
         self.head: nn.Module = head
+        if self.window_pooling == "attention":
+            # Nothing is drawn, so that all else starts as without windows.
+            start = torch.zeros(n_fits, self.embedding_size, dtype=self.delta_type)
+            self.query = nn.Parameter(start.to(self.device))
+            self._learn("head", {"query": self.query}, stacked=True)
 
     def _learn(self, method: str, weights: Mapping[str, nn.Parameter], *, stacked: bool) -> None:
         named = {f"{method}/{path}": weight for path, weight in weights.items()}
@@ -211,19 +246,95 @@ class Network(nn.Module):
         return self
 
     def forward(self, batch: Batch) -> torch.Tensor:
-        """Logits of shape (n_rows, n_outputs), in the type of the delta."""
-        pooled = self.pool(batch)
+        """Logits of shape (n_rows, n_outputs), in the type of the delta.
+
+        With outputs for words, the shape is (n_rows, n_words, n_outputs).
+        """
+        vectors = self.read(batch)
         factors = batch.dropout
         if factors is None and self.training and self.dropout:
-            factors = self.dropout_factors(pooled.shape, batch.share)
+            # All words of a row share their factors: a row needs as many as without words.
+            factors = self.dropout_factors((len(vectors), vectors.shape[-1]), batch.share)
+        if factors is not None:
+            vectors = vectors * (factors[:, None] if self.per_token else factors)
         with fit_assignment(batch.fits):
-            return self.head(pooled if factors is None else pooled * factors)
+            return self.head(vectors)
+
+    def read(self, batch: Batch) -> torch.Tensor:
+        """The input of the head: one vector per row, or one for each of its words."""
+        return TokenHead.read(self._states(batch), batch) if self.per_token else self.pool(batch)
 
     def pool(self, batch: Batch) -> torch.Tensor:
-        """The input of the head: one vector per row."""
+        """One vector per row, whatever the head reads."""
+        if batch.windows is None:
+            return self._vectors(batch)
+        vectors, mask = self._window_vectors(batch, batch.windows)
+        assert self.window_pooling is not None
+        if self.window_pooling != "attention":
+            return pool(vectors, mask, self.window_pooling)
         with fit_assignment(batch.fits):
-            states = self._run(batch).last_hidden_state
-        return pool(states.to(self.delta_type), batch.inputs["attention_mask"], self.pooling)
+            return attend(vectors, mask, expand_rows(self.query, vectors))
+
+    def _vectors(self, batch: Batch) -> torch.Tensor:
+        """One vector for each row of the inputs."""
+        return pool(self._states(batch), batch.inputs["attention_mask"], self.pooling)
+
+    def _states(self, batch: Batch) -> torch.Tensor:
+        with fit_assignment(batch.fits):
+            states: torch.Tensor = self._run(batch).last_hidden_state
+        return states.to(self.delta_type)
+
+    def _window_vectors(self, batch: Batch, windows: Windows) -> tuple[torch.Tensor, torch.Tensor]:
+        """Vectors of the windows of each row, with zeros behind them, and a mask.
+
+        No more than ``windows.n_tokens`` run at once. If a backward pass would need the
+        activations of more, none are saved: it computes them again, piece by piece.
+        """
+        counts, lengths = windows.counts, windows.lengths
+        there = np.arange(counts.max()) < counts[:, None]
+        flat = Batch(
+            batch.inputs,
+            fits=self._fits_of_windows(batch),
+            entering=batch.entering,
+            is_padded=batch.is_padded,
+        )
+        if counts.max() == 1:
+            found, order = self._vectors(flat), np.arange(len(lengths))
+        else:
+            most = min(windows.n_tokens, STEP_TOKENS[self.device.type])
+            pieces = list(ordered_batches(lengths, most))
+            again = torch.is_grad_enabled() and lengths.sum() > windows.n_tokens
+            vectors = []
+            for numbers in pieces:
+                width = self._padded_length(int(lengths[numbers].max()))
+                piece = flat.take(self._moved(numbers)).narrowed(width)
+                if again:
+                    # Nothing in the backbone is random, and the global state is not ours.
+                    found = checkpoint(
+                        self._vectors, piece, use_reentrant=False, preserve_rng_state=False
+                    )
+                    vectors.append(found)
+                else:
+                    vectors.append(self._vectors(piece))
+            found, order = torch.cat(vectors), np.concatenate(pieces)
+        places = self._moved(np.flatnonzero(there)[order])
+        whole = found.new_zeros(there.size, found.shape[1]).index_copy(0, places, found)
+        return whole.view(*there.shape, -1), self._moved(there)
+
+    def _fits_of_windows(self, batch: Batch) -> torch.Tensor | None:
+        """The fit of each window of ``batch``."""
+        assert batch.windows is not None
+        fits = batch.fits
+        if fits is None:
+            if self.n_fits == 1:
+                return None
+            fits = torch.arange(self.n_fits, device=self.device)
+            fits = fits.repeat_interleave(len(batch) // self.n_fits)
+        rows = np.repeat(np.arange(len(batch)), batch.windows.counts)
+        return fits[self._moved(rows)]
+
+    def _moved(self, array: np.ndarray) -> torch.Tensor:
+        return moved(torch.from_numpy(array), self.device)
 
     def delta(self) -> dict[str, np.ndarray]:
         """The learnt values of the first fit, copied to arrays."""
@@ -257,7 +368,7 @@ class Network(nn.Module):
         """The output of the body."""
         if batch.entering is not None and self._injector is not None:
             self._injector.put(batch.entering)
-        with self._computing():
+        with self._computing(), padding(batch.is_padded):
             return (self._compiled or self.body)(**batch.inputs)
 
     def _computing(self) -> contextlib.AbstractContextManager[Any]:
@@ -278,7 +389,7 @@ class Network(nn.Module):
         factors = torch.empty(n_rows, *shape[1:], dtype=torch.float32)
         factors.bernoulli_(1 - self.dropout, generator=self.generator)
         factors = factors if share is None else factors[share]
-        return factors.to(self.device, self.delta_type) / (1 - self.dropout)
+        return moved(factors.to(self.delta_type), self.device) / (1 - self.dropout)
 
 
 def _switch_off_cache(body: nn.Module) -> None:

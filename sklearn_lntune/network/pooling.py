@@ -1,6 +1,8 @@
-"""One vector per row from the last hidden states of its tokens."""
+"""One vector per row: from the last hidden states of its tokens, or the vectors of its windows."""
 
 from __future__ import annotations
+
+import math
 
 import torch
 
@@ -27,3 +29,25 @@ def pool(states: torch.Tensor, mask: torch.Tensor, pooling: str) -> torch.Tensor
     if pooling == "max":
         return states.masked_fill(weights == 0, -torch.inf).amax(1)
     return (states * weights).sum(1) / weights.sum(1)
+
+
+def attend(vectors: torch.Tensor, mask: torch.Tensor, query: torch.Tensor) -> torch.Tensor:
+    """The mean of ``vectors``, each weighted by how well it matches ``query``.
+
+    The weights are a softmax of the scaled products with the query, so a query of zeros gives
+    the plain mean.
+
+    Parameters
+    ----------
+    vectors : torch.Tensor of shape (n_rows, n_windows, size)
+    mask : torch.Tensor of bool of shape (n_rows, n_windows)
+        Whether there is such a window.
+    query : torch.Tensor of shape (n_rows, size)
+
+    Returns
+    -------
+    torch.Tensor of shape (n_rows, size)
+    """
+    scores = (vectors * query.unsqueeze(1)).sum(-1) / math.sqrt(vectors.shape[-1])
+    weights = scores.masked_fill(~mask, -torch.inf).softmax(1)
+    return (weights.unsqueeze(-1) * vectors).sum(1)

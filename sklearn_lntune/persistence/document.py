@@ -27,7 +27,7 @@ from sklearn_lntune.task import OneLabel
 
 #: Rises when the files change their meaning; older ones keep loading.
 FORMAT_VERSION = 2
-#: That of classifiers with one label per row, which older versions read as well.
+#: That of classifiers with one label per row and without windows, which older versions read.
 VERSION_OF_ONE_LABEL = 1
 CONFIG, DELTA = "config.json", "delta.safetensors"
 _PACKAGES = ("sklearn-lntune", "torch", "transformers", "scikit-learn", "skorch", "numpy")
@@ -74,6 +74,7 @@ class Document:
             ],
             "pooling": state.pooling,
             "max_length": state.max_length,
+            **_windows(state),
             "embedding_size": state.embedding_size,
             **_encoded_targets(state),
             "columns": {
@@ -152,7 +153,7 @@ class Document:
     def _from(cls, config: Mapping[str, Any], delta: bytes) -> Document:
         from safetensors.numpy import load
 
-        training = config["training"]
+        training, windows = config["training"], config.get("windows", {})
         state = FittedState(
             backbone=portable(config["backbone"]),
             tuning=[{k: decode(v) for k, v in entry.items()} for entry in config["tuning"]],
@@ -163,6 +164,8 @@ class Document:
             log=[{k: decode(v) for k, v in row.items()} for row in training["log"]],
             n_steps=training["n_steps"],
             n_epochs=training["n_epochs"],
+            stride=windows.get("stride"),
+            window_pooling=windows.get("window_pooling"),
             **_decoded_targets(config),
         )
         return cls(
@@ -179,7 +182,8 @@ class Document:
 
 
 def _version_of(state: FittedState) -> int:
-    return VERSION_OF_ONE_LABEL if state.target_kind == OneLabel.kind else FORMAT_VERSION
+    first = state.target_kind == OneLabel.kind and state.stride is None
+    return VERSION_OF_ONE_LABEL if first else FORMAT_VERSION
 
 
 def _encoded_targets(state: FittedState) -> dict[str, Any]:
@@ -196,6 +200,13 @@ def _decoded_targets(config: Mapping[str, Any]) -> dict[str, Any]:
         return {"target_state": {"classes": decode_array(config["classes"])}}
     targets = {name: decode_array(value) for name, value in task["state"].items()}
     return {"target_kind": task["kind"], "target_state": targets}
+
+
+def _windows(state: FittedState) -> dict[str, Any]:
+    """The entry of a classifier that cuts long texts into windows."""
+    if state.stride is None:
+        return {}
+    return {"windows": {"stride": state.stride, "window_pooling": state.window_pooling}}
 
 
 def beside(config: Mapping[str, Any]) -> tuple[str, ...]:
@@ -228,15 +239,27 @@ def read_document(
     revision, token
         For the hub.
     """
-    local = check_path("path", path)
-    if not is_there(local):
-        local = _from_hub(str(path), revision, token)
+    local = find_saved(path, revision=revision, token=token)
     files = read_sealed(local, only=(CONFIG, DELTA), beside=_beside)
     document = Document.read(files, str(path))
     for folder in (local, standing(local) or local):
         if (folder / BACKBONE_FOLDER / CONFIG).is_file():  # then it is listed and checked
             return document, folder / BACKBONE_FOLDER
     return document, None
+
+
+def find_saved(
+    path: str | os.PathLike[str], *, revision: str | None = None, token: str | bool | None = None
+) -> Path:
+    """Where the classifier ``path`` is on this machine; one on the hub is downloaded.
+
+    Raises
+    ------
+    ValueError
+        If there is nothing here, and the hub has no such classifier.
+    """
+    local = check_path("path", path)
+    return local if is_there(local) else _from_hub(str(path), revision, token)
 
 
 def _beside(files: Mapping[str, bytes]) -> tuple[str, ...]:
@@ -251,7 +274,9 @@ def _from_hub(name: str, revision: str | None, token: str | bool | None) -> Path
     from huggingface_hub.errors import HfHubHTTPError
 
     if not is_hub_name(name):
-        raise ValueError(f"{name!r} is no folder, no file, and no name on the hub (user/name).")
+        raise ValueError(
+            f"{name!r} is neither a folder nor a file nor a name on the hub (user/name)."
+        )
     try:
         # The list alone first: what has none is no classifier, and may be very large.
         found = Path(snapshot_download(name, revision=revision, token=token, allow_patterns=SUMS))
@@ -259,8 +284,8 @@ def _from_hub(name: str, revision: str | None, token: str | bool | None) -> Path
             found = Path(snapshot_download(name, revision=revision, token=token))
     except (OSError, ValueError, HfHubHTTPError) as error:
         raise ValueError(
-            f"{name!r} is no folder or file here, and could not be had from the Hugging Face hub "
-            f"({type(error).__name__})."
+            f"{name!r} is neither a folder nor a file here, and could not be downloaded from the "
+            f"Hugging Face hub ({type(error).__name__})."
         ) from error
     if not is_ours:
         raise DamagedFileError(f"{name!r} on the hub has no {SUMS}: it is not a saved classifier.")

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from sklearn_lntune.backbone.poolings import POOLINGS
+from sklearn_lntune.backbone.poolings import POOLINGS, WINDOW_POOLINGS
 from sklearn_lntune.checks import check_choice, check_number
 from sklearn_lntune.persistence.state import FittedState
 from sklearn_lntune.task import Task
@@ -32,6 +32,7 @@ def check_state(state: FittedState) -> None:
     methods = _methods(state.tuning)
     check_choice("pooling", state.pooling, POOLINGS)
     check_number("max_length", state.max_length, integer=True, low=1, high=_MAX_LENGTH)
+    _check_windows(state)
     check_number("embedding_size", state.embedding_size, integer=True, low=1)
     check_number("n_steps", state.n_steps, integer=True)
     check_number("n_epochs", state.n_epochs, integer=True)
@@ -95,6 +96,16 @@ def _methods(tuning: list[dict[str, Any]]) -> tuple[TuningMethod, ...]:
     return methods
 
 
+def _check_windows(state: FittedState) -> None:
+    if state.stride is None and state.window_pooling is None:
+        return
+    high = state.max_length - 1
+    check_number("stride", state.stride, integer=True, low=0, high=high)
+    check_choice("window_pooling", state.window_pooling, WINDOW_POOLINGS)
+    if state.pooling == "native":
+        raise ValueError("pooling='native' has no windows")
+
+
 def _check_log(log: Sequence[Mapping[str, Any]]) -> None:
     plain = bool | int | float | str | np.generic | None
     if not isinstance(log, list) or not all(isinstance(row, dict) for row in log):
@@ -126,11 +137,20 @@ def _check_delta(state: FittedState, methods: Sequence[TuningMethod]) -> None:
     for name, value in state.delta.items():
         owner, _, key = name.partition("/")
         if owner not in learnt:
-            raise ValueError(f"delta: {name!r} belongs to no method of tuning={list(learnt)[1:]}")
+            raise ValueError(
+                f"delta: {name!r} does not belong to any method of tuning={list(learnt)[1:]}"
+            )
         learnt[owner][key] = value.shape
     for method in methods:
         _check_learnt(method, learnt[method.name])
+    _check_query(state, learnt[HEAD].pop("query", None))
     _check_head(learnt[HEAD], state.task.n_outputs, state.embedding_size, state.pooling)
+
+
+def _check_query(state: FittedState, query: tuple[int, ...] | None) -> None:
+    wanted = (state.embedding_size,) if state.window_pooling == "attention" else None
+    if query != wanted:
+        raise ValueError(f"delta: 'head/query' has the shape {query}, and {wanted} is needed")
 
 
 def _check_learnt(method: TuningMethod, learnt: Mapping[str, tuple[int, ...]]) -> None:

@@ -70,15 +70,23 @@ def write_sealed(path: Path, files: Mapping[str, Content]) -> None:
     except (FileExistsError, NotADirectoryError) as error:
         raise ValueError(f"{path.parent} is not a folder, so nothing can be in it.") from error
     with replacement(path) as fresh:
+        check_target(path, files)
         if is_zip(path):
-            check_zip(path, files)
             write_zip(fresh, files)
         else:
-            _check_folder(path, files)
             _write_folder(fresh, files)
             with contextlib.suppress(FileNotFoundError):
                 keep = partial(_keep_what_is_free, fresh=fresh, files=files)
                 read_steadily(path, keep, until_the_end=True)
+
+
+def check_target(path: Path, names: Collection[str]) -> None:
+    """Raise a ValueError if writing files of these ``names`` to ``path`` would be a loss."""
+    files = dict.fromkeys(names, b"")
+    if is_zip(path):
+        check_zip(path, files)
+    else:
+        _check_folder(path, files)
 
 
 def is_zip(path: Path) -> bool:
@@ -117,6 +125,23 @@ def read_sealed(
         return read_steadily(path, partial(_read, path=path, only=only, beside=beside))
     except FileNotFoundError as error:
         raise DamagedFileError(f"{path} is gone.") from error
+
+
+def listed_files(path: Path) -> dict[str, tuple[int, str]]:
+    """Size and SHA-256 of each file at ``path`` that is under a checksum, which is not checked."""
+
+    def listed(where: Path) -> dict[str, tuple[int, str]]:
+        if where.is_dir():
+            sums = parse_sums(_bytes(where, SUMS, path), path)
+            return {name: ((where / name).stat().st_size, sums[name]) for name in sums}
+        contents = read_zip(where, path)
+        return {
+            name: (len(content), hashlib.sha256(content).hexdigest())
+            for name, content in contents.items()
+            if is_checked(name)
+        }
+
+    return read_steadily(path, listed)
 
 
 def _read(

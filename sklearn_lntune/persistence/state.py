@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from sklearn_lntune.task import OneLabel, Task
 
 #: Rises when fitted attributes change their meaning; older ones keep loading.
 FORMAT = 2
-#: That of fits with one label per row, which older versions read as well.
+#: That of fits with one label per row and without windows, which older versions read as well.
 FORMAT_OF_ONE_LABEL = 1
 _KEY = "_sklearn_lntune_format"
 
@@ -41,6 +41,11 @@ class FittedState:
     log : list of dict
         A record an epoch.
     n_steps, n_epochs : int
+    stride : int or None
+        Tokens that neighbouring windows of a longer text share; None if it is truncated, as
+        in all files from before there were windows.
+    window_pooling : str or None
+        How the vectors of windows become one.
     target_kind : str
         The kind of task.
     target_state : dict of str to ndarray
@@ -56,6 +61,8 @@ class FittedState:
     log: list[dict[str, Any]]
     n_steps: int
     n_epochs: int
+    stride: int | None = None
+    window_pooling: str | None = None
     target_kind: str = OneLabel.kind
     target_state: dict[str, np.ndarray] = field(default_factory=dict)
 
@@ -73,14 +80,17 @@ class FittedState:
     @classmethod
     def from_attributes(cls, attributes: Mapping[str, Any]) -> FittedState:
         """The state among an estimator's ``attributes``."""
-        # Pickles from before there were other kinds of target do not tell theirs.
+        # Pickles from before there were other kinds of target do not tell theirs, and those from
+        # before there were windows say nothing of them.
         kind = attributes.get("target_kind_", OneLabel.kind)
         targets = {name: attributes[f"{name}_"] for name in Task.of_kind(kind).state_names}
-        known = {"target_kind": kind, "target_state": targets}
         own = {
-            each.name: attributes[f"{each.name}_"] for each in fields(cls) if each.name not in known
+            each.name: attributes[f"{each.name}_"]
+            for each in fields(cls)
+            if each.name != "target_state"
+            and (each.default is MISSING or f"{each.name}_" in attributes)
         }
-        return cls(**own, **known)
+        return cls(**own, target_state=targets)
 
 
 def portable(backbone: Mapping[str, Any]) -> dict[str, Any]:
@@ -91,7 +101,8 @@ def portable(backbone: Mapping[str, Any]) -> dict[str, Any]:
 def with_format(state: dict[str, Any]) -> dict[str, Any]:
     """``state`` of a pickle, with the number of its format."""
     one_label = state.get("target_kind_", OneLabel.kind) == OneLabel.kind
-    return {**state, _KEY: FORMAT_OF_ONE_LABEL if one_label else FORMAT}
+    first = one_label and state.get("stride_") is None
+    return {**state, _KEY: FORMAT_OF_ONE_LABEL if first else FORMAT}
 
 
 def check_format(state: dict[str, Any]) -> dict[str, Any]:

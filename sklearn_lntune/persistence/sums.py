@@ -51,7 +51,7 @@ def parse_sums(sums: bytes, path: Path) -> dict[str, str]:
         try:
             name = line[2].decode()
         except UnicodeDecodeError as error:
-            raise DamagedFileError(f"{path}: {SUMS} is damaged: a name is no text.") from error
+            raise DamagedFileError(f"{path}: {SUMS} is damaged: a name is not text.") from error
         if name in listed:
             raise DamagedFileError(f"{path}: {SUMS} is damaged: it lists {name!r} twice.")
         listed[name] = line[1].decode()

@@ -163,7 +163,7 @@ def _range_of(held: list[int]) -> range:
 
 def _float_of(held: str) -> float:
     if held not in ("inf", "-inf", "nan"):  # all others are numbers in JSON
-        raise ValueError(f"{str(held)[:40]!r} is no such number")
+        raise ValueError(f"{str(held)[:40]!r} is not such a number")
     return float(held)
 
 

@@ -87,7 +87,7 @@ def read_zip(file: Path, path: Path) -> dict[str, bytes]:
     try:
         stream = open_regular(file)
     except ValueError as error:
-        raise DamagedFileError(f"{path} is no saved classifier: {error}.") from error
+        raise DamagedFileError(f"{path} is not a saved classifier: {error}.") from error
     with stream:
         size = os.fstat(stream.fileno()).st_size
         stream.seek(max(0, size - _COMMENT_SIZE - _END_SIZE))
@@ -95,7 +95,7 @@ def read_zip(file: Path, path: Path) -> dict[str, bytes]:
         said = _COMMENT.fullmatch(end[_END_SIZE:])
         if said is None or not end.startswith(_END):  # before it is read, whatever its size
             raise DamagedFileError(
-                f"{path} is damaged at its end, or is no zip of a saved classifier."
+                f"{path} is damaged at its end, or is not a zip of a saved classifier."
             )
         stream.seek(0)
         whole = stream.read()

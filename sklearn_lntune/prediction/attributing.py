@@ -50,7 +50,7 @@ class TokenAttributions:
 def attribute(
     network: Network,
     table: Table,
-    columns: np.ndarray,
+    places: np.ndarray,
     outputs: np.ndarray,
     replaced: Sequence[np.ndarray],
     baseline: torch.Tensor,
@@ -65,8 +65,8 @@ def attribute(
         In its own module tree: hooks are put into it.
     table : Table
         The rows.
-    columns : ndarray of int of shape (n_rows,)
-        The output to explain of each row.
+    places : ndarray of int of shape (n_rows, n_axes)
+        The output to explain of each row: its column, or its word and its column.
     outputs : ndarray of shape (n_rows,)
         These outputs.
     replaced : sequence of ndarray of bool of shape (n_tokens,)
@@ -90,7 +90,7 @@ def attribute(
                 _attribute,
                 network,
                 table.take(rows),
-                columns[rows],
+                places[rows],
                 [replaced[row] for row in rows.tolist()],
                 baseline,
                 n_steps,
@@ -124,7 +124,7 @@ def attribute(
 def _attribute(
     network: Network,
     table: Table,
-    columns: np.ndarray,
+    places: np.ndarray,
     replaced: Sequence[np.ndarray],
     baseline: torch.Tensor,
     n_steps: int,
@@ -142,7 +142,7 @@ def _attribute(
             outputs, found = path.gradients(
                 network,
                 network.batch(table, rows[batch]),
-                columns[rows[batch]],
+                places[rows[batch]],
                 _padded([replaced[row] for row in rows[batch]]),
                 positions[steps[batch]],
                 baseline,
@@ -182,7 +182,7 @@ class _Path:
         self,
         network: Network,
         batch: Any,
-        columns: np.ndarray,
+        places: np.ndarray,
         replaced: torch.Tensor,
         positions: np.ndarray,
         baseline: torch.Tensor,
@@ -193,7 +193,7 @@ class _Path:
         self._positions = torch.from_numpy(positions).to(device, kind)[:, None, None]
         self._baseline = baseline
         self._point = None
-        outputs = network(batch)[torch.arange(len(batch)), torch.from_numpy(columns)]
+        outputs = network(batch)[(torch.arange(len(batch)), *torch.from_numpy(places.T))]
         if self._point is None or not outputs.requires_grad:
             raise ValueError(
                 f"{type(network.body).__name__} does not compute with the embeddings of its "

@@ -13,11 +13,16 @@ import torch
 from sklearn_lntune.backbone.matching import check_same, fitted_backbone, folder_of
 from sklearn_lntune.backbone.placement import Placement, place_prediction
 from sklearn_lntune.backbone.pool import Backbone
-from sklearn_lntune.backbone.pooling_and_length import position_limit, resolve_max_length
+from sklearn_lntune.backbone.pooling_and_length import (
+    position_limit,
+    resolve_max_length,
+    resolve_stride,
+)
 from sklearn_lntune.backbone.where import BackboneRef, Where
 from sklearn_lntune.checks import check_verbose
 from sklearn_lntune.console import progress_bar
 from sklearn_lntune.inputs.base import Examples, Rows
+from sklearn_lntune.inputs.per_word import first_windows, for_examples
 from sklearn_lntune.inputs.text.tokens import Tokens
 from sklearn_lntune.network import Batch, Network, build_network, compute
 from sklearn_lntune.persistence.state import FittedState
@@ -46,31 +51,42 @@ class Predictor:
     def run(self, examples: Examples, output: str = "logits", verbose: int = 0) -> np.ndarray:
         """Logits or pooled vectors of ``examples``; repeated rows are computed once.
 
+        Logits of words are an array of arrays, one for each sentence.
+
         Those of a stream are read, tokenised and computed in chunks, with a progress
         bar if ``verbose`` is positive; repetitions are found within a chunk.
         """
         if examples.held is not None:
             return self._run(examples.held, output)
         held = array("f")
+        cells: list[np.ndarray] = []
         with progress_bar(
             total=examples.n_rows, desc="predict", unit="text", disable=check_verbose(verbose) <= 0
         ) as bar:
             for chunk in examples.chunks(CHUNK_ROWS):
                 answers = self._run(chunk, output)
+                bar.update(len(chunk))
+                if answers.dtype == object:
+                    cells.append(answers)
+                    continue
                 # It grows in place: parts joined at the end would be held twice.
                 held = held or array(answers.dtype.char)
                 held.frombytes(answers.tobytes())
-                bar.update(len(chunk))
+        if cells:
+            return np.concatenate(cells)
         return np.frombuffer(held, answers.dtype).reshape(-1, answers.shape[1])
 
     def _run(self, rows: Rows, output: str) -> np.ndarray:
         unique, numbers = rows.distinct()
-        table = self.tokens.table(unique, self.state.max_length)
-        return checked_finite(compute(self.network, table, output))[numbers]
+        table = self.tokens.table(unique, self.state.max_length, self.state.stride)
+        if output == "pooled":  # of a sentence of several windows the first, as if it were cut
+            return checked_finite(compute(self.network, first_windows(table), output))[numbers]
+        found = checked_finite(compute(self.network, table, output))
+        return for_examples(found, table)[numbers]
 
     def batch(self, rows: Sequence[Hashable]) -> Batch:
         """``rows`` as one batch."""
-        table = self.tokens.table(Rows(rows), self.state.max_length)
+        table = self.tokens.table(Rows(rows), self.state.max_length, self.state.stride)
         return self.network.batch(table, np.arange(len(rows)))
 
 
@@ -121,6 +137,8 @@ def ready_network(
         device=placement.device,
         attention=placement.attention(training=False),
         generator=torch.Generator().manual_seed(0),
+        window_pooling=states[0].window_pooling,
+        per_token=states[0].task.per_token,
     )
     network.requires_grad_(False)
     if placement.compiled:
@@ -148,7 +166,7 @@ def backbone_of(state: FittedState, ref: BackboneRef) -> Backbone:
     BackboneMismatchError
         If it is not.
     ValueError
-        If ``max_length`` of ``state`` exceeds its positions.
+        If ``max_length`` of ``state`` exceeds its positions, or its windows do not fit.
     """
     backbone = fitted_backbone(state.backbone, ref)
     check_same(state.backbone, backbone, state.pooling, _REMEDY)
@@ -158,6 +176,8 @@ def backbone_of(state: FittedState, ref: BackboneRef) -> Backbone:
             f"this classifier says max_length={state.max_length}, which is beyond the {limit} "
             f"positions of {backbone.source.name!r}: it was not fitted on it. Take a fresh copy."
         )
+    if state.stride is not None:
+        resolve_stride(backbone, state.stride, state.max_length)
     return backbone
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from sklearn_lntune.backbone.placement import Placement
 from sklearn_lntune.backbone.pool import Backbone
 from sklearn_lntune.inputs.base import Rows, joined
+from sklearn_lntune.inputs.per_word import first_windows, for_examples, total_outputs
 from sklearn_lntune.network import compute
 from sklearn_lntune.persistence.state import FittedState
 from sklearn_lntune.prediction.predictor import checked_finite, ready_network
@@ -36,7 +37,8 @@ class PredictRequest:
 def kind_of(state: FittedState) -> tuple[Hashable, ...]:
     """A key that states share if one network can hold their deltas."""
     alone = None if may_stack(state) else id(state.delta)
-    return repr(state.tuning), state.pooling, alone
+    pooling = state.pooling, state.window_pooling
+    return repr(state.tuning), pooling, state.task.per_token, alone
 
 
 def may_stack(state: FittedState) -> bool:
@@ -56,7 +58,9 @@ def answer(requests: Sequence[PredictRequest]) -> list[np.ndarray]:
     for request in requests:
         unique, numbers = request.rows.distinct()
         indexes.append(numbers)
-        tables.append(backbone.tokens.table(unique, request.state.max_length))
+        own = request.state
+        table = backbone.tokens.table(unique, own.max_length, own.stride)
+        tables.append(first_windows(table) if request.output == "pooled" else table)
     states = [request.state for request in requests]
     network = ready_network(states, backbone, first.placement)
     table = joined(tables)
@@ -67,9 +71,12 @@ def answer(requests: Sequence[PredictRequest]) -> list[np.ndarray]:
             network.try_stacked(table)
     except NotStackableError:
         return [answer([request])[0] for request in requests]
-    found = np.split(compute(network, table, first.output, fits), np.cumsum(sizes)[:-1])
-    answers = [rows[index] for rows, index in zip(found, indexes, strict=True)]
-    if first.output != "pooled":
-        sizes = [state.task.n_outputs for state in states]
-        answers = [logits[:, :size] for logits, size in zip(answers, sizes, strict=True)]
-    return [checked_finite(values) for values in answers]
+    outputs = compute(network, table, first.output, fits)
+    if first.output == "pooled":
+        found = np.split(outputs, np.cumsum(sizes)[:-1])
+        return [checked_finite(rows)[index] for rows, index in zip(found, indexes, strict=True)]
+    found = np.split(outputs, np.cumsum([total_outputs(each) for each in tables])[:-1])
+    return [
+        for_examples(checked_finite(logits[:, : state.task.n_outputs]), own)[index]
+        for logits, state, own, index in zip(found, states, tables, indexes, strict=True)
+    ]

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
+from sklearn_lntune.task.scorers import check_scoring
+
 if TYPE_CHECKING:
     import torch
 
@@ -120,6 +122,10 @@ class Task(ABC):
             ``"loss"`` is the negative mean of the loss; a string or callable is as
             scikit-learn's ``scoring``.
         """
+
+    def check_scoring(self, scoring: Any) -> None:
+        """Raise a ValueError if there is no such score."""
+        check_scoring(scoring)
 
     @abstractmethod
     def check_scores(self, targets: np.ndarray, weights: np.ndarray, scoring: Any) -> None:

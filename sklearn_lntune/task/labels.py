@@ -97,8 +97,8 @@ def _one_column(y: Any, labels: np.ndarray, name: str, warn: bool) -> np.ndarray
     columns = column_names(y)
     if columns is not None:
         raise ValueError(
-            f"{name} has several labels a row: it is a table with the columns {columns}. Pass the "
-            f"one that holds the labels, for instance {name}[{columns[-1]!r}]."
+            f"{name} has several labels per row: it is a table with the columns {columns}. Pass "
+            f"the one that holds the labels, for instance {name}[{columns[-1]!r}]."
         )
     if labels.shape[1] == 0:
         raise ValueError(f"{name} must be {_FORMS}; it has no column.")
@@ -106,12 +106,15 @@ def _one_column(y: Any, labels: np.ndarray, name: str, warn: bool) -> np.ndarray
         kind = type_of_target(labels)
     except (TypeError, ValueError):
         kind = f"its shape is {labels.shape}"
-    advice = "Wrap the classifier in sklearn.multioutput.MultiOutputClassifier."
+    advice = (
+        "Wrap the classifier in sklearn.multioutput.MultiOutputClassifier; a tag for each word is "
+        "for LNTunedTransformerTagger."
+    )
     if kind == "continuous-multioutput":
         advice = "Quantities are for LNTunedTransformerRegressor."
     elif kind == "multilabel-indicator":
         advice = "An indicator holds 0 and 1, and here one label per row is expected."
-    raise ValueError(f"{name} has several labels a row ({kind}). {advice}")
+    raise ValueError(f"{name} has several labels per row ({kind}). {advice}")
 
 
 def _strings(labels: np.ndarray, name: str) -> np.ndarray:

@@ -89,7 +89,7 @@ class ManyLabels(Classifying):
         """
         indicator = check_indicator(y)
         if not len(indicator):
-            raise ValueError("y holds no labels (0 sample(s)).")
+            raise ValueError("y contains no labels (0 sample(s)).")
         n_labels = indicator.shape[1]
         weights = None
         if class_weight is not None:

@@ -71,7 +71,7 @@ class OneLabel(Classifying):
         """The task with these ``classes``, which may come in any order and repeat."""
         distinct = np.unique(check_labels(classes, name))
         if not len(distinct):
-            raise ValueError(f"{name} holds no labels (0 sample(s)).")
+            raise ValueError(f"{name} contains no labels (0 sample(s)).")
         if len(distinct) < 2:
             raise ValueError(
                 f"{name} holds 1 class only ({distinct.tolist()[0]!r}); a classifier needs at "

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from sklearn import config_context
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
-from sklearn.metrics import get_scorer
 
 from sklearn_lntune.task.base import Classifying, Task
+from sklearn_lntune.task.scorers import check_scoring
 
 
 def score_known_outputs(
@@ -26,7 +26,7 @@ def score_known_outputs(
     scorer = check_scoring(scoring)
     rows = np.arange(len(targets))[:, None]
     options: dict[str, Any] = {}
-    if not np.all(weights == weights[0]) and _takes(scorer, "sample_weight"):
+    if not np.all(weights == weights[0]) and takes(scorer, "sample_weight"):
         options["sample_weight"] = weights
     one_label = targets.ndim == 1
     if one_label and _reads_columns(scorer) and len(np.unique(targets)) < task.n_outputs:
@@ -36,7 +36,7 @@ def score_known_outputs(
     with config_context(enable_metadata_routing=True) if routed else nullcontext():
         known = _KnownLabels if isinstance(task, Classifying) else _KnownNumbers
         found = scorer(known(task, outputs), rows, task.decode(targets), **options)
-    return _as_number(found, scoring)
+    return as_number(found, scoring)
 
 
 def negative_loss(
@@ -123,7 +123,7 @@ class _KnownNumbers(RegressorMixin, _Known):
     pass
 
 
-def _takes(scorer: Any, option: str) -> bool:
+def takes(scorer: Any, option: str) -> bool:
     """Whether a scorer of scikit-learn or a plain callable accepts ``option``."""
     function = getattr(scorer, "_score_func", scorer)
     return option in signature(function).parameters
@@ -133,7 +133,7 @@ def _reads_columns(scorer: Any) -> bool:
     """Whether a scorer of scikit-learn reads one column per class, and accepts ``labels``."""
     response = getattr(scorer, "_response_method", "predict")
     free = "labels" not in getattr(scorer, "_kwargs", {})
-    return response != "predict" and free and _takes(scorer, "labels")
+    return response != "predict" and free and takes(scorer, "labels")
 
 
 def is_from_sklearn(scoring: Any) -> bool:
@@ -141,25 +141,11 @@ def is_from_sklearn(scoring: Any) -> bool:
     return hasattr(check_scoring(scoring), "_score_func")
 
 
-def _as_number(score: Any, scoring: Any) -> float:
+def as_number(score: Any, scoring: Any) -> float:
+    """``score`` as a float; ``scoring`` is to blame if it is none."""
     try:
         return float(score)
     except (TypeError, ValueError) as error:
         raise ValueError(
             f"scoring={scoring!r} must return one number; it returned {type(score).__name__}."
-        ) from error
-
-
-def check_scoring(scoring: Any) -> Any:
-    """The scorer named ``scoring``, or the callable itself; ``"loss"`` is returned as it is."""
-    if callable(scoring) or (isinstance(scoring, str) and scoring == "loss"):
-        return scoring
-    try:
-        if scoring is None:
-            raise ValueError("None is no scorer's name")
-        return get_scorer(scoring)
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"scoring must be 'loss', a scorer's name or a callable; got {scoring!r}. "
-            "sklearn.metrics.get_scorer_names() lists the names."
         ) from error

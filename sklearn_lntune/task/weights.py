@@ -43,6 +43,8 @@ def check_sample_weight(
     if sample_weight is None:
         return None
     try:
+        if np.asarray(sample_weight).dtype.kind == "c":  # of which NumPy would keep the real parts
+            raise TypeError("they are complex")
         with np.errstate(invalid="ignore", over="ignore"):  # it sums weights, infinite ones, too
             weights = _check_sample_weight(
                 sample_weight, np.empty((n_rows, 1)), dtype=float, ensure_non_negative=True

@@ -12,6 +12,8 @@ import torch
 
 from sklearn_lntune.backbone.placement import PREDICT_TOKENS
 from sklearn_lntune.inputs.batches import moved, ordered_batches, shuffled_batches
+from sklearn_lntune.inputs.per_word import in_row_order, n_outputs
+from sklearn_lntune.inputs.windows import parts
 from sklearn_lntune.network import Batch, Network
 from sklearn_lntune.training.datasets import EncodedDataset
 from sklearn_lntune.training.ranks import ALONE, Ranks
@@ -67,6 +69,8 @@ class Batches:
         self._training = training
         self._ranks = ranks
         self._begun = begun if training else None
+        # The most tokens of a batch in which each row is as long as a row, or a window, can be.
+        self._n_tokens = batch_size * int(parts(rows.table).lengths.max())
         self._ordered = [] if training else self._by_length()
 
     def __len__(self) -> int:
@@ -77,7 +81,9 @@ class Batches:
         for rows in self._plan():
             weights = torch.from_numpy(self.rows.weights[rows]).to(network.delta_type)
             whole = dataclasses.replace(
-                network.batch(self.rows.table, rows, states=self.rows.states),
+                network.batch(
+                    self.rows.table, rows, states=self.rows.states, n_tokens=self._n_tokens
+                ),
                 targets=moved(torch.from_numpy(self.rows.targets[rows]), network.device),
                 weights=moved(weights, network.device),
             )
@@ -86,10 +92,7 @@ class Batches:
 
     def in_row_order(self, batches: list[np.ndarray]) -> np.ndarray:
         """Join the results of the batches, and undo the ordering by length."""
-        found = np.concatenate(batches)
-        answers = np.empty_like(found)
-        answers[np.concatenate(self._ordered)] = found
-        return answers
+        return in_row_order(batches, self._ordered, n_outputs(self.rows.table))
 
     def _plan(self) -> list[np.ndarray]:
         if not self._training:
@@ -105,5 +108,5 @@ class Batches:
     def _by_length(self) -> list[np.ndarray]:
         lengths = self.rows.table.lengths
         # As in a prediction, but no batch takes more memory than a training batch may.
-        most = min(int(lengths.max()) * self.batch_size, PREDICT_TOKENS[self._network.device.type])
+        most = min(self._n_tokens, PREDICT_TOKENS[self._network.device.type])
         return list(ordered_batches(lengths, most))

@@ -23,7 +23,10 @@ _METHODS = (
     *("on_epoch_end", "on_batch_begin", "on_batch_end", "on_grad_computed"),
 )
 #: Callbacks that the package adds to those of the user.
-_OURS = ("epoch_timer", "train_loss", "valid_loss", "report", "checkpoint", "fused_fits")
+_OURS = (
+    *("epoch_timer", "train_loss", "valid_loss", "report", "on_epoch", "checkpoint"),
+    "fused_fits",
+)
 #: Modules of callbacks that may be initialised twice, since that only sets attributes.
 _STARTED = tuple(f"skorch.callbacks.{name}" for name in ("lr_scheduler", "scoring", "training"))
 _WITH_FILES = (Checkpoint, TrainEndCheckpoint)
@@ -62,12 +65,12 @@ def check_callbacks(callbacks: Any, *, validated: bool) -> list[Any]:
     try:
         if isinstance(callbacks, str | bytes | Mapping):
             raise TypeError
-        listed = list(callbacks)
+        entries = iter(callbacks)
     except TypeError:
         raise TypeError(
             f"callbacks must be a list of skorch callbacks; got {callbacks!r}."
         ) from None
-    named = [pair for pair in map(_named, listed) if pair[1] is not None]
+    named = [pair for pair in map(_named, entries) if pair[1] is not None]
     _check_names([name for name, _ in named])
     instances = [callback for _, callback in named]
     for callback in instances:

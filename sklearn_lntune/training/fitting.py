@@ -14,7 +14,7 @@ from sklearn_lntune.training.datasets import EncodedDataset
 from sklearn_lntune.training.fit_signature import fit_signature
 from sklearn_lntune.training.job import Job, Outcome
 from sklearn_lntune.training.net import DeltaNet
-from sklearn_lntune.training.report import reporters
+from sklearn_lntune.training.report import EpochHook, reporters
 
 _RECORDED = (
     *("epoch", "n_steps", "lr", "train_loss", "valid_loss", "valid_score", "dur"),
@@ -35,7 +35,9 @@ def run(job: Job) -> Outcome:
     if job.placement.compiled:
         network.compile_body()
     # After the user's callbacks, so that the checkpoint includes what they record of an epoch.
-    own = [] if checkpoint is None else [("checkpoint", checkpoint)]
+    own: list[Any] = [] if checkpoint is None else [("checkpoint", checkpoint)]
+    if job.on_epoch is not None:
+        own.insert(0, ("on_epoch", EpochHook(job.on_epoch, lambda net: _outcome(net, network))))
     net = DeltaNet(
         network,
         task=job.task,
@@ -71,6 +73,11 @@ def run(job: Job) -> Outcome:
             f"(accumulate={job.settings.accumulate}); halve batch_size and double accumulate for "
             "the same steps."
         ) from full
+    return _outcome(net, network, error)
+
+
+def _outcome(net: DeltaNet, network: Network, error: BaseException | None = None) -> Outcome:
+    """The result of the fit if it ends now."""
     finished = [row for row in net.history if "n_steps" in row]
     return Outcome(
         delta=network.delta(),
@@ -102,6 +109,8 @@ def network_of(job: Job, n_fits: int = 1) -> Network:
         attention=job.placement.attention(training=True),
         generator=torch.Generator().manual_seed(job.seed),
         dropout=job.settings.dropout,
+        window_pooling=job.window_pooling,
+        per_token=job.task.per_token,
         **sides,
     )
 

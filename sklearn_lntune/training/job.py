@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,6 +41,14 @@ class Job:
     checkpoint: Checkpoint | None = None
     #: The processes that fit together.
     ranks: Ranks = ALONE
+    #: How longer texts are cut into windows; None if they are truncated.
+    stride: int | None = None
+    window_pooling: str | None = None
+    #: Called after each epoch with a function that returns the outcome as of now; it returns
+    #: whether to end the fit.
+    on_epoch: Callable[[Callable[[], Outcome]], bool] | None = None
+    #: Whether it predicts with that outcome, and so cannot run in the middle of other fits.
+    on_epoch_predicts: bool = False
 
     @property
     def n_epochs(self) -> int:

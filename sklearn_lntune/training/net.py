@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Callable
 from typing import Any, Never, TypeAlias
 
@@ -135,6 +136,7 @@ class DeltaNet(NeuralNetClassifier):
         """Run skorch's loop. Unlike `fit`, an interrupt by the user is not swallowed."""
         self.initialize()
         self._patience_spent = False
+        self._latest_loss = torch.tensor(torch.nan)
         self._reset_pending()
         if before_first_step is not None:
             before_first_step(self)
@@ -199,20 +201,30 @@ class DeltaNet(NeuralNetClassifier):
         self._losses_pending.append(result["loss"] * n_rows)
         if due:
             self._bytes_a_step = n_bytes
-            single = len(self._losses_pending) == 1
-            means = self._step(batch)
-            if single:  # skorch reads the loss as well; here it finds it on the host already
-                result["loss"] = torch.from_numpy(means)[0]
+            pending = self.history[-1]["batches"][-len(self._losses_pending) : -1]
+            self._latest_loss = torch.from_numpy(self._step(batch))[0]
+            for record in pending:
+                record["train_loss"] = float(self._latest_loss)
+        # skorch reads the loss of each batch, and would wait for the device. What it finds here
+        # is on the host already: the mean loss of the step, or, until that is taken, the last one.
+        result["loss"] = self._latest_loss
         return result
 
     def train_step_single(self, batch: Pair, **fit_params: Any) -> dict[str, Any]:
         """Forward and backward; the gradient is that of the sum over rows."""
         self._set_training(True)
         rows, _ = batch
-        logits = self.infer(rows)
-        total = row_losses(self.task, logits, rows).sum()
-        torch.autograd.backward(total)
-        return {"loss": total.detach() / rows.n_rows, "y_pred": logits.detach()}
+        network = self.module_
+        if rows.windows is not None and network.dropout:
+            factors = network.dropout_factors((len(rows), network.embedding_size), rows.share)
+            rows = dataclasses.replace(rows, dropout=factors)
+        logits, losses = [], []
+        for piece in rows.pieces():
+            logits.append(self.infer(piece))
+            losses.append(row_losses(self.task, logits[-1], piece).sum())
+            torch.autograd.backward(losses[-1])
+        total = torch.stack(losses).detach().sum()
+        return {"loss": total / rows.n_rows, "y_pred": torch.cat(logits).detach()}
 
     def validation_step(self, batch: Pair, **fit_params: Any) -> dict[str, Any]:
         """The loss of a batch, weighted and without smoothing; the logits are kept for scoring."""

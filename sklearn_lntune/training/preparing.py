@@ -16,9 +16,15 @@ from sklearn.model_selection import train_test_split
 from sklearn_lntune.backbone.matching import check_same, fitted_backbone
 from sklearn_lntune.backbone.placement import check_gradients_after_fork, place_fit
 from sklearn_lntune.backbone.pool import Backbone, get_backbone
-from sklearn_lntune.backbone.pooling_and_length import resolve_max_length, resolve_pooling
+from sklearn_lntune.backbone.pooling_and_length import (
+    resolve_max_length,
+    resolve_pooling,
+    resolve_stride,
+)
+from sklearn_lntune.backbone.poolings import WINDOW_POOLINGS
 from sklearn_lntune.backbone.where import BackboneRef, Where
-from sklearn_lntune.checks import check_number, check_verbose
+from sklearn_lntune.checks import check_choice, check_number, check_verbose
+from sklearn_lntune.inputs.text.windows import LONG_TEXTS
 from sklearn_lntune.persistence.state import FittedState
 from sklearn_lntune.task import Task
 from sklearn_lntune.training.callbacks import check_callbacks
@@ -83,14 +89,22 @@ def prepare(
         seed = checkpoint.seed_or(seed)
     check_gradients_after_fork()
     methods = methods_of(params["tuning"])
-    settings = Settings.check(methods, params)
+    settings = Settings.check(methods, params, task.check_scoring)
     check_verbose(params["verbose"])
     validated = settings.early_stopping or validation is not None
     callbacks = check_callbacks(params["callbacks"], validated=bool(validated))
     backbone, pooling = _backbone_and_pooling(params, previous)
+    if task.per_token and pooling == "native":
+        raise ValueError(
+            "pooling='native' trains the model's head for whole texts, and each word has a head of "
+            "its own kind here. Leave pooling='auto': it matters for transform only."
+        )
     plan(methods, backbone.anatomy, with_pooler=pooling == "native")  # raises what does not fit
     warn_of_bad_sums(methods)
     max_length = resolve_max_length(backbone, params["max_length"])
+    stride = window_pooling = None
+    if not task.per_token:
+        stride, window_pooling = _windows(params, backbone, pooling, max_length, previous)
     seed = ranks.broadcast(seed)
     where = Where.from_params(params)
     placement = place_fit(where, backbone.stored_type, own=ranks.device)
@@ -111,13 +125,13 @@ def prepare(
         task.check_scores(data.targets[held_out], data.weights[held_out], settings.scoring)
     elif validation is not None:
         task.check_scores(validation.targets, validation.weights, settings.scoring)
-    table = backbone.tokens.table(data.examples, max_length)
+    table = backbone.tokens.table(data.examples, max_length, stride)
     train = encoded(table, data, rows)
     valid = None
     if held_out is not None:
         valid = encoded(table, data, held_out)
     elif validation is not None:
-        valid_table = backbone.tokens.table(validation.examples, max_length)
+        valid_table = backbone.tokens.table(validation.examples, max_length, stride)
         valid = encoded(valid_table, validation)
     if train.table.n_truncated:
         warnings.warn(
@@ -143,6 +157,8 @@ def prepare(
         moments=moments,
         checkpoint=checkpoint,
         ranks=ranks,
+        stride=stride,
+        window_pooling=window_pooling,
     )
     if ranks.size > 1:
         # `scoring` is not compared: only the main process scores, and the repr of a callable may
@@ -170,6 +186,35 @@ def _backbone_and_pooling(
             "only. Set pooling back, or start anew with warm_start=False or a clone."
         )
     return backbone, pooling
+
+
+def _windows(
+    params: Mapping[str, Any],
+    backbone: Backbone,
+    pooling: str,
+    max_length: int,
+    previous: FittedState | None,
+) -> tuple[int | None, str | None]:
+    """The stride and the pooling of windows; both are None if long texts are truncated."""
+    windows = check_choice("long_texts", params["long_texts"], LONG_TEXTS) == "windows"
+    stride = check_number("stride", params["stride"], integer=True)
+    chosen = check_choice("window_pooling", params["window_pooling"], WINDOW_POOLINGS)
+    if windows and pooling == "native":
+        raise ValueError(
+            "long_texts='windows' needs a head that reads pooled vectors, and pooling='native' "
+            "trains the model's own: choose another pooling, for instance 'mean', or "
+            "long_texts='truncate'."
+        )
+    window_pooling = str(chosen) if windows else None
+    if previous is not None and previous.window_pooling != window_pooling:
+        before = previous.window_pooling
+        raise ValueError(
+            f"long_texts={params['long_texts']!r} with window_pooling="
+            f"{params['window_pooling']!r} cannot go on from a fit with "
+            + ("long_texts='truncate'" if before is None else f"window_pooling={before!r}")
+            + ": set them back, or start anew with warm_start=False or a clone."
+        )
+    return resolve_stride(backbone, stride, max_length) if windows else None, window_pooling
 
 
 def _held_out(

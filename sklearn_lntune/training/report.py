@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from skorch.callbacks import Callback
 
 from sklearn_lntune.console import print_line, progress_bar
+from sklearn_lntune.training.job import Outcome
 
 
 class ProgressBar(Callback):
@@ -57,6 +59,29 @@ class EpochLines(Callback):
             if name in row
         ]
         print_line("  ".join((*parts, f"{row.get('dur', 0.0):.1f} s")))
+
+
+class EpochHook(Callback):
+    """Calls a function after each epoch, which may end the fit.
+
+    Parameters
+    ----------
+    hook : callable
+        As ``Job.on_epoch``.
+    outcome : callable
+        Returns the outcome of a net as of now.
+    """
+
+    def __init__(
+        self, hook: Callable[[Callable[[], Outcome]], bool], outcome: Callable[[Any], Outcome]
+    ) -> None:
+        self.hook = hook
+        self.outcome = outcome
+
+    def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
+        """Call the function."""
+        if self.hook(lambda: self.outcome(net)):
+            raise KeyboardInterrupt  # which is how a callback of skorch ends a fit
 
 
 def reporters(verbose: int) -> list[tuple[str, Callback]]:

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from sklearn_lntune.exceptions import TrainingDivergedError
+from sklearn_lntune.inputs.batches import moved
 from sklearn_lntune.network import Batch
 from sklearn_lntune.task import Task
 
@@ -224,9 +225,8 @@ def _copy(
         if fits is None or fits.all():
             torch._foreach_copy_(list(targets), [source.detach() for source in sources])
             return
-        rows = torch.from_numpy(np.flatnonzero(fits))
+        at = moved(torch.from_numpy(np.flatnonzero(fits)), targets[0].device)
         for source, target in zip(sources, targets, strict=True):
-            at = rows.to(target.device)
             target.view(n_fits, -1)[at] = source.view(n_fits, -1)[at]
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
 from sklearn_lntune.checks import check_choice, check_flag, check_number
-from sklearn_lntune.task.scoring import check_scoring
+from sklearn_lntune.task.scorers import check_scoring
 from sklearn_lntune.tuning.base import TuningMethod
 
 SCHEDULES = ("linear", "cosine", "constant")
@@ -39,7 +39,12 @@ class Settings:
     scoring: Any
 
     @classmethod
-    def check(cls, methods: tuple[TuningMethod, ...], params: Mapping[str, Any]) -> Settings:
+    def check(
+        cls,
+        methods: tuple[TuningMethod, ...],
+        params: Mapping[str, Any],
+        check_scoring: Callable[[Any], object] = check_scoring,
+    ) -> Settings:
         """Settings from an estimator's parameters.
 
         Parameters
@@ -47,6 +52,8 @@ class Settings:
         methods : tuple of TuningMethod
         params : mapping
             Parameters by name; those that do not concern training are ignored.
+        check_scoring : callable
+            Raises a ValueError if ``scoring`` is no score.
 
         Raises
         ------

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from sklearn.base import BaseEstimator
 
+from sklearn_lntune.documentation import Documented
 from sklearn_lntune.tuning.registration import register
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ Ground = AttachContext
 Terms = PeftRef
 
 
-class TuningMethod(BaseEstimator):
+class TuningMethod(Documented, BaseEstimator):
     """Base class of the ways to tune a frozen backbone.
 
     A subclass stores its arguments untouched, sets `name` and `default_lr`, and
@@ -150,6 +151,8 @@ class TuningMethod(BaseEstimator):
     --------
     AttachContext : The argument of `attach`.
     """
+
+    _public_module = "sklearn_lntune.tuning"
 
     name: ClassVar[str]
     default_lr: ClassVar[float]
@@ -342,7 +345,7 @@ class TuningMethod(BaseEstimator):
         return super().__repr__(N_CHAR_MAX)
 
 
-class TuningSum(BaseEstimator):
+class TuningSum(Documented, BaseEstimator):
     """Several tuning methods together.
 
     Parameters
@@ -356,6 +359,8 @@ class TuningSum(BaseEstimator):
     >>> TuningSum() + LayerNormTuning(terms="bias")
     LayerNormTuning(terms='bias')
     """
+
+    _public_module = "sklearn_lntune.tuning"
 
     def __init__(self, methods: tuple[TuningMethod, ...] = ()) -> None:
         self.methods = methods

@@ -80,7 +80,7 @@ def methods_of(tuning: Any) -> tuple[TuningMethod, ...]:
         unknown = [name for name in names if name not in (HEAD, *known)]
         if unknown:
             raise ValueError(
-                f"tuning={tuning!r}: {unknown[0]!r} is no tuning method. Valid names are "
+                f"tuning={tuning!r}: {unknown[0]!r} is not a tuning method. Valid names are "
                 f"{[HEAD, *known]}, alone or joined with '+', and {list(PRESETS)}, alone. Your own "
                 "method is known once the module that defines it has been imported."
             )

@@ -140,7 +140,7 @@ def test_the_hub_is_asked_for_safetensors_and_gives_the_revision(
 
 @pytest.mark.usefixtures("no_hub")
 def test_a_backbone_nowhere_to_be_had_is_an_error_with_three_remedies() -> None:
-    with pytest.raises(ValueError, match="backbone 'someone/model' is no folder") as error:
+    with pytest.raises(ValueError, match="backbone 'someone/model' is not a folder") as error:
         resolve("someone/model")
     for remedy in ("path of a folder", "pip install", "hf download someone/model"):
         assert remedy in str(error.value)
@@ -148,7 +148,7 @@ def test_a_backbone_nowhere_to_be_had_is_an_error_with_three_remedies() -> None:
 
 
 def test_a_name_that_the_hub_would_not_take_is_the_same_error() -> None:
-    with pytest.raises(ValueError, match=r"backbone 'no/such/name!' is no folder"):
+    with pytest.raises(ValueError, match=r"backbone 'no/such/name!' is not a folder"):
         resolve("no/such/name!")
 
 

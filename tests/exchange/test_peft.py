@@ -253,7 +253,7 @@ def test_a_projected_prefix_is_exported_as_it_was_folded(
 def test_other_prefixes_are_refused(
     family: str, tuning: PrefixTuning, fitted: Fitted, tmp_path: Path
 ) -> None:
-    with pytest.raises(ValueError, match=r"no prefix of peft's.*save\(\).*'layernorm' and 'lora'"):
+    with pytest.raises(ValueError, match=r"no peft prefix.*save\(\).*'layernorm' and 'lora'"):
         fitted(family, tuning=tuning).export_peft(tmp_path / "adapter")
     assert not (tmp_path / "adapter").exists()
 
@@ -264,7 +264,7 @@ def test_a_prefix_that_would_slide_out_of_a_window_is_refused(
     # Long enough for a short text, too short for max_length.
     backbone = save_backbone(tmp_path / "backbone", "mistral", sliding_window=24)
     clf = fitted(backbone, tuning=PrefixTuning(4))
-    with pytest.raises(ValueError, match=r"no prefix of peft's computes the same"):
+    with pytest.raises(ValueError, match=r"no peft prefix computes the same"):
         clf.export_peft(tmp_path / "adapter")
 
 
@@ -397,6 +397,12 @@ def test_the_backbone_may_be_elsewhere(export: Export, tmp_path: Path, texts: li
     )
     assert (back.backbone, back.revision) == (moved, None)
     assert (back.predict_proba(texts) == clf.predict_proba(texts)).all()
+
+
+def test_an_adapter_has_no_windows(export: Export) -> None:
+    _, folder = export("bert", "lora")
+    with pytest.raises(ValueError, match="long_texts='windows': the head of a peft adapter"):
+        LNTunedTransformerClassifier.from_peft(folder, long_texts="windows")
 
 
 def test_an_adapter_of_another_backbone_is_refused(

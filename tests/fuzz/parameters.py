@@ -167,6 +167,9 @@ PARAMETERS: dict[str, st.SearchStrategy[Any]] = {
     "tuning": _TUNING,
     "pooling": _or_junk("auto", "cls", "mean", "max", "last", "native", "weightedmean"),
     "max_length": st.one_of(st.integers(-2, 80), _or_junk("auto", 1, 2, 3, 64, 65, 10**9)),
+    "long_texts": _or_junk("truncate", "windows", "windows", "cut"),
+    "stride": st.one_of(_NUMBER, _junk),
+    "window_pooling": _or_junk("mean", "max", "attention", "sum"),
     "text_column": _or_junk("auto", "text", ("text_a", "text_b")),
     "label_column": _or_junk("label", "text"),
     "lr": st.one_of(

@@ -164,7 +164,7 @@ def test_rows_of_numbers_are_joined_with_a_warning(numbers: Any, expected: list[
         ((text for text in TEXTS), TypeError, "got generator, .* into a list first"),
         ({"a", "b"}, TypeError, "got set"),
         (np.array("a"), (TypeError, ValueError), "X must be"),
-        ([], ValueError, r"X holds no texts \(0 sample"),
+        ([], ValueError, r"X contains no texts \(0 sample"),
         (np.array([], dtype=object), ValueError, r"0 sample"),
         (np.empty((0, 3)), ValueError, r"0 sample"),
         (pd.Series([], dtype="string"), ValueError, r"0 sample"),

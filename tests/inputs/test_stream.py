@@ -178,7 +178,7 @@ def test_nothing_stays_on_disk(
     X = form("generator", text=texts, label=labels)
     clf = tiny_clf().fit(X)
     clf.predict(X)
-    with pytest.raises(ValueError, match="no column of X"):
+    with pytest.raises(ValueError, match="not a column of X"):
         clf.set_params(label_column="colour").fit(X)
     gc.collect()
     assert not list(own.iterdir())
@@ -257,13 +257,13 @@ def test_columns_found(names: list[str], columns: tuple[str, ...], kind: str, fo
     ("params", "error", "message"),
     [
         ({}, ValueError, r"does not know .*\['one', 'two', 'number'\], of which \['one', 'two'\]"),
-        ({"text_column": "three"}, ValueError, r"'three' is no column .*'one', 'two', 'number'"),
-        ({"text_column": ("one", "three")}, ValueError, "is no column"),
+        ({"text_column": "three"}, ValueError, r"'three' is not a column .*'one', 'two', 'number'"),
+        ({"text_column": ("one", "three")}, ValueError, "is not a column"),
         ({"text_column": "number"}, TypeError, "'number' of X does not hold strings"),
         ({"text_column": ("one", "two", "one")}, ValueError, "or two names for pairs"),
         ({"text_column": 3}, ValueError, "text_column must be"),
         ({"text_column": "one", "label_column": 3}, ValueError, "label_column must be"),
-        ({"text_column": "one"}, ValueError, "label_column='label' is no column .*or pass y"),
+        ({"text_column": "one"}, ValueError, "label_column='label' is not a column .*or pass y"),
     ],
 )
 @pytest.mark.parametrize("kind", ["dataset", "generator", "file"])
@@ -350,8 +350,8 @@ def test_every_type_of_string_is_text(
     [
         (["a", "b", None] * 5, "has rows without a label: row 2 is None"),
         ([1.0, 2.0, float("nan")] * 5, "has rows without a label: row 2 is nan"),
-        ([["a"]] * 15, "must hold one label a row"),
-        ([{"a": 1}] * 15, "must hold one label a row"),
+        ([["a"]] * 15, "must hold one label per row"),
+        ([{"a": 1}] * 15, "must hold one label per row"),
         ([0.5, 1.0, 2.0] * 5, "of X holds numbers that are not whole"),
         ([b"a", b"b", b"c"] * 5, "of X holds bytes"),
         ([dt.date(2020, 1, 1), dt.date(2021, 1, 1), dt.date(2022, 1, 1)] * 5, "of X holds date"),
@@ -434,12 +434,12 @@ def test_empty_tables(tiny_clf: Clf, tmp_path: Path, texts: list[str], labels: l
 
 
 def test_paths_that_are_no_parquet(tiny_clf: Clf, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="is no Parquet file, nor a folder with one"):
+    with pytest.raises(ValueError, match="is neither a Parquet file nor a folder with one"):
         tiny_clf().fit(tmp_path, ["a"])
-    with pytest.raises(ValueError, match="is no Parquet file, nor a folder with one"):
+    with pytest.raises(ValueError, match="is neither a Parquet file nor a folder with one"):
         tiny_clf().fit("nowhere.parquet", ["a"])
     (tmp_path / "odd.parquet").write_text("text")
-    with pytest.raises(ValueError, match="odd.parquet is no Parquet file"):
+    with pytest.raises(ValueError, match="odd.parquet is not a Parquet file"):
         tiny_clf().fit(tmp_path, ["a"])
     for name, column in (("a", "text"), ("odd", "other")):
         table = pa.table({column: ["a"]})

@@ -16,7 +16,11 @@ from families import known_families
 from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import make_pipeline
 
-from sklearn_lntune import LNTunedTransformerClassifier
+from sklearn_lntune import (
+    LNTunedTransformerClassifier,
+    LNTunedTransformerRegressor,
+    LNTunedTransformerTagger,
+)
 from sklearn_lntune.inspection import Explanation, Explanations, explain
 from sklearn_lntune.prediction import attributing
 
@@ -305,3 +309,82 @@ def test_what_cannot_be_explained_is_said(
         patched.setattr(attributing, "embeddings_of", lambda network: torch.nn.Embedding(120, 16))
         with pytest.raises(ValueError, match="in a way that gradients can follow"):
             explain(clf, texts)
+
+
+# -- other kinds of target --------------------------------------------------------------
+
+
+def test_several_labels(lively_backbone: Make, texts: list[str]) -> None:
+    y = np.array([[len(text) % 2, len(text) % 3 == 0, "sun" in text] for text in texts], int)
+    clf = fitted(lively_backbone(), texts, y)
+    logits = clf.decision_function(texts[:3])
+    for label in clf.classes_:
+        for row, each in enumerate(explain(clf, texts[:3], label)):
+            assert each.target == label
+            assert each.output == pytest.approx(logits[row, label])
+            assert each.gap == pytest.approx(0, abs=1e-9)
+    assert [each.target for each in explain(clf, texts[:3])] == logits.argmax(axis=1).tolist()
+    with pytest.raises(ValueError, match="target=3 is not among"):
+        explain(clf, texts, 3)
+
+
+def test_numbers_are_explained_in_their_units(lively_backbone: Make, texts: list[str]) -> None:
+    lengths = np.array([len(text) for text in texts], float)
+    quick = {"max_epochs": 1, "min_steps": 0, "random_state": 0, "precision": "float64"}
+    model: Any = LNTunedTransformerRegressor(lively_backbone(), device="cpu", **quick)
+    moved(model.fit(texts, 100 * lengths))
+    for expected, each in zip(model.predict(texts[:3]), explain(model, texts[:3]), strict=True):
+        assert each.target is None
+        assert each.output == pytest.approx(expected)
+        assert each.gap == pytest.approx(0, abs=1e-6)
+        assert np.abs(each.attributions).max() > 1
+        assert repr(each).startswith("prediction: ")
+
+    moved(model.fit(texts, np.column_stack([100 * lengths, -lengths])))
+    with pytest.raises(ValueError, match=r"predicts 2 numbers; pass target.*\(0 to 1\)"):
+        explain(model, texts)
+    for column in (0, 1):
+        (each,) = explain(model, texts[:1], column)
+        assert each.target == column
+        assert each.output == pytest.approx(model.predict(texts[:1])[0, column])
+
+
+def test_texts_of_one_window(lively_backbone: Make, texts: list[str], labels: list[str]) -> None:
+    windows = {"long_texts": "windows", "max_length": 6, "window_pooling": "attention"}
+    clf = fitted(lively_backbone(), texts, labels, **windows)
+    short = [text for text in texts if len(text.split()) <= 4][:3]
+    check_sums(clf, short, explain(clf, short), 1e-9)
+    with pytest.raises(ValueError, match=r"the text 'good bad .* is read in several windows"):
+        explain(clf, [short[0], "good bad sun rain fast slow"])
+
+
+def test_the_tag_of_a_word(lively_backbone: Make) -> None:
+    sentences = [["good", "bad", "305", "sun"], ["sun", "rain"], ["fast"]] * 4
+    tags = [["x", "y", "z", "x"], ["x", "y"], ["z"]] * 4
+    options: Any = {"precision": "float64", "device": "cpu", "max_epochs": 1, "min_steps": 0}
+    tagger: Any = LNTunedTransformerTagger(lively_backbone(), random_state=0, **options)
+    moved(tagger.fit(sentences, tags))
+    X = sentences[:2]
+    for word in (0, 1):
+        for each, sentence, predicted in zip(
+            explain(tagger, X, word), X, tagger.predict(X), strict=True
+        ):
+            assert each.words == sentence
+            assert each.texts == (" ".join(sentence),)
+            assert each.target == predicted[word]
+            assert each.gap == pytest.approx(0, abs=1e-9)
+            assert np.abs(each.attributions).max() > 1e-3
+        proba = tagger.predict_proba(X)
+        logits = [[each.output for each in explain(tagger, X, (word, tag))] for tag in "xyz"]
+        ratios = np.exp(logits) / np.exp(logits).sum(axis=0)
+        assert pytest.approx(np.array([row[word] for row in proba])) == ratios.T
+    with pytest.raises(ValueError, match=r"names the word 2, .* 'sun rain' has 2 words"):
+        explain(tagger, X, 2)
+    for target in (None, "x", True, -1):
+        with pytest.raises(ValueError, match="target must be the number of the word"):
+            explain(tagger, X, target)
+    with pytest.raises(ValueError, match="target='w' is not among"):
+        explain(tagger, X, (0, "w"))
+    long = LNTunedTransformerTagger(lively_backbone(), max_length=6, random_state=0, **options)
+    with pytest.raises(ValueError, match="is read in several windows"):
+        explain(long.fit(sentences, tags), sentences, 0)

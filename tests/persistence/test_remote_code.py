@@ -190,7 +190,7 @@ def test_pickled_weights_are_never_opened(
         assert clf.fit(texts, labels).predict(texts).shape == (40,)
     else:
         (backbone / "model.safetensors").unlink()
-        with pytest.raises(ValueError, match=r"holds no model\.safetensors.*can run code"):
+        with pytest.raises(ValueError, match=r"has no model\.safetensors.*can run code"):
             clf.fit(texts, labels)
     assert not mark.exists()
     pickle.loads(pickle.dumps(Mark(mark)))

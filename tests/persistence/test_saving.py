@@ -805,15 +805,15 @@ def test_a_loaded_one_can_be_cloned_fitted_pickled_and_inspected(
     assert (back.fit(texts, labels).predict_proba(texts) == clf.predict_proba(texts)).all()
 
 
-# -- what is no saved classifier -----------------------------------------------------------
+# -- what is not a saved classifier -----------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["nothing", "nothing.zip", "no/where", "a/b/c"])
 def test_a_path_with_nothing_there(name: str, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="no folder") as caught:
+    with pytest.raises(ValueError, match="neither a folder") as caught:
         load(tmp_path / name)
     assert name in str(caught.value)
-    with pytest.raises(ValueError, match=f"{name}' is no folder"):
+    with pytest.raises(ValueError, match=f"{name}' is neither a folder"):
         load(name)
 
 

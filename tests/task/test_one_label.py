@@ -67,8 +67,8 @@ def test_unknown_numbers_are_named_too() -> None:
     [
         (["a", "a"], r"y holds .* class .*'a'"),
         ([0.5, 1.5, 2.5], "continuous"),
-        (np.array([[0, 1], [1, 1]]), r"y has several labels a row \(multilabel-indicator\)"),
-        (np.array([[1, 2], [3, 1]]), r"y has several labels a row \(multiclass-multioutput\)"),
+        (np.array([[0, 1], [1, 1]]), r"y has several labels per row \(multilabel-indicator\)"),
+        (np.array([[1, 2], [3, 1]]), r"y has several labels per row \(multiclass-multioutput\)"),
         (None, "requires y to be passed"),
         ([1.0, float("nan")], "y contains NaN"),
     ],
@@ -228,7 +228,7 @@ def test_many_classes_are_not_taken_for_a_quantity() -> None:
     ("classes", "message"),
     [
         (["a", "a"], "classes holds 1 class only"),
-        ([], r"classes holds no labels \(0 sample"),
+        ([], r"classes contains no labels \(0 sample"),
         (["a", None], "classes contains NaN or another missing label: row 1 is None"),
         ([0.5, 1.5], "classes holds numbers that are not whole"),
     ],

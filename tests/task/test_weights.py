@@ -175,6 +175,9 @@ def test_one_number_is_the_weight_of_all() -> None:
 @pytest.mark.parametrize(
     ("sample_weight", "message"),
     [
+        (np.array([1j, 1, 2]), "complex"),
+        (np.array([1, 2], complex), "complex"),
+        (pd.Series([1j, 1, 2]), "complex"),
         ([1, NAN, 1], "contains NaN"),
         (pd.Series([1, None, 1], dtype="Int64"), "contains NaN"),
         (pd.Series([1, None, 1], dtype="double[pyarrow]"), "contains NaN"),

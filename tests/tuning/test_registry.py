@@ -86,7 +86,7 @@ def test_objects_stand_for_themselves() -> None:
 
 @pytest.mark.parametrize("tuning", ["layernrom", "layernorm+layernrom", "layernrom+other"])
 def test_an_unknown_name_is_an_error_that_lists_the_valid_ones(tuning: str) -> None:
-    with pytest.raises(ValueError, match="'layernrom' is no tuning method") as error:
+    with pytest.raises(ValueError, match="'layernrom' is not a tuning method") as error:
         methods_of(tuning)
     assert f"tuning={tuning!r}" in str(error.value)
     for name in (HEAD, *built_in_methods(), "other", *PRESETS):
@@ -120,7 +120,7 @@ def test_every_built_in_method_is_published() -> None:
 
 @pytest.mark.parametrize("tuning", ["", "layernorm+", "+"])
 def test_an_empty_name_is_unknown(tuning: str) -> None:
-    with pytest.raises(ValueError, match="'' is no tuning method"):
+    with pytest.raises(ValueError, match="'' is not a tuning method"):
         methods_of(tuning)
 
 

@@ -231,7 +231,7 @@ def test_its_own_errors_come_before_the_training(fitted: Any) -> None:
 
 
 def test_messages_that_list_the_methods_list_it() -> None:
-    with pytest.raises(ValueError, match="'layernrom' is no tuning method.*'query-offset'"):
+    with pytest.raises(ValueError, match="'layernrom' is not a tuning method.*'query-offset'"):
         methods_of("layernrom")
     assert "query-offset" in registered_methods()
 

@@ -21,6 +21,10 @@ _FORMS = (
     "a list, a 1-D array, a Series, a one-column frame or a datasets column of strings; "
     "two columns (or a list of pairs) for sentence pairs"
 )
+#: What lists of strings may be meant for.
+_WORDS_HINT = (
+    "Lists of words are for LNTunedTransformerTagger, or joined for the others: ' '.join(words)."
+)
 
 
 def check_texts(X: Any) -> list[Text]:
@@ -83,7 +87,7 @@ def _rows(X: Any) -> list[Text]:
     if cells.ndim > 2:
         raise ValueError(f"X must be {_FORMS}; got an array with {cells.ndim} dimensions.")
     if len(cells) == 0:
-        raise ValueError(f"X holds no texts (0 sample(s)): it must be {_FORMS}.")
+        raise ValueError(f"X contains no texts (0 sample(s)): it must be {_FORMS}.")
 
     types = set(map(type, cells.ravel().tolist()))
     if all(issubclass(kind, str) for kind in types):
@@ -161,11 +165,11 @@ def _texts_or_pairs(cells: np.ndarray, names: list[str] | None) -> list[Text]:
         return list(plain_texts(cells.flat))
     if cells.shape[1] == 2:
         return list(zip(plain_texts(cells[:, 0]), plain_texts(cells[:, 1]), strict=True))
-    which = f" {names}" if names else ""
+    which, hint = (f" {names}", "") if names else ("", f" {_WORDS_HINT}")
     raise ValueError(
         f"X has {cells.shape[1]} text columns{which}; one column holds texts and two hold sentence "
         "pairs. Join or choose columns first, for instance "
-        f"{f'X[{names[0]!r}], or ' if names else ''}with a ColumnTransformer."
+        f"{f'X[{names[0]!r}], or ' if names else ''}with a ColumnTransformer.{hint}"
     )
 
 
@@ -175,7 +179,9 @@ def _numbers_as_texts(X: Any) -> list[Text]:
     try:
         numbers = X.astype(float)
     except (OverflowError, TypeError) as error:
-        raise ValueError(f"X holds numbers, not texts, and some are no floats: {error}.") from error
+        raise ValueError(
+            f"X holds numbers, not texts, and some are not floats: {error}."
+        ) from error
     warnings.warn(
         "X holds numbers, not texts; each row is joined into one text. If these are "
         "features, another classifier will serve better.",
@@ -222,7 +228,7 @@ def _bad_cell(cells: np.ndarray, types: set[type]) -> TypeError | ValueError:
             if isinstance(cell, list | tuple):
                 return ValueError(
                     f"the rows of X are not of one kind: row {index} is a sequence of {len(cell)}. "
-                    f"X must be {_FORMS}."
+                    f"X must be {_FORMS}. {_WORDS_HINT}"
                 )
             if all(_is_number(kind) for kind in types):
                 return ValueError(

@@ -111,7 +111,7 @@ def _chosen(source: Source, text_column: Any, label_column: Any) -> tuple[str, .
         if len(strings) == 1:
             return (strings[0],)
         if not source.names:
-            raise ValueError("X holds no texts (0 sample(s)).")
+            raise ValueError("X contains no texts (0 sample(s)).")
         raise ValueError(
             f"text_column='auto' does not know which column of X holds the texts: it has "
             f"{source.names}, of which {strings} hold strings. Name one, or two for pairs."
@@ -128,7 +128,7 @@ def _chosen(source: Source, text_column: Any, label_column: Any) -> tuple[str, .
     for name in names:
         if name not in source.names:
             raise ValueError(
-                f"text_column={text_column!r} is no column of X, which has {source.names}."
+                f"text_column={text_column!r} is not a column of X, which has {source.names}."
             )
         if name not in source.strings:
             raise TypeError(f"column {name!r} of X does not hold strings; {strings} do.")

@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import tempfile
+from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -134,6 +136,52 @@ class TokenTable:
         if self.with_segments:
             inputs["token_type_ids"] = np.where(mask, tokens >> ID_BITS, np.int32(0))
         return inputs
+
+
+class TableBuilder:
+    """Collects rows of tokens, chunk by chunk.
+
+    Parameters
+    ----------
+    in_file : bool
+        Whether the tokens are written to a temporary file rather than kept in memory.
+    """
+
+    def __init__(self, *, in_file: bool) -> None:
+        self._file = TokenFile() if in_file else None
+        # Arrays that grow by a sixteenth in place: a list of parts, joined at the end, would
+        # hold everything twice.
+        self._held, self._sizes, self._cuts = array("i"), array("i"), array("B")
+
+    def add(
+        self,
+        ids: Sequence[Sequence[int]],
+        cut: Sequence[bool],
+        segments: Sequence[Sequence[int]] | None = None,
+    ) -> None:
+        """Append rows: their tokens, whether they were cut, and the sentence of each token."""
+        tokens = _joined(ids)
+        if segments is not None:
+            tokens |= _joined(segments) << ID_BITS
+        (self._held.frombytes if self._file is None else self._file.write)(tokens.tobytes())
+        self._sizes.extend(map(len, ids))
+        self._cuts.extend(cut)
+
+    def table(self, *, with_segments: bool, pad_id: int) -> TokenTable:
+        """All rows; nothing may be added afterwards."""
+        lengths = np.frombuffer(self._sizes, np.int32)
+        return TokenTable(
+            np.frombuffer(self._held, np.int32) if self._file is None else self._file.mapped(),
+            np.cumsum(lengths, dtype=np.int64) - lengths,
+            lengths,
+            np.frombuffer(self._cuts, bool),
+            with_segments=with_segments,
+            pad_id=pad_id,
+        )
+
+
+def _joined(rows: Sequence[Sequence[int]]) -> np.ndarray:
+    return np.array(list(chain.from_iterable(rows)), np.int32)
 
 
 class TokenFile:

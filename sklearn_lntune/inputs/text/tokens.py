@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Sequence
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 
@@ -14,6 +14,9 @@ from sklearn_lntune.inputs.base import Examples, Rows
 from sklearn_lntune.inputs.text.check import Text
 from sklearn_lntune.inputs.text.spans import TokenSpan
 from sklearn_lntune.inputs.text.table import ID_BITS, TokenFile, TokenTable
+from sklearn_lntune.inputs.text.windows import window_spans
+from sklearn_lntune.inputs.text.word_tokens import WordEncoder
+from sklearn_lntune.inputs.windows import WindowTable, window_table
 
 _CHUNK = 512  # texts handed to the tokenizer at once: its own output is bulky
 
@@ -55,23 +58,51 @@ class Tokens:
         # A fast tokenizer keeps its truncation as mutable state, so calls take turns.
         self._lock = ForkSafeLock()
 
-    def table(self, examples: Examples | Sequence[Text], max_length: int) -> TokenTable:
-        """Tokens of texts or pairs, each cut to ``max_length`` of them.
+    @overload
+    def table(self, examples: Examples | Sequence[Text], max_length: int) -> TokenTable: ...
+
+    @overload
+    def table(
+        self, examples: Examples | Sequence[Text], max_length: int, stride: int | None
+    ) -> TokenTable | WindowTable: ...
+
+    def table(
+        self, examples: Examples | Sequence[Text], max_length: int, stride: int | None = None
+    ) -> TokenTable | WindowTable:
+        """Tokens of texts or pairs.
 
         Those of a stream are written to disk and mapped.
+
+        Parameters
+        ----------
+        examples : Examples or sequence
+        max_length : int
+            Of a row, or a window, with its special tokens.
+        stride : int, optional
+            Cut longer texts into windows that share so many tokens with their neighbours,
+            instead of truncating them. Pairs cannot be cut.
         """
         if not isinstance(examples, Examples):
             examples = Rows(examples)
+        if examples.per_word:
+            encoder = WordEncoder(self._tokenizer, self._pad_id, self._n_rows, self._lock)
+            return encoder.table(examples, max_length)
         file = TokenFile() if examples.held is None else None
         # Arrays that grow by a sixteenth in place: a list of parts, joined at the end, would
         # hold everything twice.
-        held, sizes, cuts = array("i"), array("i"), array("B")
+        held, sizes, cuts, counts = array("i"), array("i"), array("B"), array("q")
         add = held.frombytes if file is None else file.write
         paired = False
         for chunk in examples.chunks(_CHUNK):
             texts: Any = chunk.rows
             paired = not isinstance(texts[0], str)
-            ids, segments, cut = self.encode(texts, max_length)
+            if stride is None:
+                ids, segments, cut = self.encode(texts, max_length)
+            else:
+                windows = self.windows(texts, max_length, stride)
+                ids, segments = list(chain.from_iterable(windows)), None
+                cut = [False] * len(ids)
+                counts.extend(map(len, windows))
             tokens = _joined(ids)
             if segments is not None:
                 tokens |= _joined(segments) << ID_BITS
@@ -79,7 +110,7 @@ class Tokens:
             sizes.extend(map(len, ids))
             cuts.extend(cut)
         lengths = np.frombuffer(sizes, np.int32)
-        return TokenTable(
+        table = TokenTable(
             np.frombuffer(held, np.int32) if file is None else file.mapped(),
             np.cumsum(lengths, dtype=np.int64) - lengths,
             lengths,
@@ -87,6 +118,7 @@ class Tokens:
             with_segments=paired and self._tells_segments,
             pad_id=self._pad_id,
         )
+        return table if stride is None else window_table(table, np.frombuffer(counts, np.int64))
 
     def encode(self, texts: Sequence[Text], max_length: int) -> Encoded:
         """The tokens of a few ``texts``, or of a few pairs, as lists."""
@@ -94,12 +126,8 @@ class Tokens:
         with self._lock:
             encode = self._encode if _is_plain(self._tokenizer) else self._call
             ids, segments, cut = encode(texts, pairs, max_length)
-        # A tokenizer without special tokens makes nothing of an empty text.
-        ends = (self._tokenizer.eos_token_id, self._tokenizer.pad_token_id, 0)
-        empty = [next(token for token in ends if token is not None)]
-        ids = [row or empty for row in ids]
-        if self._n_rows is not None and max(map(max, ids)) >= self._n_rows:
-            self._refuse(texts, ids, self._n_rows)
+        ids = [row or self._empty for row in ids]
+        self._check_known(texts, ids)
         return Encoded(ids, segments and [row or [0] for row in segments], cut)
 
     def spans(self, texts: Sequence[Text], max_length: int) -> list[list[TokenSpan | None]]:
@@ -129,8 +157,31 @@ class Tokens:
             for each in encoded.encodings
         ]
 
-    def _refuse(self, texts: Sequence[Text], ids: list[list[int]], n_rows: int) -> None:
+    def windows(self, texts: Sequence[Text], max_length: int, stride: int) -> list[list[list[int]]]:
+        """The ids of each window of a few ``texts``, none of them a pair.
+
+        The tokens of a text are those of the whole text, with the special tokens added to each
+        window. The first window is what truncation would leave.
+        """
+        with self._lock:
+            plain = _is_plain(self._tokenizer)
+            cut = self._core_windows if plain else self._called_windows
+            nested = cut(list(texts), max_length, stride)
+        windows = [[row or self._empty for row in rows] for rows in nested]
+        self._check_known(texts, [list(chain.from_iterable(rows)) for rows in windows])
+        return windows
+
+    @property
+    def _empty(self) -> list[int]:
+        """The row of an empty text, of which a tokenizer without special tokens makes nothing."""
+        ends = (self._tokenizer.eos_token_id, self._tokenizer.pad_token_id, 0)
+        return [next(token for token in ends if token is not None)]
+
+    def _check_known(self, texts: Sequence[Text], ids: list[list[int]]) -> None:
         """Name the first text with a token that the model has no embedding for."""
+        n_rows = self._n_rows
+        if n_rows is None or max(map(max, ids)) < n_rows:
+            return
         for text, row in zip(texts, ids, strict=True):
             if max(row) >= n_rows:
                 token = self._tokenizer.convert_ids_to_tokens(max(row))
@@ -170,6 +221,44 @@ class Tokens:
             for i, row in enumerate(ids)
         ]
         return ids, segments, cut
+
+    def _core_windows(
+        self, texts: list[Text], max_length: int, stride: int
+    ) -> list[list[list[int]]]:
+        self._tokenizer([""], truncation=True, max_length=max_length, stride=stride)
+        encodings = self._tokenizer.backend_tokenizer.encode_batch_fast(texts)
+        return [[row.ids, *(rest.ids for rest in row.overflowing)] for row in encodings]
+
+    def _called_windows(
+        self, texts: list[Text], max_length: int, stride: int
+    ) -> list[list[list[int]]]:
+        """As `_core_windows`, for tokenizers with ways of their own."""
+        if not self._tokenizer.is_fast:
+            return [self._slow_windows(text, max_length, stride) for text in texts]
+        encoded = self._tokenizer(
+            texts,
+            truncation=True,
+            max_length=max_length,
+            stride=stride,
+            return_overflowing_tokens=True,
+            return_attention_mask=False,
+        )
+        windows: list[list[list[int]]] = [[] for _ in texts]
+        owners = encoded["overflow_to_sample_mapping"]
+        for owner, ids in zip(owners, encoded["input_ids"], strict=True):
+            windows[owner].append(ids)
+        return windows
+
+    def _slow_windows(self, text: Text, max_length: int, stride: int) -> list[list[int]]:
+        """Windows of a text by a tokenizer in Python, which can only truncate."""
+        ids = self._tokenizer(text, add_special_tokens=False)["input_ids"]
+        size = max_length - self._tokenizer.num_special_tokens_to_add(pair=False)
+        spans = window_spans(len(ids), size, stride)
+        if self._tokenizer.truncation_side == "left":
+            spans = [(len(ids) - stop, len(ids) - start) for start, stop in spans]
+        return [
+            self._tokenizer.prepare_for_model(ids[start:stop])["input_ids"] for start, stop in spans
+        ]
 
 
 def _columns(texts: Sequence[Text]) -> tuple[list[str], list[str] | None]:

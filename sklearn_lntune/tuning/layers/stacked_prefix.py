@@ -9,7 +9,6 @@ interface.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -20,6 +19,7 @@ from torch import nn
 from torch.nn import functional
 from transformers import AttentionInterface, AttentionMaskInterface
 
+from sklearn_lntune.backbone.attention import VARIANTS, attention_of, mask_of
 from sklearn_lntune.backbone.placement import delta_type
 from sklearn_lntune.tuning.base import AttachContext
 from sklearn_lntune.tuning.layers.grouped import expand_rows
@@ -237,11 +237,11 @@ def _attend(
             kwargs["is_causal"] = False
         if kwargs.get("position_bias") is not None:
             kwargs["position_bias"] = functional.pad(kwargs["position_bias"], (length, 0))
-    if implementation == "sdpa":
-        attend = AttentionInterface()["sdpa"]
-    else:  # each architecture defines its plain attention in its own module
-        attend = inspect.unwrap(type(module).forward).__globals__["eager_attention_forward"]
-    return attend(module, query, key, value, attention_mask, **kwargs)
+    attend = attention_of(implementation, module)
+    found: tuple[torch.Tensor, torch.Tensor | None] = attend(
+        module, query, key, value, attention_mask, **kwargs
+    )
+    return found
 
 
 def _is_causal(module: nn.Module, kwargs: Mapping[str, Any]) -> bool:
@@ -250,7 +250,8 @@ def _is_causal(module: nn.Module, kwargs: Mapping[str, Any]) -> bool:
     return bool(getattr(module, "is_causal", True) if said is None else said)
 
 
-_KNOWN = {name: f"lntune_prefix_{name}" for name in ("eager", "sdpa")}
-for _name, _prefixed in _KNOWN.items():
+_KNOWN: dict[str, str] = {}
+for _name, _variant in VARIANTS.items():
+    _prefixed = _KNOWN[_name] = _KNOWN[_variant] = f"lntune_prefix_{_name}"
     AttentionInterface.register(_prefixed, partial(_attend, _name))
-    AttentionMaskInterface.register(_prefixed, AttentionMaskInterface()[_name])
+    AttentionMaskInterface.register(_prefixed, mask_of(_name))

@@ -1,0 +1,142 @@
+"""``train``: fit a classifier on a file and write it, its figures and its card."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from sklearn_lntune.cli import options
+from sklearn_lntune.cli.data import Columns, Labelled, read_parts
+from sklearn_lntune.cli.models import new_classifier
+from sklearn_lntune.cli.output import (
+    check_free,
+    note,
+    print_line,
+    print_table,
+    verbosity,
+    write_json,
+    written,
+)
+from sklearn_lntune.cli.scores import predicted, print_report, report
+from sklearn_lntune.persistence.document import CONFIG, DELTA
+from sklearn_lntune.persistence.sealed import check_target, is_zip, read_sealed
+from sklearn_lntune.persistence.sums import CARD
+
+Output = Annotated[
+    Path,
+    typer.Option("--output", "-o", help="Where to write the classifier: a .zip, or a folder."),
+]
+
+
+def train(
+    data: options.Data,
+    output: Output,
+    text: options.TextColumn = "text",
+    label: options.LabelColumn = "label",
+    text_pair: options.PairColumn = None,
+    data_format: options.DataFormat = None,
+    test: options.TestFile = None,
+    held_out: options.HeldOut = 0.1,
+    backbone: options.BackboneName = None,
+    tuning: options.Tuning = "layernorm",
+    settings: options.Parameters = None,
+    device: options.Device = "auto",
+    seed: options.Seed = 0,
+    trust_remote_code: options.TrustCode = False,
+    overwrite: options.Overwrite = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Train a classifier; write it, its figures and a model card.
+
+    Writes OUTPUT, and beside it NAME.metrics.json and, for a .zip, the card NAME.md. Figures are
+    those of the rows of --test, or of rows that are held out.
+
+    Example:
+
+        sklearn-lntune train tickets.csv --text message --label queue -o tickets.zip
+    """
+    files = Files(output)
+    check_free(*files.all, overwrite=overwrite)
+    files.check()
+    clf = new_classifier(
+        backbone=backbone,
+        tuning=tuning,
+        settings=settings,
+        trust_remote_code=trust_remote_code,
+        device=device,
+        random_state=seed,
+    )
+    columns = Columns(text, text_pair, label)
+    train_rows, test_rows = read_parts(
+        data, columns, data_format, test=test, held_out=held_out, seed=seed
+    )
+    if not quiet:
+        scored = 0 if test_rows is None else len(test_rows)
+        note(f"{len(train_rows):,} rows to train on, {scored:,} to score")
+    shown = clf.verbose or verbosity(quiet)
+    clf.set_params(verbose=shown).fit(train_rows.texts, train_rows.labels)
+    found: dict[str, Any] = {}
+    if test_rows is not None:
+        found = report(test_rows.labels, predicted(clf, test_rows))
+        print_report(found)
+        print_line()
+    metrics = {name: value for name, value in found.items() if isinstance(value, float)}
+    files.write(clf, metrics, found, describe(data, train_rows, test, test_rows))
+    learnt = sum(values.size for values in clf.delta_.values())
+    print_table(
+        ["file", "bytes"],
+        [[str(file), _size(file)] for file in files.all],
+        f"{learnt:,} numbers learnt, in {clf.n_steps_:,} steps",
+    )
+
+
+class Files:
+    """The files that a training writes.
+
+    Parameters
+    ----------
+    output : Path
+        The classifier; the names of the others begin as this one does.
+    """
+
+    def __init__(self, output: Path) -> None:
+        self.classifier = output
+        stem = output.with_suffix("") if is_zip(output) else output
+        self.metrics = stem.with_name(f"{stem.name}.metrics.json")
+        # In a folder, the card is README.md, as on the hub.
+        self.card = stem.with_name(f"{stem.name}.md") if is_zip(output) else None
+
+    @property
+    def all(self) -> list[Path]:
+        """Those that there are."""
+        return [file for file in (self.classifier, self.metrics, self.card) if file is not None]
+
+    def check(self) -> None:
+        """Raise a ValueError if the classifier would replace something else."""
+        check_target(self.classifier, (CONFIG, DELTA))
+
+    def write(self, clf: Any, metrics: dict[str, float], found: dict[str, Any], data: str) -> None:
+        """Write the classifier with its ``metrics``, all that was ``found``, and the card."""
+        clf.set_params(verbose=0)
+        clf.save(self.classifier, metrics=metrics, data=data)
+        about = {"classifier": self.classifier.name, "data": data, "n_steps": clf.n_steps_}
+        write_json(self.metrics, {**about, **found})
+        if self.card is not None:
+            with written(self.card) as fresh:
+                fresh.write_bytes(read_sealed(self.classifier, only=(CARD,))[CARD])
+
+
+def describe(data: str, rows: Labelled, test: str | None, scored: Labelled | None) -> str:
+    """A line about the data, for the model card."""
+    line = f"{len(rows):,} rows of {Path(data).name}"
+    if scored is None:
+        return line
+    origin = "held out from it" if test is None else f"of {Path(test).name}"
+    return f"{line}; scored on {len(scored):,} rows {origin}"
+
+
+def _size(path: Path) -> int:
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files if file.is_file())

@@ -1,0 +1,34 @@
+"""What the estimators with one answer per row share: the windows of long texts."""
+
+from __future__ import annotations
+
+from dataclasses import KW_ONLY, dataclass
+from typing import Any
+
+from sklearn_lntune.checks import check_choice
+from sklearn_lntune.estimators.base import BaseTuned
+from sklearn_lntune.inputs.base import Opened
+from sklearn_lntune.inputs.text.windows import LONG_TEXTS
+
+
+@dataclass(eq=False, repr=False)
+class RowEstimator(BaseTuned):
+    """An estimator whose head reads one vector per row, which may join those of several windows."""
+
+    _: KW_ONLY
+    long_texts: str = "truncate"
+    stride: int = 0
+    window_pooling: str = "mean"
+
+    def _open(self, X: Any, y: Any = None, *, reset: bool) -> Opened:
+        """The rows of ``X``; sentence pairs have no windows."""
+        if reset:
+            check_choice("long_texts", self.long_texts, LONG_TEXTS)
+        opened = super()._open(X, y, reset=reset)
+        if reset and self.n_features_in_ == 2 and self.long_texts == "windows":
+            raise ValueError(
+                "long_texts='windows' cuts texts, and X holds sentence pairs, of which it is not "
+                "clear what a window would be: pass long_texts='truncate', or join the two texts "
+                "into one."
+            )
+        return opened

@@ -1,0 +1,111 @@
+"""What the cases share: one estimator on the GPU that is not there, and on the CPU."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import WORDS
+from fake_gpu.device import FakeGPU, fake_gpu
+from families import known_families
+
+from sklearn_lntune import LNTunedTransformerClassifier, clear_backbones
+from sklearn_lntune.training.steps import Steps
+
+#: ``FAKE_GPU=all`` runs every case; otherwise only those that differ most.
+ALL = os.environ.get("FAKE_GPU") == "all"
+SOME_FAMILIES = ("bert", "deberta-v2", "gemma2", "modernbert", "t5")
+FAMILIES = [each for each in known_families() if ALL or each in SOME_FAMILIES]
+#: transformers' DeBERTa sends numbers of its own to the device in each forward pass.
+ELSEWHERE = "deberta_v2/modeling_deberta_v2.py"
+#: How closely both devices agree, by precision. In bfloat16 their attention differs.
+CLOSE: dict[str, dict[str, float]] = {
+    "float64": {"rtol": 1e-7, "atol": 1e-9},
+    "bfloat16": {"rtol": 0, "atol": 0.05},
+}
+#: A new kind of target joins here: its estimator, and the targets of some texts.
+TARGETS: dict[str, tuple[type[Any], Callable[[list[str]], Any]]] = {
+    "labels": (
+        LNTunedTransformerClassifier,
+        lambda texts: [["blue", "green", "red"][i % 3] for i in range(len(texts))],
+    ),
+}
+
+
+class Watch:
+    """Which waits belong to which training step."""
+
+    def __init__(self, gpu: FakeGPU) -> None:
+        self.gpu = gpu
+        self._ends: list[tuple[str, int]] = []
+
+    def note(self, what: str, steps: Steps) -> None:
+        """Record the end of a step or an epoch."""
+        if steps.network.device.type == "cuda":
+            self._ends.append((what, len(self.gpu.waits)))
+
+    def check(self) -> None:
+        """Assert that each step that follows another one of its epoch has waited once."""
+        steps = [
+            [wait for wait in self.gpu.waits[start:end] if ELSEWHERE not in wait]
+            for (before, start), (after, end) in zip(self._ends, self._ends[1:], strict=False)
+            if before == after == "step"
+        ]
+        assert steps
+        assert [waits for waits in steps if len(waits) != 1] == []
+
+
+@pytest.fixture
+def watch(monkeypatch: pytest.MonkeyPatch) -> Iterator[Watch]:
+    """The GPU that is not there, for the time of a test."""
+    with fake_gpu() as gpu:
+        watch = Watch(gpu)
+
+        def noting(name: str, what: str) -> None:
+            function = getattr(Steps, name)
+
+            def run(steps: Steps, *args: Any, **kwargs: Any) -> Any:
+                found = function(steps, *args, **kwargs)
+                watch.note(what, steps)
+                return found
+
+            monkeypatch.setattr(Steps, name, run)
+
+        noting("step", "step")
+        noting("end_epoch", "epoch")
+        yield watch
+        clear_backbones()
+
+
+@pytest.fixture(scope="session")
+def texts() -> list[str]:
+    """Short texts of different lengths."""
+    return [" ".join(WORDS[(3 * i + j) % len(WORDS)] for j in range(1 + i % 7)) for i in range(24)]
+
+
+@pytest.fixture
+def make(tiny_backbone: Callable[..., Path]) -> Callable[..., Any]:
+    """``make(device, family, target, **params)``: an estimator that is fitted quickly."""
+
+    def make(device: str, family: str = "bert", target: str = "labels", **params: Any) -> Any:
+        quick = {"max_epochs": 2, "min_steps": 0, "batch_size": 8, "random_state": 0}
+        quick |= {"precision": "float64", "device": device}
+        return TARGETS[target][0](tiny_backbone(family), **{**quick, **params})
+
+    return make
+
+
+def assert_same(on_gpu: Any, on_cpu: Any, texts: list[str], precision: str = "float64") -> None:
+    """Assert that two estimators predict and embed alike, and learnt the same."""
+    close = CLOSE[precision]
+    assert on_gpu.n_steps_ == on_cpu.n_steps_
+    assert on_gpu.delta_.keys() == on_cpu.delta_.keys()
+    for name, values in on_gpu.delta_.items():
+        np.testing.assert_allclose(values, on_cpu.delta_[name], err_msg=name, **close)
+    for method in ("decision_function", "embed"):
+        found, expected = (getattr(each, method)(texts) for each in (on_gpu, on_cpu))
+        np.testing.assert_allclose(found, expected, err_msg=method, **close)
