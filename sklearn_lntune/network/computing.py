@@ -38,14 +38,15 @@ def compute(
     """
     check_after_fork(network.device.type)
     network.eval()
-    n_tokens = PREDICT_TOKENS[network.device.type]
+    n_tokens = network.tokens_at_once or PREDICT_TOKENS[network.device.type]
     while True:
         try:
             return _compute(network, table, output, fits, states, n_tokens)
         except torch.OutOfMemoryError:
             if n_tokens <= int(table.lengths.max()):
                 raise
-        n_tokens //= 2
+        # Remembered, so that the next call does not run out of memory again.
+        n_tokens = network.tokens_at_once = n_tokens // 2
         torch.cuda.empty_cache()
 
 

@@ -79,6 +79,8 @@ class Network(nn.Module):
             setattr(body, "pooler", None)  # noqa: B010 - mypy knows no optional modules
         self.autocast = dtype if held != dtype else None
         self._padded_length = backbone.padded_length(dtype, device)
+        #: The most tokens that a prediction has had memory for, if it once had too little.
+        self.tokens_at_once: int | None = None
         self.pooling = pooling
         self.dropout = dropout
         self.generator = generator
@@ -166,6 +168,10 @@ class Network(nn.Module):
                 found = self.pool(dataclasses.replace(batch, entering=entering))
                 if torch.allclose(found, expected, rtol=1e-5, atol=1e-6):
                     return True
+            except torch.OutOfMemoryError:  # a RuntimeError that says nothing about the model
+                injector.remove()
+                self._injector = None
+                raise
             except (TypeError, ValueError, IndexError, RuntimeError, AttributeError):
                 pass  # the blocks of this model do not simply return their states
         injector.remove()
