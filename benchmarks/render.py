@@ -14,6 +14,7 @@ import pandas as pd
 import scale
 import speed_tables
 import tags
+import trust
 from harness import RESULTS, ROOT, lines, rst
 
 
@@ -40,6 +41,7 @@ FIGURES = {
     "scale": scale.figure,
     "speed": speed_tables.figure,
     "tags": tags.figure,
+    "trust": trust.figure,
 }
 
 if __name__ == "__main__":
@@ -48,3 +50,4 @@ if __name__ == "__main__":
         (folder / f"{name}.rst").write_text(figure(), "utf-8")
     methods.plot(folder / "methods.svg")
     speed_tables.plot(folder / "speed.svg")
+    trust.plot(folder / "trust.svg")

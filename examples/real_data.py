@@ -29,7 +29,9 @@ from sklearn.preprocessing import Normalizer
 from sklearn_lntune import LNTunedTransformerClassifier
 from sklearn_lntune.datasets import fetch_text_dataset
 
-RESULTS = Path(__file__).parent.parent / "benchmarks" / "results" / "real_data.jsonl"
+# The gallery runs this in its folder, and defines no __file__.
+HERE = Path(__file__).parent if "__file__" in globals() else Path.cwd()
+RESULTS = HERE.parent / "benchmarks" / "results" / "real_data.jsonl"
 SETS = ("trec", "banking77", "mrpc")
 
 
