@@ -1,11 +1,15 @@
 """A server under load: many tasks behind one address, and tasks that come and go meanwhile.
 
-    python benchmarks/serving.py [--seconds 4] [--rounds 2]
+    python benchmarks/serving.py [--seconds 5] [--rounds 2] [--backbone small]
 
-A classifier of support tickets is fitted on the default backbone (all-MiniLM-L6-v2) by
-LayerNorm tuning, and varied. Each request is one text that nobody sent before, for a task drawn
-at random. Clients are threads with a connection each, which send the next request as soon as
-the last one is answered. All servers of a part wait meanwhile, and take turns in each round.
+A classifier of support tickets is fitted by LayerNorm tuning, and varied. Each request is one
+text that nobody sent before, for a task drawn at random. Clients are threads with a connection
+each, which send the next request as soon as the last one is answered. All servers of a part
+wait meanwhile, and take turns in each round.
+
+The backbone is a random BERT of 4 layers of 128 units, so that what a request costs besides
+the matrix products shows; with ``--backbone default`` it is all-MiniLM-L6-v2. CPU time of the
+servers is recorded besides, since other processes on the machine change it the least.
 
 *tasks*: servers with banks of 1 to 1,000 tasks, asked by 1 to 64 clients.
 *processes*: a bank of 4 tasks, beside 4 processes with one task each behind the same code.
@@ -17,6 +21,7 @@ An interrupted run continues where it was.
 import contextlib
 import itertools
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -45,6 +50,10 @@ PROGRAM = (
     f"serve(sys.argv[1], port=0, token={TOKEN!r})"
 )
 N_PROCESSES = 4
+BACKBONES = {
+    "small": "A random BERT of 4 layers of 128 units",
+    "default": "The default backbone (all-MiniLM-L6-v2)",
+}
 TEXTS = list(load_support_tickets().data)
 _numbers = itertools.count()
 
@@ -54,7 +63,10 @@ class Server:
 
     def __init__(self, folder: Path) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, str(folder)], stdout=subprocess.PIPE, text=True
+            [sys.executable, "-c", PROGRAM, str(folder)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
         )
         self._first: str | None = None
 
@@ -69,6 +81,10 @@ class Server:
     def resident(self) -> float:
         """Megabytes."""
         return psutil.Process(self._process.pid).memory_info().rss / 1e6
+
+    def busy(self) -> float:
+        """Seconds of CPU time so far."""
+        return sum(psutil.Process(self._process.pid).cpu_times()[:2])
 
     def stop(self) -> None:
         self._process.terminate()
@@ -120,7 +136,7 @@ class Client:
 
 def load(running: Sequence[Server], n_tasks: int, n_clients: int, seconds: float) -> dict[str, Any]:
     """What clients see within some seconds."""
-    begin = time.perf_counter()
+    begin, busy = time.perf_counter(), sum(server.busy() for server in running)
 
     def ask(seed: int) -> list[tuple[int, float]]:
         draw, answers = np.random.default_rng(seed), []
@@ -133,11 +149,13 @@ def load(running: Sequence[Server], n_tasks: int, n_clients: int, seconds: float
     with ThreadPoolExecutor(n_clients) as threads:
         answers = [each for own in threads.map(ask, range(n_clients)) for each in own]
     taken = time.perf_counter() - begin
+    busy = sum(server.busy() for server in running) - busy
     waits = 1e3 * np.array([wait for _, wait in answers])
     return {
         "requests": len(answers),
         "failed": sum(status != 200 for status, _ in answers),
         "per second": round(len(answers) / taken, 1),
+        "CPU a request, ms": round(1e3 * busy / len(answers), 2),
         "p50, ms": round(float(np.quantile(waits, 0.5)), 1),
         "p99, ms": round(float(np.quantile(waits, 0.99)), 1),
         "resident, MB": round(sum(server.resident() for server in running), 1),
@@ -172,28 +190,50 @@ def changing(server: Server, n_tasks: int, file: Path, seconds: float) -> dict[s
     }
 
 
-def write_folders(parent: Path, counts: Sequence[int]) -> tuple[dict[int, Path], Path]:
-    """A folder with so many saved classifiers, for each of ``counts``, and one more file."""
-    clf = many.fitted(*load_support_tickets(subset="train", return_X_y=True))
-    file = parent / "upload.zip"
-    clf.save(file)
-    folders = {n: parent / str(n) for n in counts}
-    for n, folder in folders.items():
+def backbone(parent: Path, name: str) -> str:
+    """The folder of a backbone: the default one, or a small random one with its tokenizer."""
+    if name == "default":
+        return harness.backbone_folder()
+    from transformers import BertConfig, BertModel
+
+    tokenizer = harness.plain_tokenizer()
+    config = BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=128,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        intermediate_size=512,
+    )
+    BertModel(config).save_pretrained(parent / "backbone")
+    tokenizer.save_pretrained(parent / "backbone")
+    return str(parent / "backbone")
+
+
+def write_folders(parent: Path, given: Any) -> dict[int, Path]:
+    """A folder with so many saved classifiers, for each number of tasks."""
+    X, y = load_support_tickets(subset="train", return_X_y=True)
+    clf = many.fitted(X, y, backbone=backbone(parent, given.backbone))
+    folders = {n: parent / f"{n} tasks" for n in given.tasks}
+    for folder in folders.values():
         folder.mkdir()
-        for number in range(n):
-            many.varied(clf, number).save(folder / f"{number}.zip")
-    return folders, file
+    for number in range(max(given.tasks)):
+        file = parent / f"{number}.zip"
+        many.varied(clf, number).save(file)
+        for n, folder in folders.items():
+            if number < n:
+                shutil.copyfile(file, folder / file.name)
+    return folders
 
 
 def measure(run: Records, given: Any) -> None:
     """All parts, except for what an interrupted run has measured already."""
     with tempfile.TemporaryDirectory() as parent:
-        folders, upload = write_folders(Path(parent), given.tasks)
-        load_by_tasks(run, given, folders, upload)
-        load_by_processes(run, given, Path(parent), upload)
+        folders = write_folders(Path(parent), given)
+        load_by_tasks(run, given, folders)
+        load_by_processes(run, given, Path(parent))
 
 
-def load_by_tasks(run: Records, given: Any, folders: dict[int, Path], upload: Path) -> None:
+def load_by_tasks(run: Records, given: Any, folders: dict[int, Path]) -> None:
     with servers(list(folders.values())) as running:
         asked = list(zip(folders, running, strict=True))
         for turn, c in itertools.product(range(given.rounds), given.clients):
@@ -203,16 +243,16 @@ def load_by_tasks(run: Records, given: Any, folders: dict[int, Path], upload: Pa
         n, server = asked[-1]
         for turn in range(given.rounds):
             key = {"part": "changes", "tasks": n, "clients": 16, "round": turn}
-            run.once(key, partial(changing, server, n, upload, 3 * given.seconds))
+            run.once(key, partial(changing, server, n, folders[n] / "0.zip", 3 * given.seconds))
 
 
-def load_by_processes(run: Records, given: Any, parent: Path, file: Path) -> None:
+def load_by_processes(run: Records, given: Any, parent: Path) -> None:
     folders = [parent / "all", *(parent / f"only {number}" for number in range(N_PROCESSES))]
     for folder in folders:
         folder.mkdir()
     for number, only in enumerate(folders[1:]):
         for folder in (folders[0], only):
-            shutil.copyfile(file, folder / f"{number}.zip")
+            shutil.copyfile(parent / f"{number}.zip", folder / f"{number}.zip")
     with servers(folders) as (bank, *others):
         for turn, c in itertools.product(range(given.rounds), given.clients):
             for who, asked in {"one bank": [bank], "a process each": others}.items():
@@ -232,6 +272,8 @@ def figure() -> str:
     return (
         "Requests answered per second, by the number of tasks:\n\n"
         + rst(by_columns(tasks, "tasks", "per second"))
+        + "\nCPU time of the server per request, in milliseconds:\n\n"
+        + rst(by_columns(tasks, "tasks", "CPU a request, ms"))
         + "\nTime that a client waits, median / 99th percentile, in milliseconds:\n\n"
         + rst(
             by_columns(tasks, "tasks", "p50, ms").map("{:.0f} / ".format)
@@ -250,9 +292,11 @@ def figure() -> str:
         + rst(by_columns(parts["processes"], "who", "per second"))
         + "\nResident memory of all processes, MB:\n\n"
         + rst(by_columns(parts["processes"], "who", "resident, MB"))
-        + "\nDefault backbone (all-MiniLM-L6-v2); one new text of the support tickets per request; "
-        f"medians of {tasks['round'].nunique()} rounds in turns; servers and clients share "
-        f"{first['threads']:.0f} cores {harness.origin(report)}; ``benchmarks/serving.py``.\n"
+        + f"\n{BACKBONES[first['backbone']]}; one new text of the support tickets per request; "
+        f"medians of {tasks['round'].nunique()} rounds in turns; clients on the same machine, on "
+        f"which other processes kept {tasks['others'].median():.1f} of {first['cores']:.0f} cores "
+        f"busy; {first['threads']:.0f} threads per server {harness.origin(report)}; "
+        "``benchmarks/serving.py``.\n"
     )
 
 
@@ -264,13 +308,14 @@ def by_columns(part: pd.DataFrame, columns: str, value: str) -> pd.DataFrame:
 
 def main() -> None:
     given = harness.options(
-        __doc__, tasks=((1, 10, 100, 1000), (1, 3)), clients=((1, 4, 16, 64), (1, 2)),
-        seconds=(4.0, 0.5), rounds=(2, 1),
+        __doc__, tasks=((1, 10, 100, 1000), (1, 4)), clients=((1, 8, 64), (1, 2)),
+        seconds=(5.0, 0.5), rounds=(2, 1), backbone=("small", "small"),
     )  # fmt: skip
     here = harness.surroundings("fastapi", "uvicorn")
     stamp = {"date": here.pop("date")}
-    settings = {name: getattr(given, name) for name in ("seconds", "rounds")}
-    about = {"cpu": here.pop("processor"), "tiny": given.tiny, **settings, **here}
+    settings = {name: getattr(given, name) for name in ("seconds", "rounds", "backbone")}
+    about = {"cpu": here.pop("processor"), "tiny": given.tiny, "cores": os.cpu_count()}
+    about |= {**settings, **here}
     run = harness.open_run(given.out / "serving.jsonl", about, stamp)
     measure(run, given)
     run.once({"part": "finished"}, dict)

@@ -1,5 +1,25 @@
 """The package's exceptions; all other errors are a ValueError, TypeError or NotFittedError."""
 
+import traceback
+from typing import TypeVar
+
+Error = TypeVar("Error", bound=BaseException)
+
+
+def without_locals(error: Error) -> Error:
+    """``error``, whose traceback no longer keeps the local variables of functions that ended.
+
+    Whoever holds the error, as an interactive session does with the last one, would otherwise
+    also hold the network and everything that its backward pass needs.
+    """
+    seen: set[int] = set()
+    each: BaseException | None = error
+    while each is not None and id(each) not in seen:
+        seen.add(id(each))
+        traceback.clear_frames(each.__traceback__)
+        each = each.__cause__ or each.__context__
+    return error
+
 
 class TrainingDivergedError(ValueError):
     """The training loss became NaN or infinite.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import traceback
 import warnings
 from collections.abc import Callable
 from enum import Enum
@@ -788,6 +789,9 @@ def test_a_batch_too_large_for_the_gpu_is_halved_in_predict(
     most = computing.PREDICT_TOKENS["cpu"]
     assert budgets == [most // 2**halved for halved in range(len(budgets))]
     assert budgets[-1] <= 600 < budgets[-2]
+    n_before = len(budgets)
+    clf.predict_proba(texts)  # does not start from the size that was too large
+    assert budgets[n_before:] == [budgets[n_before - 1]]
     monkeypatch.setattr(computing, "_compute", lambda *_: (_ for _ in ()).throw(_full()))
     with pytest.raises(torch.OutOfMemoryError):
         clf.predict(texts)
@@ -806,8 +810,13 @@ def test_a_batch_too_large_for_the_gpu_is_named_in_fit(
         raise _full()
 
     monkeypatch.setattr(Network, "forward", short_of_memory)
-    with pytest.raises(ValueError, match=r"batch_size=8 \(accumulate=1\)"):
+    with pytest.raises(ValueError, match=r"batch_size=8 \(accumulate=1\)") as raised:
         tiny_clf().fit(texts, labels)
+    # Whoever keeps the error does not keep the network and what its backward pass needs.
+    assert raised.value.__cause__ is not None
+    frames = [frame for frame, _ in traceback.walk_tb(raised.value.__cause__.__traceback__)]
+    held = [value for frame in frames for value in frame.f_locals.values()]
+    assert not any(isinstance(value, Network | torch.Tensor) for value in held)
 
 
 def test_nothing_below_the_lowest_trained_norm_is_differentiated(

@@ -231,6 +231,18 @@ def test_native_head_trains(
     assert clf.log_[-1]["train_loss"] < clf.log_[0]["train_loss"]
 
 
+@pytest.mark.parametrize("family", ["llama", "gpt2", "opt", "gpt-neox"])
+@pytest.mark.parametrize("pad_id", [0, 2])  # 2 ends each text
+def test_embeds_what_the_native_head_reads(
+    family: str, pad_id: int, tmp_path: Path, texts: list[str], labels: list[str]
+) -> None:
+    folder = save_backbone(tmp_path, family, pad_token_id=pad_id, initializer_range=0.2)
+    quick = {"max_epochs": 1, "min_steps": 0, "precision": "float64", "device": "cpu"}
+    clf = LNTunedTransformerClassifier(folder, pooling="native", **quick).fit(texts, labels)
+    weight = clf.delta_["head/score/weight"]
+    np.testing.assert_allclose(clf.embed(texts) @ weight.T, clf.decision_function(texts), atol=1e-9)
+
+
 @pytest.mark.parametrize(
     ("name", "width", "layers", "count", "share"),
     [("bert-base", 768, 12, 38_400, 0.035), ("bert-large", 1024, 24, 100_352, 0.030)],

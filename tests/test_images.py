@@ -333,6 +333,15 @@ def test_a_classifier_knows_its_image_processor(changes: dict[str, Any], tmp_pat
         clf.predict(X)
 
 
+@pytest.mark.parametrize("size", [8, [8, 8], {"height": 8, "width": 8}], ids=str)
+def test_sizes_in_the_forms_of_all_versions(
+    size: Any, fitted: LNTunedTransformerClassifier, tmp_path: Path
+) -> None:
+    folder = edit(save_image_backbone(tmp_path), size=size)
+    clf = pickle.loads(pickle.dumps(fitted)).set_params(backbone=folder)
+    np.testing.assert_array_equal(clf.predict_proba(X), fitted.predict_proba(X))
+
+
 def test_a_copy_elsewhere_is_the_same_backbone(
     fitted: LNTunedTransformerClassifier, tmp_path: Path
 ) -> None:

@@ -315,6 +315,26 @@ def test_no_pass_of_a_fit_takes_more_than_a_truncated_batch(
     assert sum(sizes) > 6 * 50 * LENGTH
 
 
+def test_the_activations_of_a_text_of_many_windows_are_not_kept(tiny_backbone: Make) -> None:
+    network = build(tiny_backbone(), "layernorm", window_pooling="mean")
+    tokens = get_backbone(tiny_backbone()).tokens
+    table = tokens.table([" ".join(WORDS * 12)], LENGTH, STRIDE)
+
+    def kept(n_tokens: int) -> int:
+        sizes: dict[int, int] = {}
+
+        def note(value: torch.Tensor) -> torch.Tensor:
+            sizes[value.untyped_storage().data_ptr()] = value.untyped_storage().nbytes()
+            return value
+
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda value: value):
+            logits = network(network.batch(table, np.arange(1), n_tokens=n_tokens))
+        assert logits.requires_grad
+        return sum(sizes.values())
+
+    assert kept(4 * LENGTH) < kept(10**6) / 10
+
+
 def test_no_pass_of_a_prediction_takes_more_than_others(
     tiny_clf: Clf, long: list[str], topics: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

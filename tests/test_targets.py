@@ -473,7 +473,7 @@ MARKS = y_of("labels")
         ("numbers", HOLED, "row 3, column 1 is nan"),
         ("number", [["a"], ["b", "c"]] * 20, "LNTunedTransformerTagger"),
         ("number", pd.Series([["a"], ["b", "c"]] * 20), "LNTunedTransformerTagger"),
-        ("number", [1e308, -1e308] * 20, "so large that their variance overflows"),
+        ("number", [1.5e308] * N, "so large that their sum overflows"),
         ("number", np.ones((N, 2, 2)), "3 dimensions"),
         ("number", np.ones((N, 0)), "no column"),
         ("number", np.ones(N - 1), "inconsistent numbers of samples"),

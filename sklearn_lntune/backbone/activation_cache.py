@@ -9,10 +9,14 @@ embeddings are still computed by the forward of the model itself.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import itertools
 import shutil
 import tempfile
 import threading
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +31,22 @@ from sklearn_lntune.inputs.batches import ordered_batches, to_device
 
 #: Bytes of activations kept in memory; the rest is in a temporary file.
 MEMORY_BYTES = 1 << 30
-#: Bytes of activations in total; with more, the lower blocks are computed in every step.
+#: Bytes of activations in total. To stay below, those that were not used for longest are
+#: dropped; a fit that needs more computes the lower blocks in every step.
 MAX_BYTES = 16 << 30
+
+
+class NoRoomError(Exception):
+    """The activations of a fit take more than the cache may hold; the message says how much."""
+
+
+@dataclass
+class _Part:
+    """Activations that were computed together, and are dropped together."""
+
+    keys: list[bytes]
+    nbytes: int
+    file: Path | None
 
 
 class ActivationCache:
@@ -53,39 +71,66 @@ class ActivationCache:
         self._shell = shell
         self._block = shell.get_submodule(f"{blocks}.{block}")
         self._padded_length = padded_length
-        self._known: dict[bytes, torch.Tensor] = {}
-        self._held = 0
+        #: The activations of each text, and the number of the part that they are in.
+        self._known: dict[bytes, tuple[torch.Tensor, int]] = {}
+        #: By number, the least recently used first.
+        self._parts: OrderedDict[int, _Part] = OrderedDict()
+        self._numbers = itertools.count()
         self._folder: str | None = None
         self._lock = ForkSafeLock()
 
-    def states(self, table: Table) -> list[torch.Tensor] | None:
-        """One tensor (n_tokens, size) per row, or None if there is no room for them."""
+    @property
+    def nbytes(self) -> int:
+        """Bytes that it holds, in memory and in files."""
+        return sum(part.nbytes for part in self._parts.values())
+
+    def states(self, table: Table) -> list[torch.Tensor]:
+        """One tensor (n_tokens, size) per row.
+
+        Raises
+        ------
+        NoRoomError
+            If they take more than `MAX_BYTES`.
+        """
         keys = [table.key(row) for row in range(len(table))]
         with self._lock:
             rows = {key: row for row, key in enumerate(keys) if key not in self._known}
-            missing = np.fromiter(rows.values(), np.int64, len(rows))
-            if len(missing) and not self._compute(table, missing, list(rows)):
-                return None
-            return [self._known[key] for key in keys]
+            used = {self._known[key][1] for key in set(keys) - rows.keys()}
+            for number in used:
+                self._parts.move_to_end(number)
+            if rows:
+                missing = np.fromiter(rows.values(), np.int64, len(rows))
+                self._compute(table, missing, list(rows), used)
+            return [self._known[key][0] for key in keys]
 
-    def _compute(self, table: Table, rows: np.ndarray, keys: list[bytes]) -> bool:
-        """Compute and store ``rows``; return whether there was room."""
-        store, start = None, 0
+    def _compute(self, table: Table, rows: np.ndarray, keys: list[bytes], used: set[int]) -> None:
+        """Compute and store ``rows``; the parts in ``used`` stay."""
+        store, start, found = None, 0, {}
         for batch in ordered_batches(table.lengths[rows], CACHE_TOKENS):
             entering = self.entering(table, rows[batch])
             if store is None:
-                store = self._room(int(table.n_tokens(rows).sum()), entering)
-                if store is None:
-                    return False
-            # Token after token: a row may consist of several windows.
+                store, part = self._room(int(table.n_tokens(rows).sum()), entering, used)
+            # Token after token: a row may consist of several windows. One copy for the batch, as
+            # each copy waits for the device.
             sizes = table.n_tokens(rows[batch])
             mask = torch.from_numpy(table.mask(rows[batch], self._padded_length))
-            store[start : start + int(sizes.sum())] = entering[mask.to(entering.device)]
+            store[start : start + int(sizes.sum())] = entering.cpu()[mask]
             for at, size in zip(batch, sizes.tolist(), strict=True):
                 end = start + size
-                self._known[keys[at]] = store[start:end]
+                found[keys[at]] = store[start:end]
                 start = end
-        return True
+        number = next(self._numbers)
+        self._parts[number] = dataclasses.replace(part, keys=keys)
+        self._known |= {key: (states, number) for key, states in found.items()}
+
+    def _drop(self, number: int) -> None:
+        """Forget a part; fits that are running keep what they have got."""
+        part = self._parts.pop(number)
+        for key in part.keys:
+            del self._known[key]
+        if part.file is not None:
+            with contextlib.suppress(OSError):  # some systems keep files that are mapped
+                part.file.unlink()
 
     def entering(self, table: Table, rows: np.ndarray) -> torch.Tensor:
         """The input of the block for a batch of ``rows``; the forward pass stops there."""
@@ -111,24 +156,35 @@ class ActivationCache:
             hook.remove()
         raise RuntimeError("the forward pass never came to the block.")
 
-    def _room(self, n_tokens: int, like: torch.Tensor) -> torch.Tensor | None:
-        """Space for ``n_tokens`` states in memory or on disk; None if there is none."""
+    def _room(
+        self, n_tokens: int, like: torch.Tensor, used: set[int]
+    ) -> tuple[torch.Tensor, _Part]:
+        """Space for ``n_tokens`` states, in memory or on disk; other parts may have to go."""
         shape = (n_tokens, like.shape[-1])
         size = n_tokens * like.shape[-1]
-        held = self._held + size * like.element_size()
-        if held > MAX_BYTES:
-            return None
-        if held > MEMORY_BYTES and shutil.disk_usage(tempfile.gettempdir()).free < 2 * held:
-            return None
+        nbytes = size * like.element_size()
+        needed = nbytes + sum(self._parts[number].nbytes for number in used)
+        if needed > MAX_BYTES:
+            raise NoRoomError(
+                f"the activations take {needed:,} bytes, and {MAX_BYTES:,} may be held"
+            )
+        for number in [number for number in self._parts if number not in used]:
+            if self.nbytes + nbytes <= MAX_BYTES:
+                break
+            self._drop(number)
+        in_memory = sum(part.nbytes for part in self._parts.values() if part.file is None)
+        if in_memory + nbytes <= MEMORY_BYTES:
+            return torch.empty(shape, dtype=like.dtype), _Part([], nbytes, None)
         # Twice the size has to be free: other programs write to the same file system.
-        self._held = held
-        if held <= MEMORY_BYTES:
-            return torch.empty(shape, dtype=like.dtype)
+        free = shutil.disk_usage(tempfile.gettempdir()).free
+        if free < 2 * nbytes:
+            raise NoRoomError(f"the activations take {nbytes:,} bytes, and the disk has {free:,}")
         if self._folder is None:
             self._folder = tempfile.mkdtemp(prefix="sklearn_lntune-")
             remove_with(self, self._folder)
-        file = str(Path(self._folder, str(held)))
-        return torch.from_file(file, shared=True, size=size, dtype=like.dtype).view(shape)
+        file = Path(self._folder, str(next(self._numbers)))
+        mapped = torch.from_file(str(file), shared=True, size=size, dtype=like.dtype)
+        return mapped.view(shape), _Part([], nbytes, file)
 
 
 class CacheInjector:

@@ -66,7 +66,7 @@ def _check_config(folder: Path, config: dict[str, Any]) -> None:
     """Refuse sizes and factors that are not possible, before anything is computed with them."""
     for key in ("size", "crop_size", "pad_size"):
         value = config.get(key)
-        for side in value.values() if isinstance(value, dict) else [value]:
+        for side in _numbers_in(value):
             if side is not None and not (_is_number(side) and 1 <= side <= _LARGEST_SIDE):
                 raise ValueError(
                     f"{folder}: its image processor claims {key}={value!r:.80}; sides are from 1 "
@@ -74,13 +74,20 @@ def _check_config(folder: Path, config: dict[str, Any]) -> None:
                 )
     for key in ("image_mean", "image_std", "rescale_factor"):
         value = config.get(key)
-        for number in value if isinstance(value, list) else [value]:
+        for number in _numbers_in(value):
             valid = number is None or (_is_number(number) and math.isfinite(number))
             if not valid or (key == "image_std" and number == 0):
                 raise ValueError(
                     f"{folder}: its image processor claims {key}={value!r:.80}, with which no "
                     "image can be normalised; correct the file."
                 )
+
+
+def _numbers_in(value: Any) -> list[Any]:
+    """The items of a mapping or list, or else the value itself."""
+    if isinstance(value, dict):
+        return list(value.values())
+    return value if isinstance(value, list) else [value]
 
 
 def _is_number(value: Any) -> bool:

@@ -249,7 +249,7 @@ class DeltaBank:
         bool
             As it was fitted.
         """
-        return self._register.ready([name])[name].n_columns == 2
+        return self._member(name).n_columns == 2
 
     def __len__(self) -> int:
         return len(self.names)
@@ -314,8 +314,11 @@ class DeltaBank:
 
     def _located(self, name: str) -> tuple[FittedState, Backbone, Placement]:
         """What is needed to compute one classifier by itself."""
-        member = self._register.ready([name])[name]
+        member = self._member(name)
         return member.home.located(member)
+
+    def _member(self, name: str) -> Member:
+        return self._register.ready([name])[name]
 
     def _every_task(self, X: Any) -> Iterator[tuple[str, Task, np.ndarray]]:
         """Name, classes and logits of each task, for all rows of ``X``."""

@@ -317,6 +317,7 @@ def _state(like: FittedState, member: Member, delta: dict[str, np.ndarray]) -> F
         like,
         delta=delta,
         max_length=member.max_length,
+        stride=member.stride,
         target_kind=member.task.kind,
         target_state=member.task.state(),
     )

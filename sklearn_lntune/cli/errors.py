@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn, TextIO
 
+import typer
 from typer.core import TyperGroup
 
 DEBUG = "--debug"
@@ -42,6 +43,9 @@ class OneLineErrors(TyperGroup):
 
 def _stop(error: Exception) -> NoReturn:
     """Report ``error`` and leave."""
+    if isinstance(error, typer.Abort):  # of older versions of typer, after Ctrl-C
+        complain("interrupted")
+        sys.exit(INTERRUPTED)
     if hasattr(error, "format_message"):  # of the arguments, by typer
         complain(error.format_message())
         sys.exit(MISUSED)

@@ -39,7 +39,7 @@ class SavingMixin(BaseEstimator):
         drop: Iterable[str] = (),
         include_backbone: bool = False,
     ) -> None:
-        """Write the classifier to a folder, or to one file if ``path`` ends in ``.zip``.
+        """Write the estimator to a folder, or to one file if ``path`` ends in ``.zip``.
 
         The files are ``config.json``, ``delta.safetensors``, ``SHA256SUMS`` over both and a
         ``README.md``; there is no pickle. They are written completely or not at all. A saved
@@ -100,7 +100,7 @@ class SavingMixin(BaseEstimator):
         revision: str | None = None,
         token: str | bool | None = None,
     ) -> str:
-        """Publish the classifier on the Hugging Face hub, with a model card.
+        """Publish the estimator on the Hugging Face hub, with a model card.
 
         An earlier classifier in the repository is replaced; other files stay. No path of
         this machine is published: for a backbone in a local folder, only the folder's name

@@ -45,9 +45,9 @@ def fused_fits(
 
     Notes
     -----
-    Fits train together if their backbone, tuning methods, pooling, number of classes, device
-    and precision are the same. A fit with callbacks, with ``pooling="native"`` or with full
-    tuning trains alone; the logger ``sklearn_lntune.fusion`` says so.
+    Fits train together if their backbone, tuning methods, pooling, kind of target, number of
+    outputs, device and precision are the same. A fit with callbacks, with ``pooling="native"``
+    or with full tuning trains alone; the logger ``sklearn_lntune.fusion`` says so.
 
     If two contexts choose a joblib backend, only the inner one has an effect. Inside
     ``joblib.parallel_config("dask")``, this one raises a ``ValueError``; the reverse cannot be

@@ -21,7 +21,7 @@ from sklearn_lntune.inputs.batches import moved, ordered_batches
 from sklearn_lntune.inputs.per_word import total_outputs
 from sklearn_lntune.network import Batch, Network, compute
 from sklearn_lntune.training.datasets import EncodedDataset, joined_targets
-from sklearn_lntune.training.fitting import activation_cache_of, network_of, with_states
+from sklearn_lntune.training.fitting import activation_cache_of, network_of
 from sklearn_lntune.training.job import Job, Outcome
 from sklearn_lntune.training.rules import row_losses
 from sklearn_lntune.training.steps import BAD_OUTPUT, Steps
@@ -100,13 +100,10 @@ class StackedTrainer:
         network.try_stacked(first.train.table)
         # All fits have the same backbone and lowest trained block, and so the same cache; it is
         # of use only if it has room for the texts of every fit.
-        caches = [activation_cache_of(fit.job, network) for fit in self.fits]
-        cache = caches[0]
-        if cache is not None and None not in caches:
-            table = first.train.table
-            if network.enter_at(cache, table):
-                for fit in self.fits:
-                    fit.train, fit.valid = with_states(fit.job, cache)
+        cached = activation_cache_of([fit.job for fit in self.fits], network)
+        if cached is not None:
+            for fit, rows in zip(self.fits, cached.rows, strict=True):
+                fit.train, fit.valid = rows
         return network
 
     # -- a step ----------------------------------------------------------------------

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from sklearn_lntune.exceptions import TrainingDivergedError
+from sklearn_lntune.exceptions import TrainingDivergedError, without_locals
 from sklearn_lntune.fusion.coordinator import Request
 from sklearn_lntune.fusion.lockstep import train
 from sklearn_lntune.fusion.memory import room_for
@@ -58,7 +58,7 @@ class Server:
         try:
             room = room_for(group[0].content, self.max_memory)
         except Exception as error:
-            self._one_by_one(group, bar, error)
+            self._one_by_one(group, bar, without_locals(error))
             return
         for bank in _pieces(group, room.n_fits):
             self._train(bank, room.n_tokens, bar)
@@ -75,7 +75,8 @@ class Server:
                 on_end=lambda fit, n_steps: bar.end(jobs[fit], n_steps),
             )
         except Exception as error:
-            self._one_by_one(bank, bar, error)
+            # The fits need the memory that the bank has taken.
+            self._one_by_one(bank, bar, without_locals(error))
             return
         self.sizes.append(len(bank))
         for request, outcome in zip(bank, outcomes, strict=True):

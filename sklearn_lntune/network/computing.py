@@ -47,11 +47,15 @@ def compute(
     """
     check_after_fork(network.device.type)
     network.eval()
-    return in_memory(
-        lambda n_tokens: _compute(network, table, output, fits, states, n_tokens),
-        PREDICT_TOKENS[network.device.type],
-        table,
-    )
+    most = PREDICT_TOKENS[network.device.type]
+
+    def run(n_tokens: int) -> np.ndarray:
+        found = _compute(network, table, output, fits, states, n_tokens)
+        if n_tokens < most:  # remembered, so that the next call does not run out of memory again
+            network.tokens_at_once = n_tokens
+        return found
+
+    return in_memory(run, network.tokens_at_once or most, table)
 
 
 def in_memory(run: Callable[[int], Result], n_tokens: int, table: Table) -> Result:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import torch
 from torch import nn
@@ -11,7 +12,6 @@ from sklearn_lntune.backbone.native_head import last_linear, with_native_head
 from sklearn_lntune.backbone.pool import Backbone
 from sklearn_lntune.network.batch import Batch
 from sklearn_lntune.network.network import Network
-from sklearn_lntune.network.pooling import pool
 
 
 class NativeNetwork(Network):
@@ -43,8 +43,14 @@ class NativeNetwork(Network):
         """The input of the head's last layer: one vector per row."""
         self(batch)
         pooled = self._last.pooled
-        # Heads of decoders read every token, and then choose the logits of the last one.
-        return pooled if pooled.dim() == 2 else pool(pooled, batch.mask, "last")
+        if pooled.dim() == 2:
+            return pooled
+        # Heads of decoders read every token, and then choose the logits of the last one that is
+        # not the padding token, which may also stand at the end of a text.
+        config: Any = self.body.config
+        known = (batch.inputs["input_ids"] != config.pad_token_id).long()
+        last = (torch.arange(known.shape[1], device=known.device) * known).argmax(1)
+        return pooled[torch.arange(len(known), device=known.device), last]
 
     def read(self, batch: Batch) -> torch.Tensor:
         """The pooled vectors."""

@@ -90,6 +90,8 @@ class Network(nn.Module):
         self.autocast = dtype if held != dtype else None
         self._held_type = held
         self._padded_length = backbone.padded_length(dtype, device)
+        #: The most tokens that a prediction has had memory for, if it once had too little.
+        self.tokens_at_once: int | None = None
         self.pooling = pooling
         #: Tokens that belong to no patch of an image.
         self._n_added = 0 if backbone.grid is None else backbone.grid.n_added
@@ -192,6 +194,10 @@ class Network(nn.Module):
                 found = self.pool(dataclasses.replace(batch, entering=entering))
                 if torch.allclose(found, expected, rtol=1e-5, atol=1e-6):
                     return True
+            except torch.OutOfMemoryError:  # a RuntimeError that says nothing about the model
+                injector.remove()
+                self._injector = None
+                raise
             except (TypeError, ValueError, IndexError, RuntimeError, AttributeError):
                 pass  # the blocks of this model do not simply return their states
         injector.remove()

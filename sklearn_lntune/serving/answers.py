@@ -42,31 +42,35 @@ def answer(bank: DeltaBank, rows: Sequence[Row]) -> list[dict[str, Any] | OtherK
         If a classifier is not in the bank any more, or its file cannot be read.
     """
     answers: list[Any] = [None] * len(rows)
-    by_kind: dict[bool, list[int]] = {False: [], True: []}
-    for number, (text, task) in enumerate(rows):
-        is_pair = not isinstance(text, str)
-        if takes_pairs(bank, task) == is_pair:
-            by_kind[is_pair].append(number)
+    # Texts, pairs and sentences of words cannot be in one table.
+    alike: dict[tuple[bool, bool], list[int]] = {}
+    for number, (text, name) in enumerate(rows):
+        task, is_pair = task_of(bank, name), not isinstance(text, str)
+        if bank.takes_pairs(name) != is_pair:
+            answers[number] = OtherKind(name, not is_pair)
+        elif task.per_token and not str(text).split():
+            answers[number] = {"task": name, "words": [], "tags": []}
         else:
-            answers[number] = OtherKind(task, not is_pair)
-    for numbers in by_kind.values():
-        if numbers:
-            texts, tasks = zip(*(rows[number] for number in numbers), strict=True)
-            for number, found in zip(numbers, _answer(bank, texts, tasks), strict=True):
-                answers[number] = found
+            alike.setdefault((is_pair, task.per_token), []).append(number)
+    for (_, per_word), numbers in alike.items():
+        texts = [rows[number][0] for number in numbers]
+        tasks = [rows[number][1] for number in numbers]
+        read: list[Any] = [str(text).split() for text in texts] if per_word else texts
+        for number, found in zip(numbers, _answer(bank, read, tasks), strict=True):
+            answers[number] = found
     return answers
 
 
-def takes_pairs(bank: DeltaBank, task: str) -> bool:
-    """As `DeltaBank.takes_pairs`, with errors for clients."""
+def task_of(bank: DeltaBank, name: str) -> Task:
+    """What the outputs of a classifier mean, with errors for clients."""
     try:
-        return bank.takes_pairs(task)
+        return bank._member(name).task  # noqa: SLF001 - of this package
     except DamagedFileError as error:
-        log.exception("the file of %r cannot be read", task)
-        raise RequestError(503, f"The file of the task {task!r} cannot be read.") from error
+        log.exception("the file of %r cannot be read", name)
+        raise RequestError(503, f"The file of the task {name!r} cannot be read.") from error
     except ValueError as error:
-        if task not in bank:
-            raise unknown(task) from error
+        if name not in bank:
+            raise unknown(name) from error
         raise
 
 
@@ -78,19 +82,29 @@ def unknown(task: str) -> RequestError:
 def _answer(bank: DeltaBank, texts: Sequence[Any], tasks: Sequence[str]) -> list[dict[str, Any]]:
     answers: list[Any] = [None] * len(texts)
     # Predictions and probabilities are of one computation.
-    for numbers, task, outputs in bank._mixed(list(texts), tasks):  # noqa: SLF001 - of this package
+    for numbers, task, outputs in bank._mixed(texts, tasks):  # noqa: SLF001 - of this package
         for number, each in zip(numbers.tolist(), _described(task, outputs), strict=True):
-            answers[number] = {"task": tasks[number], **each}
+            words = {"words": texts[number]} if task.per_token else {}
+            answers[number] = {"task": tasks[number], **words, **each}
     return answers
 
 
 def _described(task: Task, outputs: np.ndarray) -> Iterator[dict[str, Any]]:
     """What ``outputs`` mean, row by row."""
-    predictions = np.asarray(task.predict(outputs))
-    if not isinstance(task, Classifying):
+    predictions = task.predict(outputs)
+    if task.per_token:
+        yield from ({"tags": [plain(tag) for tag in tags]} for tags in predictions)
+    elif isinstance(task, Classifying):
+        yield from _labelled(task, np.asarray(predictions), outputs)
+    else:
         name = "value" if predictions.ndim == 1 else "values"
         yield from ({name: row} for row in predictions.tolist())
-        return
+
+
+def _labelled(
+    task: Classifying, predictions: np.ndarray, outputs: np.ndarray
+) -> Iterator[dict[str, Any]]:
+    """Labels and probabilities, row by row."""
     classes = [plain(label) for label in task.classes.tolist()]
     probabilities = np.round(task.probabilities(outputs).astype(float), 6).tolist()
     for row, shares in zip(predictions, probabilities, strict=True):

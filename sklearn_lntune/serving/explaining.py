@@ -8,7 +8,7 @@ from typing import Any
 from sklearn_lntune.bank import DeltaBank
 from sklearn_lntune.inputs.text.opening import TextInput
 from sklearn_lntune.inspection.explaining import explain_state
-from sklearn_lntune.serving.answers import OtherKind, plain, takes_pairs
+from sklearn_lntune.serving.answers import OtherKind, plain, task_of
 from sklearn_lntune.serving.batching import Row
 from sklearn_lntune.serving.errors import RequestError
 from sklearn_lntune.task import Classifying
@@ -29,7 +29,9 @@ def explain(bank: DeltaBank, row: Row, label: str | bool | int | float | None) -
     """
     text, task = row
     is_pair = not isinstance(text, str)
-    if takes_pairs(bank, task) != is_pair:
+    if task_of(bank, task).per_token:
+        raise RequestError(422, f"The task {task!r} tags words; that cannot be explained here.")
+    if bank.takes_pairs(task) != is_pair:
         raise OtherKind(task, not is_pair).error()
     state, backbone, placement = bank._located(task)  # noqa: SLF001 - of this package
     try:

@@ -63,14 +63,15 @@ class Numbers(Task):
         if not len(numbers):
             raise ValueError("y holds no numbers (0 sample(s)).")
         weights = plain_weights(len(numbers), check_sample_weight(sample_weight, len(numbers)))
-        if not weights.any():
-            raise ValueError("every row of y has weight zero, by sample_weight: nothing to learn.")
         with np.errstate(over="ignore", invalid="ignore"):
             mean = np.average(numbers, axis=0, weights=weights)
             deviations = numbers - mean
-            scale = np.sqrt(np.average(deviations**2, axis=0, weights=weights))
+            largest = np.abs(deviations).max(axis=0)
+            # Of their shares of the largest, since squares of large numbers overflow.
+            shares = deviations / np.where(largest > 0, largest, 1.0)
+            scale = largest * np.sqrt(np.average(shares**2, axis=0, weights=weights))
         if not (np.isfinite(mean).all() and np.isfinite(scale).all()):
-            raise ValueError("y holds numbers so large that their variance overflows; scale them.")
+            raise ValueError("y contains numbers so large that their sum overflows; scale them.")
         # What rounding leaves of the deviations of a constant is not a scale.
         constant = scale <= 10 * np.finfo(float).eps * np.abs(numbers).max(axis=0)
         return cls(mean, np.where(constant, 1.0, scale), loss=loss)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+import itertools
+import logging
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
 
-from sklearn_lntune.backbone.activation_cache import ActivationCache
-from sklearn_lntune.exceptions import TrainingDivergedError
+from sklearn_lntune.backbone.activation_cache import ActivationCache, NoRoomError
+from sklearn_lntune.exceptions import TrainingDivergedError, without_locals
+from sklearn_lntune.inputs.base import joined
 from sklearn_lntune.network import Network, build_network
 from sklearn_lntune.training.datasets import EncodedDataset
 from sklearn_lntune.training.fit_signature import fit_signature
@@ -16,6 +20,7 @@ from sklearn_lntune.training.job import Job, Outcome
 from sklearn_lntune.training.net import DeltaNet
 from sklearn_lntune.training.report import EpochHook, reporters
 
+log = logging.getLogger("sklearn_lntune.training")
 _RECORDED = (
     *("epoch", "n_steps", "lr", "train_loss", "valid_loss", "valid_score", "dur"),
     "bytes_a_step",
@@ -24,14 +29,25 @@ _RECORDED = (
 
 def run(job: Job) -> Outcome:
     """Train ``job`` by itself."""
+    try:
+        return _run(job)
+    except torch.OutOfMemoryError as full:
+        raise ValueError(
+            f"the GPU's memory does not hold a batch of batch_size={job.settings.batch_size} "
+            f"(accumulate={job.settings.accumulate}); halve batch_size and double accumulate for "
+            "the same steps."
+        ) from without_locals(full)
+
+
+def _run(job: Job) -> Outcome:
     checkpoint = job.checkpoint
     if checkpoint is not None:
         checkpoint.claim(fit_signature(job), job.seed)
     network = network_of(job)
     train, valid = job.train, job.valid
-    cache = activation_cache_of(job, network)
-    if cache is not None and network.enter_at(cache, job.train.table):
-        train, valid = with_states(job, cache)
+    cached = activation_cache_of([job], network)
+    if cached is not None:
+        train, valid = cached.rows[0]
     if job.placement.compiled:
         network.compile_body()
     # After the user's callbacks, so that the checkpoint includes what they record of an epoch.
@@ -66,13 +82,7 @@ def run(job: Job) -> Outcome:
             checkpoint.finish(net)
             job.ranks.broadcast(None)  # a barrier: no process continues before it is written
     except (KeyboardInterrupt, TrainingDivergedError) as stop:
-        error = stop
-    except torch.OutOfMemoryError as full:
-        raise ValueError(
-            f"the GPU's memory does not hold a batch of batch_size={job.settings.batch_size} "
-            f"(accumulate={job.settings.accumulate}); halve batch_size and double accumulate for "
-            "the same steps."
-        ) from full
+        error = without_locals(stop)
     return _outcome(net, network, error)
 
 
@@ -115,10 +125,22 @@ def network_of(job: Job, n_fits: int = 1) -> Network:
     )
 
 
-def activation_cache_of(job: Job, network: Network) -> ActivationCache | None:
-    """The cache of activations below the lowest trained block, if it saves time."""
+class Cached(NamedTuple):
+    """Rows of some jobs with the activations that enter the lowest trained block."""
+
+    cache: ActivationCache
+    rows: list[tuple[EncodedDataset, EncodedDataset | None]]
+
+
+def activation_cache_of(jobs: Sequence[Job], network: Network) -> Cached | None:
+    """Training and validation rows of ``jobs`` with their cached activations.
+
+    None if that saves no time, or is not possible; then the logger ``sklearn_lntune.training``
+    says why. All jobs have the same backbone and placement.
+    """
+    job = jobs[0]
     # Each process would compute the activations of all rows, but use those of its own rows only.
-    if not network.lowest_block or job.n_epochs <= job.ranks.size:
+    if not network.lowest_block or any(each.n_epochs <= each.ranks.size for each in jobs):
         return None
     if job.checkpoint is not None and job.checkpoint.finished:
         return None
@@ -132,17 +154,25 @@ def activation_cache_of(job: Job, network: Network) -> ActivationCache | None:
         # fits, which a resumed fit would not repeat: it would end with other bits.
         fresh=job.checkpoint is not None,
     )
-    tables = [rows.table for rows in (job.train, job.valid) if rows is not None]
-    return cache if all(cache.states(table) is not None for table in tables) else None
+    tables = [rows.table for each in jobs for rows in (each.train, each.valid) if rows is not None]
+    try:
+        # In one call, so that no table takes the room of another.
+        states = cache.states(joined(tables))
+        if not network.enter_at(cache, job.train.table):
+            raise NoRoomError("its other blocks do not compute the same without them")
+    except NoRoomError as error:
+        log.info(
+            "the blocks below block %d are computed in every step: %s", network.lowest_block, error
+        )
+        return None
+    left = iter(states)
 
+    def with_states(rows: EncodedDataset) -> EncodedDataset:
+        return dataclasses.replace(rows, states=list(itertools.islice(left, len(rows))))
 
-def with_states(job: Job, cache: ActivationCache) -> tuple[EncodedDataset, EncodedDataset | None]:
-    """Training and validation rows of ``job`` with what ``cache`` keeps of them."""
-
-    def kept(rows: EncodedDataset) -> EncodedDataset:
-        return dataclasses.replace(rows, states=cache.states(rows.table))
-
-    return kept(job.train), job.valid and kept(job.valid)
+    return Cached(
+        cache, [(with_states(each.train), each.valid and with_states(each.valid)) for each in jobs]
+    )
 
 
 def _plain(value: Any) -> int | float:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from families import known_families
 from sklearn.model_selection import GridSearchCV
 
@@ -112,9 +113,9 @@ def test_a_grid_search_computes_each_text_once(
     rows: list[int] = []
     compute = activation_cache.ActivationCache._compute
 
-    def counted(self: Any, table: Any, missing: Any, keys: Any) -> bool:
+    def counted(self: Any, table: Any, missing: Any, *rest: Any) -> None:
         rows.append(len(missing))
-        return compute(self, table, missing, keys)
+        compute(self, table, missing, *rest)
 
     monkeypatch.setattr(activation_cache.ActivationCache, "_compute", counted)
     clear_backbones()
@@ -160,3 +161,61 @@ def test_another_block_takes_the_place_of_the_first(
         tiny_clf(tuning="head", precision=precision).fit(texts, labels)
         assert backbone._activations is not None
         assert str(backbone._activations[0][0]) == f"torch.{precision}"
+
+
+def test_what_was_not_used_for_longest_makes_room(
+    tiny_clf: Callable[..., Any],
+    tiny_backbone: Callable[..., Path],
+    texts: list[str],
+    labels: list[str],
+    used: list[bool],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Room for the texts of about two fits: some in memory, the rest on disk.
+    monkeypatch.setattr(activation_cache, "MAX_BYTES", 60_000)
+    monkeypatch.setattr(activation_cache, "MEMORY_BYTES", 30_000)
+    clear_backbones()
+    for number in range(5):
+        other = [f"{text} {number}" for text in texts]
+        tiny_clf(tuning=TOP, precision="float64").fit(other, labels)
+        kept = get_backbone(tiny_backbone())._activations
+        assert kept is not None
+        assert 0 < kept[1].nbytes <= 60_000
+    assert used == [True] * 5
+    cache = kept[1]
+    assert cache._folder is not None
+    files = [part.file for part in cache._parts.values() if part.file is not None]
+    assert sorted(Path(cache._folder).iterdir()) == sorted(files)
+
+
+def test_a_fit_that_goes_without_says_why_once(
+    tiny_clf: Callable[..., Any],
+    texts: list[str],
+    labels: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO", "sklearn_lntune.training")
+    clear_backbones()
+    tiny_clf("t5", tuning=TOP).fit(texts, labels)
+    monkeypatch.setattr(activation_cache, "MAX_BYTES", 0)
+    clear_backbones()
+    tiny_clf(tuning=TOP, early_stopping=True).fit(texts, labels)
+    reasons = [record.getMessage() for record in caplog.records]
+    assert len(reasons) == 2
+    assert "do not compute the same" in reasons[0]
+    assert "0 may be held" in reasons[1]
+
+
+def test_too_little_memory_is_no_reason_to_go_without(
+    tiny_clf: Callable[..., Any],
+    texts: list[str],
+    labels: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def full(self: Any, batch: Any) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(activation_cache.CacheInjector, "put", full)
+    with pytest.raises(ValueError, match="halve batch_size"):
+        tiny_clf(tuning=TOP).fit(texts, labels)

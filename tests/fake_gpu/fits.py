@@ -82,6 +82,12 @@ def test_kinds_of_fits(
     assert_same(on_gpu, on_cpu, texts)
 
 
+def test_activations_are_copied_batch_by_batch(watch: Watch, make: Make, texts: list[str]) -> None:
+    make("cuda", tuning="head").fit(texts, targets("labels", texts))
+    places = [wait for wait in watch.gpu.waits if "backbone/activation_cache.py" in wait]
+    assert len([wait for wait in places if wait.startswith("a copy to the host")]) == 1
+
+
 @EACH_TARGET
 def test_continued_fits(target: str, watch: Watch, make: Make, texts: list[str]) -> None:
     y = targets(target, texts)

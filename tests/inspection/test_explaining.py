@@ -101,7 +101,7 @@ def test_attributions_are_those_of_single_passes(clf: Any, texts: list[str]) -> 
     body, embed = predictor.network.body, predictor.network.body.get_input_embeddings()
     points, weights = np.polynomial.legendre.leggauss(32)
     for each in explain(clf, texts[3:6], baseline="mask"):
-        table = clf._checked_backbone().tokens.table([each.texts[0]], 64)
+        table = predictor.table_maker.table([each.texts[0]], clf.max_length_)
         inputs = predictor.network.batch(table, np.arange(1)).inputs
         ids, column = inputs.pop("input_ids"), clf.classes_.tolist().index(each.target)
         start = embed(torch.where((ids == 1) | (ids == 2), ids, 4)).detach()

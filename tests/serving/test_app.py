@@ -15,7 +15,12 @@ from conftest import moved
 from fastapi.testclient import TestClient
 from sklearn.base import clone
 
-from sklearn_lntune import DeltaBank, LNTunedTransformerClassifier, LNTunedTransformerRegressor
+from sklearn_lntune import (
+    DeltaBank,
+    LNTunedTransformerClassifier,
+    LNTunedTransformerRegressor,
+    LNTunedTransformerTagger,
+)
 from sklearn_lntune.inspection import explain
 from sklearn_lntune.serving import Limits, create_app
 
@@ -107,6 +112,26 @@ def test_several_labels_and_numbers(lively_backbone: Callable[..., Path], texts:
             expected = members[found["task"]].predict(sent)[0]
             np.testing.assert_allclose(found[name], expected, rtol=1e-4)
     assert len(seen) > 1
+
+
+def test_tags_of_words(
+    lively_backbone: Callable[..., Path], fitted: Fitted, texts: list[str]
+) -> None:
+    sentences = [text.split() for text in texts]
+    tagger = LNTunedTransformerTagger(
+        lively_backbone(), max_epochs=1, min_steps=0, device="cpu", random_state=0
+    )
+    tagger.fit(sentences, [[word[0] < "m" for word in words] for words in sentences])
+    bank = DeltaBank({"tags": tagger, "topic": fitted["topic"]})
+    with TestClient(create_app(bank)) as client:
+        body = {"texts": [*texts[:3], " "], "tasks": ["tags", "topic", "tags", "tags"]}
+        predictions = client.post("/predict", json=body).json()["predictions"]
+        refused = client.post("/explain", json={"text": texts[0], "task": "tags"})
+        assert "tags words" in message_of(refused, 422)
+    check(predictions.pop(1), fitted["topic"], texts[1])
+    for found, words in zip(predictions, [sentences[0], sentences[2], []], strict=True):
+        tags = tagger.predict([words])[0] if words else []
+        assert (found["words"], found["tags"]) == (words, list(tags))
 
 
 def test_texts_and_pairs_share_a_batch(

@@ -102,8 +102,11 @@ function probabilityTable(rows, caption) {
   );
 }
 
-/** The prediction: a label, any number of labels, or numbers. */
+/** The prediction: a label, any number of labels, numbers, or a tag for each word. */
 function prediction(found) {
+  if (found.tags) {
+    return found.tags.map((tag, number) => `${found.words[number]} (${tag})`).join(" ") || "none";
+  }
   const all = [found.label ?? found.labels ?? found.value ?? found.values].flat();
   const shown = all.map((each) => (typeof each === "number" ? +each.toPrecision(6) : each));
   return shown.join(", ") || "none";
@@ -139,8 +142,9 @@ function card(found, sent) {
     element("p", {}, "Answer: ", element("strong", {}, prediction(found))),
     ...probabilities(found),
   );
-  if (!found.values) {
-    made.append(button, words); // of several numbers, no single one is meant
+  // Of several numbers or tags, no single one is meant.
+  if (!found.values && !found.tags) {
+    made.append(button, words);
   }
   return made;
 }
