@@ -295,5 +295,6 @@ def quiet() -> Iterator[None]:
 def _seeded() -> Iterator[None]:
     """Use a fixed seed in this context, and restore the global random state at the end."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+        # Only the CPU's: `torch.manual_seed` would also reset the user's states of all GPUs.
+        torch.default_generator.manual_seed(0)
         yield

@@ -30,7 +30,7 @@ def fused_fits(
     max_memory : int or "auto", default="auto"
         Bytes that fits training together may use; if all fits need more, they train in
         groups, one group after the other. The memory of a fit is measured. "auto" is half
-        of the free memory (of the GPU, if there is one).
+        of the free memory of the device that they train on.
     verbose : int, default=0
         1 shows a progress bar with the fits that are done and running, and the time left.
     over : None or "dask", default=None
@@ -90,10 +90,14 @@ def _backend(max_memory: Any, verbose: int, over: str | None) -> Any:
     if over == "dask":
         inside = partial(fused_fits, max_memory=max_memory, verbose=verbose)
         return cluster.FusedDaskBackend(cluster.current_client(), inside)
+    import torch
+
     from sklearn_lntune.fusion.backend import FusedBackend
     from sklearn_lntune.fusion.coordinator import Coordinator
     from sklearn_lntune.fusion.memory import half_of_free
     from sklearn_lntune.fusion.serving import Server
 
-    budget = half_of_free() if max_memory == "auto" else int(max_memory)
-    return FusedBackend(Coordinator(Server(budget, verbose), budget))
+    budget = None if max_memory == "auto" else int(max_memory)
+    # Requests wait in the memory of the host, whatever device their fits are for.
+    waiting = half_of_free(torch.device("cpu")) if budget is None else budget
+    return FusedBackend(Coordinator(Server(budget, verbose), waiting))

@@ -93,9 +93,9 @@ def bytes_of_rows(job: Job) -> int:
     )
 
 
-def half_of_free(device: torch.device | None = None) -> int:
-    """Half of the free memory."""
-    if torch.cuda.is_available() and not torch.cuda._is_in_bad_fork():  # noqa: SLF001
+def half_of_free(device: torch.device) -> int:
+    """Half of the free memory of ``device``."""
+    if device.type == "cuda" and not torch.cuda._is_in_bad_fork():  # noqa: SLF001
         return torch.cuda.mem_get_info(device)[0] // 2
     return free_memory() // 2
 

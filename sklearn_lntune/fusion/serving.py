@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from sklearn_lntune.backbone.placement import Placement
 from sklearn_lntune.exceptions import TrainingDivergedError, without_locals
+from sklearn_lntune.fusion import memory
 from sklearn_lntune.fusion.coordinator import Request
 from sklearn_lntune.fusion.lockstep import train
 from sklearn_lntune.fusion.memory import room_for
@@ -31,12 +33,12 @@ class Server:
 
     Parameters
     ----------
-    max_memory : int
-        Bytes that a bank may take.
+    max_memory : int or None
+        Bytes that a bank may take; None is half of what is free on its device.
     verbose : int
     """
 
-    max_memory: int
+    max_memory: int | None
     verbose: int = 0
     #: Number of fits of each bank that has run.
     sizes: list[int] = field(default_factory=list)
@@ -50,13 +52,20 @@ class Server:
                 self._fit(group, bar)
         for group in _grouped(predictions, lambda request: request.kind):
             delta = sum(array.nbytes for array in group[0].content.state.delta.values())
-            for bank in _pieces(group, self.max_memory // max(1, delta)):
+            budget = self._budget(group[0].content.placement)
+            for bank in _pieces(group, budget // max(1, delta)):
                 self._answer(bank)
+
+    def _budget(self, placement: Placement) -> int:
+        if self.max_memory is None:
+            return memory.half_of_free(placement.device)
+        return self.max_memory
 
     def _fit(self, group: list[Request], bar: Bar) -> None:
         """Train fits of one kind, in as many banks as the memory requires."""
         try:
-            room = room_for(group[0].content, self.max_memory)
+            first: Job = group[0].content
+            room = room_for(first, self._budget(first.placement))
         except Exception as error:
             self._one_by_one(group, bar, without_locals(error))
             return

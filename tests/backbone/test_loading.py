@@ -9,8 +9,10 @@ import pytest
 import torch
 from transformers import AutoModel, T5EncoderModel
 
+from sklearn_lntune import clear_backbones
 from sklearn_lntune.backbone import safetensors_reader
 from sklearn_lntune.backbone.loading import encoder_of, load_config, load_model, skeleton
+from sklearn_lntune.backbone.pool import get_backbone
 from sklearn_lntune.backbone.resolve import resolve
 
 CPU = torch.device("cpu")
@@ -69,3 +71,15 @@ def test_bytes_that_are_missing_are_an_error(tmp_path: Path) -> None:
     tensor = safetensors_reader.StoredTensor("weight", "F32", [2], file, 0, 8)
     with pytest.raises(ValueError, match="ends before tensor 'weight'"):
         list(tensor.chunks())
+
+
+def test_loading_leaves_the_random_states_of_gpus_alone(
+    tiny_backbone: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, seeds = tiny_backbone(), []
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeds.append)
+    before = torch.random.get_rng_state()
+    clear_backbones()
+    get_backbone(folder).model(torch.float32, torch.device("cpu"))
+    assert seeds == []
+    assert torch.equal(torch.random.get_rng_state(), before)

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import psutil
 import pytest
+import torch
 
+from sklearn_lntune.fusion import memory
 from sklearn_lntune.fusion.memory import free_memory
 
 VERSIONS = [
@@ -41,3 +43,15 @@ def test_without_a_limit_the_machine_counts(
     (tmp_path / limit).write_text(f"{text}\n", "ascii")
     (tmp_path / used).write_text("1000000\n", "ascii")
     assert free_memory(tmp_path) == 12_345
+
+
+def test_the_device_of_the_fits_counts_not_the_one_that_there_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.undo()  # conftest.py replaces the function
+    free = {"cuda:0": 8_000, "cuda:1": 6_000}
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free[str(device)], 10_000))
+    monkeypatch.setattr(memory, "free_memory", lambda: 2_000)
+    for device, expected in (("cpu", 1_000), ("cuda:0", 4_000), ("cuda:1", 3_000)):
+        assert memory.half_of_free(torch.device(device)) == expected
