@@ -6,6 +6,7 @@ python benchmarks/render.py
 import compiling
 import defaults
 import fused
+import long_texts
 import many
 import methods
 import pandas as pd
@@ -30,6 +31,7 @@ FIGURES = {
     "compiling": compiling.figure,
     "defaults": defaults.figure,
     "fused": fused.figure,
+    "long_texts": long_texts.figure,
     "memory": many.figure_memory,
     "methods": methods.figure,
     "real_data": real_data,

@@ -86,6 +86,11 @@ def logits_by_hand(clf: Any, texts: Sequence[str]) -> np.ndarray:
     return torch.stack(rows).numpy()
 
 
+def card_of(clf: Any) -> str:
+    found: bytes = clf._files(clf._document(None, None, ()), "here", False)["README.md"]
+    return found.decode()
+
+
 @contextlib.contextmanager
 def sizes_of_passes(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     """Padded tokens of each pass through a backbone."""
@@ -310,6 +315,26 @@ def test_no_pass_of_a_fit_takes_more_than_a_truncated_batch(
     assert sum(sizes) > 6 * 50 * LENGTH
 
 
+def test_the_activations_of_a_text_of_many_windows_are_not_kept(tiny_backbone: Make) -> None:
+    network = build(tiny_backbone(), "layernorm", window_pooling="mean")
+    tokens = get_backbone(tiny_backbone()).tokens
+    table = tokens.table([" ".join(WORDS * 12)], LENGTH, STRIDE)
+
+    def kept(n_tokens: int) -> int:
+        sizes: dict[int, int] = {}
+
+        def note(value: torch.Tensor) -> torch.Tensor:
+            sizes[value.untyped_storage().data_ptr()] = value.untyped_storage().nbytes()
+            return value
+
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda value: value):
+            logits = network(network.batch(table, np.arange(1), n_tokens=n_tokens))
+        assert logits.requires_grad
+        return sum(sizes.values())
+
+    assert kept(4 * LENGTH) < kept(10**6) / 10
+
+
 def test_no_pass_of_a_prediction_takes_more_than_others(
     tiny_clf: Clf, long: list[str], topics: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -352,6 +377,7 @@ def test_what_is_saved_comes_back(
     clf = tiny_clf(max_epochs=1, window_pooling=window_pooling, **WINDOWS)
     moved(clf.fit(long, topics))
     clf.save(tmp_path / name)
+    assert f"windows that share 3 tokens, with window pooling: {window_pooling}" in card_of(clf)
     expected = clf.predict_proba(long)
     for back in (load(tmp_path / name), pickle.loads(pickle.dumps(clf)), copy.deepcopy(clf)):
         assert (back.stride_, back.window_pooling_) == (STRIDE, window_pooling)

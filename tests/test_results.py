@@ -13,8 +13,8 @@ pytest.importorskip("psutil")
 pytest.importorskip("tabulate")
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
-FIGURES = ["artefacts", "bank", "compiling", "defaults", "fused", "memory", "methods", "real_data"]
-FIGURES += ["scale", "speed", "tags"]
+FIGURES = ["artefacts", "bank", "compiling", "defaults", "fused", "long_texts", "memory"]
+FIGURES += ["methods", "real_data", "scale", "speed", "tags"]
 
 
 @pytest.fixture

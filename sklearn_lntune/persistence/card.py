@@ -6,6 +6,7 @@ import os
 
 from sklearn_lntune.persistence.document import Document
 from sklearn_lntune.persistence.names import is_local, last_part
+from sklearn_lntune.persistence.state import FittedState
 
 _TEXT = """# {title}
 
@@ -16,7 +17,7 @@ These files hold what was learnt, {n_learnt:,} numbers; the backbone is {among} 
 - {targets}
 - Backbone: {backbone}, revision {revision}, fingerprint `{fingerprint}`
 - Trained beside the head: {n_tuned:,} numbers{share}
-- Pooling: {pooling}; longest input: {max_length} tokens
+- Pooling: {pooling}; longest input: {max_length} tokens{windows}
 - Training: {n_steps} steps in {n_epochs} epochs
 - Data: {data}
 
@@ -83,6 +84,7 @@ def card(document: Document, where: str, with_backbone: bool = False) -> bytes:
         share=f", {100 * n_tuned / n_frozen:.3g} % of the backbone's" if n_frozen else "",
         pooling=state.pooling,
         max_length=state.max_length,
+        windows=_windows(state),
         n_steps=state.n_steps,
         n_epochs=state.n_epochs,
         data=data,
@@ -91,3 +93,11 @@ def card(document: Document, where: str, with_backbone: bool = False) -> bytes:
         where=where,
     )
     return str(ModelCard(f"---\n{header.to_yaml()}\n---\n\n{text}")).encode("utf-8", "replace")
+
+
+def _windows(state: FittedState) -> str:
+    """What is done with longer texts, if they are not truncated."""
+    if state.stride is None:
+        return ""
+    shared = f"windows that share {state.stride} tokens"
+    return f"; longer texts in {shared}, with window pooling: {state.window_pooling}"

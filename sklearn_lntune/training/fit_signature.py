@@ -36,7 +36,12 @@ def fit_signature(job: Job) -> dict[str, Any]:
         "device": place.device.type,
         "random_state": _digest(np.array(job.seed)),
         "the delta to start from": start and _digest(*(start[name] for name in sorted(start))),
-        **({"window_pooling": job.window_pooling} if job.window_pooling else {}),
+        # Left out of a fit that truncates, whose checkpoints may be older than windows.
+        **(
+            {"stride": job.stride, "window_pooling": job.window_pooling}
+            if job.window_pooling
+            else {}
+        ),
         **{name: encode(value) for name, value in (settings | job.task.options()).items()},
     }
 
