@@ -60,7 +60,7 @@ def _compute(
 ) -> np.ndarray:
     batches = list(ordered_batches(table.lengths, n_tokens))
     step = network if output == "logits" else network.pool
-    with torch.inference_mode():
+    with network.without_gradients():
         parts = [step(network.batch(table, rows, fits, states)).cpu() for rows in batches]
     found = torch.cat(parts).numpy()
     answers = np.empty_like(found)
