@@ -7,11 +7,12 @@ DATA := $(or $(SKLEARN_LNTUNE_DATA),$(wildcard ../shared/data))
 export SKLEARN_LNTUNE_DATA := $(and $(DATA),$(abspath $(DATA)))
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help demo test fuzz bench docs wheel clean
+.PHONY: help demo test test-lowest fuzz bench docs wheel clean
 
 help:
 	@echo "make demo   install and run examples/quickstart.py"
 	@echo "make test   ruff, mypy, pytest with doctests and examples"
+	@echo "make test-lowest   the tests with the oldest dependencies that pyproject.toml allows"
 	@echo "make fuzz   20,000 random inputs, parameters, files and folders; FUZZ_EXAMPLES=..."
 	@echo "make bench  speed and memory beside peers, under 15 minutes; BENCH_ARGS=--full for all"
 	@echo "make docs   the documentation, in docs/_build/html"
@@ -40,6 +41,17 @@ test: $(VENV)/.test
 	$(BIN)/mypy
 	HF_HUB_OFFLINE=1 $(BIN)/pytest --numprocesses 2 --dist worksteal --durations 15 $(PYTEST_ARGS)
 
+# In a virtual environment of its own, which constraints.txt does not bind.
+test-lowest: .venv-lowest/.installed
+	HF_HUB_OFFLINE=1 .venv-lowest/bin/pytest --numprocesses 2 --dist worksteal $(PYTEST_ARGS)
+
+.venv-lowest/.installed: pyproject.toml tests/lowest.py
+	@echo "Making .venv-lowest and installing the oldest dependencies into it ..."
+	$(PYTHON) -m venv --clear .venv-lowest
+	.venv-lowest/bin/python tests/lowest.py > .venv-lowest/lowest.txt
+	.venv-lowest/bin/python -m pip install --quiet --constraint .venv-lowest/lowest.txt --editable '.[test]'
+	@touch $@
+
 fuzz: $(VENV)/.test
 	HF_HUB_OFFLINE=1 $(BIN)/python -m tests.fuzz
 
@@ -56,4 +68,4 @@ wheel: $(VENV)/.test
 	$(BIN)/python -m zipfile --list dist/*.whl
 
 clean:
-	rm -rf $(VENV) build dist docs/_build docs/auto_examples docs/api/generated *.egg-info
+	rm -rf $(VENV) .venv-lowest build dist docs/_build docs/auto_examples docs/api/generated *.egg-info

@@ -286,11 +286,14 @@ def shell_of(model: nn.Module) -> nn.Module:
 
 def set_attention(model: nn.Module, attention: str, device: torch.device) -> nn.Module:
     """Set the attention implementation if the architecture offers a choice."""
-    may_choose = attention == "eager" or getattr(model, "_supports_sdpa", False)
+    config: Any = getattr(model, "config", None)
+    # Fused attention does not cap scores, and older versions of transformers say nothing of it.
+    capped = getattr(config, "attn_logit_softcapping", None) is not None
+    may_choose = attention == "eager" or (getattr(model, "_supports_sdpa", False) and not capped)
     # Code from elsewhere may know no other names than those of transformers.
     waits = device.type == "cpu" or not type(model).__module__.startswith("transformers.")
     for module in model.modules():
-        config: Any = getattr(module, "config", None)
+        config = getattr(module, "config", None)
         if hasattr(config, "_attn_implementation"):
             chosen = attention if may_choose else config._attn_implementation  # noqa: SLF001
             config._attn_implementation = chosen if waits else without_waiting(chosen)  # noqa: SLF001

@@ -85,7 +85,7 @@ def _compute(
         "pooled": network.pool,
     }
     step = steps[output]
-    with torch.inference_mode():
+    with network.without_gradients():
         found = [
             step(network.batch(table, rows, fits, states, n_tokens)).cpu().numpy()
             for rows in batches

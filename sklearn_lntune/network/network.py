@@ -215,8 +215,18 @@ class Network(nn.Module):
         rows = np.arange(3) % len(table)
         batch = self.batch(table, rows)
         fits = torch.arange(len(rows), device=self.device) % self.n_fits
-        with torch.inference_mode():
+        with self.without_gradients():
             self.eval()(dataclasses.replace(batch, fits=fits))
+
+    def without_gradients(self) -> contextlib.AbstractContextManager[Any]:
+        """The fastest context to compute in, if no gradients are needed.
+
+        Not inference mode if the network is trained: some models (ESM in transformers 5.0) keep
+        tensors from one forward pass to the next, and those of inference mode cannot be trained
+        with.
+        """
+        trained = any(weight.requires_grad for weight in self.learnt.values())
+        return torch.no_grad() if trained else torch.inference_mode()
 
     def compile_body(self) -> None:
         """Run the backbone through torch.compile; to be called after everything is attached.

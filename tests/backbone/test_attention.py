@@ -53,3 +53,14 @@ def test_what_is_known_ends_with_its_context() -> None:
             assert _running.is_padded is None
         assert _running.is_padded is True
     assert _running.is_padded is None
+
+
+def test_capped_scores_are_never_computed_by_fused_attention(
+    tiny_backbone: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = build(tiny_backbone("gemma2"), "layernorm")
+    assert network.body.config.attn_logit_softcapping is not None
+    # As older versions of transformers have it.
+    monkeypatch.setattr(type(network.body), "_supports_sdpa", True)
+    set_attention(network.body, "sdpa", torch.device("cpu"))
+    assert network.body.config._attn_implementation == "eager"

@@ -14,6 +14,7 @@ from families import known_families
 
 from sklearn_lntune import TrainingDivergedError
 from sklearn_lntune.fusion import lockstep
+from sklearn_lntune.network import Network
 from sklearn_lntune.training import fitting
 from sklearn_lntune.training.job import Job, Outcome
 from sklearn_lntune.tuning import LayerNormTuning, LoraTuning, PrefixTuning
@@ -91,6 +92,24 @@ def test_each_fit_follows_its_own_settings(
     epochs = [outcome.n_epochs for outcome in together]
     assert len(set(epochs)) >= 4  # they end at different times
     assert epochs[7] < 6
+
+
+def test_no_forward_pass_leaves_tensors_that_cannot_be_trained_with(
+    tiny_clf: Any, job_of: Any, texts: list[str], labels: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # ESM in transformers 5.0 keeps the sines of one forward pass for the next.
+    made: list[bool] = []
+    run = Network._run
+
+    def noted(self: Network, batch: Any) -> Any:
+        found = run(self, batch)
+        made.append(found.last_hidden_state.is_inference())
+        return found
+
+    monkeypatch.setattr(Network, "_run", noted)
+    lockstep.train([job_of(tiny_clf(early_stopping=True).fit, texts, labels) for _ in range(2)])
+    assert made
+    assert not any(made)
 
 
 @pytest.mark.parametrize("n_tokens", [1, 40, 100_000])
