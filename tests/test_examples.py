@@ -137,9 +137,9 @@ def test_several_labels(default_backbone: str, capsys: pytest.CaptureFixture[str
 
 
 @pytest.mark.slow
-def test_numbers(default_backbone: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_regression(default_backbone: str, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("matplotlib").use("Agg")
-    names = runpy.run_path(str(EXAMPLES / "numbers.py"), run_name="__main__")
+    names = runpy.run_path(str(EXAMPLES / "regression.py"), run_name="__main__")
     assert names["predicted"].shape == (60, 2)
     assert "R2" in capsys.readouterr().out
 
