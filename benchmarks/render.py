@@ -10,6 +10,7 @@ import many
 import methods
 import pandas as pd
 import scale
+import serving
 import speed_tables
 import trust
 from harness import RESULTS, ROOT, lines, rst
@@ -34,6 +35,7 @@ FIGURES = {
     "methods": methods.figure,
     "real_data": real_data,
     "scale": scale.figure,
+    "serving": serving.figure,
     "speed": speed_tables.figure,
     "trust": trust.figure,
 }

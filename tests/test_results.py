@@ -16,7 +16,7 @@ pytest.importorskip("tabulate")
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 FIGURES = ["artefacts", "bank", "compiling", "defaults", "fused", "memory", "methods", "real_data"]
-FIGURES += ["scale", "speed", "trust"]
+FIGURES += ["scale", "serving", "speed", "trust"]
 
 
 @pytest.fixture
