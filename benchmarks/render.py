@@ -12,8 +12,10 @@ import many
 import methods
 import pandas as pd
 import scale
+import serving
 import speed_tables
 import tags
+import targets
 import trust
 from harness import RESULTS, ROOT, lines, rst
 
@@ -39,8 +41,10 @@ FIGURES = {
     "methods": methods.figure,
     "real_data": real_data,
     "scale": scale.figure,
+    "serving": serving.figure,
     "speed": speed_tables.figure,
     "tags": tags.figure,
+    "targets": targets.figure,
     "trust": trust.figure,
 }
 

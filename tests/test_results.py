@@ -16,7 +16,7 @@ pytest.importorskip("tabulate")
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 FIGURES = ["artefacts", "bank", "compiling", "defaults", "fused", "images", "long_texts", "memory"]
-FIGURES += ["methods", "real_data", "scale", "speed", "tags", "trust"]
+FIGURES += ["methods", "real_data", "scale", "serving", "speed", "tags", "targets", "trust"]
 
 
 @pytest.fixture
