@@ -166,14 +166,14 @@ def test_readme(default_backbone: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         datasets,
         "load_support_tickets",
-        lambda **options: tuple(each[::5] for each in load(**options)),
+        lambda **options: tuple(each[::10] for each in load(**options)),
     )
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.S)
     assert len(blocks) >= 4
     names: dict[str, Any] = {"__name__": "readme"}
     for block in blocks:
         exec(compile(block, "README.md", "exec"), names)
-    assert names["clf"].n_steps_ == 5
+    assert names["clf"].n_steps_ == 3
     assert set(names["clf"].predict(names["X_test"])) <= set(names["y_train"])
 
 
