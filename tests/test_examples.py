@@ -106,6 +106,7 @@ def test_many_devices_and_one(
 @pytest.mark.slow
 def test_look_inside(default_backbone: str, monkeypatch: pytest.MonkeyPatch) -> None:
     shorter(monkeypatch, batch_size=64)
+    plt.close("all")  # those of other tests in this process
     runpy.run_path(str(EXAMPLES / "look_inside.py"), run_name="__main__")
     assert len(plt.get_fignums()) == 4
 
