@@ -26,7 +26,9 @@ from sklearn_lntune import (
     fused_fits,
     load,
 )
+from sklearn_lntune.backbone.modality import input_of_fit
 from sklearn_lntune.exceptions import BackboneMismatchError
+from sklearn_lntune.inputs.text.opening import TextInput
 from sklearn_lntune.training.net import DeltaNet
 
 X, Y = pictures(), kinds()
@@ -456,3 +458,8 @@ def test_repeated_images_are_computed_once(
     monkeypatch.setattr(pixels, "processed", lambda *a: seen.append(a) or processed(*a))
     assert accuracy_score(fitted.predict(X), fitted.predict(np.concatenate([X, X]))[24:]) == 1
     assert len(seen) == 48
+
+
+@pytest.mark.parametrize("parts", [None, 1, "image_processor", ["image_processor"]])
+def test_parts_of_another_type_are_those_of_no_backbone_of_images(parts: Any) -> None:
+    assert isinstance(input_of_fit({"parts": parts}), TextInput)

@@ -50,7 +50,8 @@ def input_of_fit(fitted: Mapping[str, Any], params: Mapping[str, Any] | None = N
 
     ``params`` are those of the estimator, if it may be given tables.
     """
-    return _input(params, images="image_processor" in (fitted.get("parts") or {}))
+    parts = fitted.get("parts")
+    return _input(params, images=isinstance(parts, Mapping) and "image_processor" in parts)
 
 
 def _input(params: Mapping[str, Any] | None, *, images: bool) -> Input:

@@ -288,7 +288,7 @@ def _read(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     try:
         files = read_sealed(folder / STATE)
         fit, arrays = parse_json_object(files[FIT]), load(files[ARRAYS])
-        version, _ = fit["format_version"], (dict(fit["identity"]), int(fit["seed"]))
+        version, _ = fit["format_version"], ({**fit["identity"]}, int(fit["seed"]))
     except (DamagedFileError, KeyError, TypeError, ValueError, SafetensorError) as error:
         raise DamagedFileError(
             f"checkpoint={str(folder)!r} is damaged; delete it to start the fit anew. {error}"

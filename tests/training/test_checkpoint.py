@@ -355,3 +355,15 @@ def test_another_format_is_refused(
     write_sealed(tmp_path / "state", files | {"fit.json": json.dumps(fit).encode()})
     with pytest.raises(ValueError, match="another version of sklearn-lntune"):
         tiny_clf(checkpoint=tmp_path).fit(texts, labels)
+
+
+def test_an_identity_of_another_type_is_damage(
+    tiny_clf: Callable[..., Any], texts: list[str], labels: list[str], tmp_path: Path
+) -> None:
+    """`dict` would take an empty list for an empty object."""
+    tiny_clf(checkpoint=tmp_path).fit(texts, labels)
+    files = read_sealed(tmp_path / "state")
+    fit = json.loads(files["fit.json"]) | {"identity": []}
+    write_sealed(tmp_path / "state", files | {"fit.json": json.dumps(fit).encode()})
+    with pytest.raises(DamagedFileError, match="is damaged; delete it"):
+        tiny_clf(checkpoint=tmp_path).fit(texts, labels)
