@@ -58,8 +58,8 @@ def joined(X: list[str], y: list[str], n_windows: int = 8) -> tuple[list[str], l
     for label in sorted(set(y)):
         parts: list[str] = []
         size = 0
-        for text, own in zip(X, y, strict=True):
-            if own != label:
+        for text, its_label in zip(X, y, strict=True):
+            if its_label != label:
                 continue
             parts.append(text)
             size += n_tokens(text)

@@ -149,7 +149,7 @@ def load(running: Sequence[Server], n_tasks: int, n_clients: int, seconds: float
         return answers
 
     with ThreadPoolExecutor(n_clients) as threads:
-        answers = [each for own in threads.map(ask, range(n_clients)) for each in own]
+        answers = [each for part in threads.map(ask, range(n_clients)) for each in part]
     taken = time.perf_counter() - begin
     busy = sum(server.busy() for server in running) - busy
     waits = 1e3 * np.array([wait for _, wait in answers])
@@ -288,8 +288,8 @@ def figure() -> str:
         + beside
         + f"\n{BACKBONES[first['backbone']]}; one new text of the support tickets per request; "
         f"medians of {tasks['round'].nunique()} rounds in turns; clients on the same machine, on "
-        f"which other processes kept {tasks['others'].median():.1f} of {first['cores']:.0f} cores "
-        f"busy; {first['threads']:.0f} thread per server {harness.origin(report)}; "
+        f"which other processes used {tasks['others'].median():.1f} of {first['cores']:.0f} cores; "
+        f"{first['threads']:.0f} thread per server {harness.origin(report)}; "
         "``benchmarks/serving.py``.\n"
     )
 

@@ -135,12 +135,12 @@ def main() -> None:
         for seed in range(1 if tuning == "crf" else given.seeds):
 
             def run(tuning: str = tuning, seed: int = seed) -> dict[str, Any]:
-                begun, busy = time.perf_counter(), time.process_time()
+                started, busy = time.perf_counter(), time.process_time()
                 found = crf(data) if tuning == "crf" else tagger(tuning, seed, data, given.epochs)
                 return {
                     **found,
                     "cpu_seconds": time.process_time() - busy,
-                    "seconds": time.perf_counter() - begun,
+                    "seconds": time.perf_counter() - started,
                 }
 
             records.once({"part": "fit", "method": name, "seed": seed}, run)

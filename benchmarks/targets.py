@@ -177,13 +177,13 @@ def figure() -> str:
     """The tables of the committed results."""
     frame = pd.DataFrame(lines(RESULTS / "targets.jsonl"))
     parts = []
-    for data, own in frame.groupby("data", sort=False):
+    for data, runs in frame.groupby("data", sort=False):
         scores = ["Pearson", "Spearman"] if data == PAIRS else ["macro F1", "micro F1"]
-        shown = own[["method"]].copy()
+        shown = runs[["method"]].copy()
         for score in scores:
-            shown[score] = (100 * own[score]).map("{:.1f}".format)
-        shown["processor seconds"] = own["seconds"].map("{:.0f}".format)
-        n_rows, n_test = int(own["rows"].iloc[0]), int(own["test rows"].iloc[0])
+            shown[score] = (100 * runs[score]).map("{:.1f}".format)
+        shown["processor seconds"] = runs["seconds"].map("{:.0f}".format)
+        n_rows, n_test = int(runs["rows"].iloc[0]), int(runs["test rows"].iloc[0])
         parts.append(f"{data}: {n_rows:,} training rows, {n_test:,} test rows, in %.\n")
         parts.append(rst(shown, index=False, disable_numparse=True))
     last = frame.iloc[-1]

@@ -31,9 +31,9 @@ def sentence(pattern):
     for part in pattern.split():
         kind = {"{p}": "person", "{l}": "place"}.get(part)
         names = {"person": PEOPLE, "place": PLACES}.get(kind)
-        own = draw.choice(names).split() if names else [part]
-        words += own
-        tags += [f"{'I' if i else 'B'}-{kind}" if kind else "O" for i in range(len(own))]
+        name = draw.choice(names).split() if names else [part]
+        words += name
+        tags += [f"{'I' if i else 'B'}-{kind}" if kind else "O" for i in range(len(name))]
     return words, tags
 
 

@@ -12,6 +12,7 @@ from sklearn.metrics import get_scorer_names
 from sklearn.model_selection import GridSearchCV, ParameterGrid
 
 from sklearn_lntune.cli import options
+from sklearn_lntune.cli.artifacts import Files, describe
 from sklearn_lntune.cli.data import Columns, read_labelled
 from sklearn_lntune.cli.models import new_classifier, with_params
 from sklearn_lntune.cli.output import (
@@ -22,7 +23,6 @@ from sklearn_lntune.cli.output import (
     verbosity,
     write_json,
 )
-from sklearn_lntune.cli.train import Files, describe
 from sklearn_lntune.cli.values import read_grid
 from sklearn_lntune.estimators.classifier import LNTunedTransformerClassifier
 from sklearn_lntune.fusion.context import fused_fits

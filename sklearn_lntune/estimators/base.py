@@ -75,8 +75,6 @@ class Fitted:
     n_epochs_: int
     target_kind_: str
     n_features_in_: int
-    target_mean_: np.ndarray
-    target_scale_: np.ndarray
     moments_: dict[str, dict[str, np.ndarray]]
 
 
@@ -528,7 +526,7 @@ class BaseTuned(
         if as_plain(methods_of(self.tuning)) != self.tuning_:
             raise ValueError(
                 f"tuning={self.tuning!r} is not what the delta so far was learnt with "
-                f"({self.tuning_}); a fit can only go on with the same."
+                f"({self.tuning_}); a fit can only continue with the same."
             )
         return self._state()
 

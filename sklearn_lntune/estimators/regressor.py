@@ -14,8 +14,15 @@ from sklearn_lntune.task import Numbers, Task
 from sklearn_lntune.task.numbers import check_numbers
 
 
+class _FittedScale:
+    """Attributes that a fit sets besides the shared ones, declared for the type checker only."""
+
+    target_mean_: np.ndarray
+    target_scale_: np.ndarray
+
+
 @dataclass(eq=False, repr=False)
-class LNTunedTransformerRegressor(RegressorMixin, RowEstimator):
+class LNTunedTransformerRegressor(_FittedScale, RegressorMixin, RowEstimator):
     """Predict numbers from texts by training only the norms of a frozen transformer, and a head.
 
     Targets of one column or several are standardised for training, and predictions are in the unit

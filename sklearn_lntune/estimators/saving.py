@@ -156,8 +156,8 @@ class SavingMixin(BaseEstimator):
         """Write a plain transformers model, with the delta merged into its weights.
 
         ``transformers.pipeline("text-classification", folder)`` then gives the same
-        probabilities, or for a regressor the same numbers ,
-        without this package. The folder is as large as the backbone.
+        probabilities, or for a regressor the same numbers, without this package. The folder is
+        as large as the backbone.
 
         Parameters
         ----------

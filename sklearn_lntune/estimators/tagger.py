@@ -16,11 +16,6 @@ from sklearn_lntune.task import Task, TokenTags
 from sklearn_lntune.task.tags import check_tags
 from sklearn_lntune.task.weights import check_sample_weight
 
-_NO_NATIVE_HEAD = (
-    "a tagger has no head of transformers, which this format needs: use save, or export_onnx, "
-    "whose file gives the logits of all tokens."
-)
-
 
 @dataclass(eq=False, repr=False)
 class LNTunedTransformerTagger(BaseTuned):
@@ -357,21 +352,6 @@ class LNTunedTransformerTagger(BaseTuned):
 
     # -- what other estimators have --------------------------------------------------
 
-    def export_transformers(self, folder: Any) -> Never:
-        """Raise an error: only classifiers with ``pooling="native"`` can be exported.
-
-        Parameters
-        ----------
-        folder : str or path
-            Where to write.
-
-        Raises
-        ------
-        ValueError
-            Always.
-        """
-        raise ValueError(_NO_NATIVE_HEAD)
-
     def net(self) -> Never:
         """Raise an error: a skorch net has one prediction for each row.
 
@@ -384,21 +364,6 @@ class LNTunedTransformerTagger(BaseTuned):
             "a tagger has no skorch net, whose predictions are one for each row; use predict and "
             "predict_proba of the tagger itself."
         )
-
-    def export_peft(self, folder: Any) -> Never:
-        """Raise an error: only classifiers with ``pooling="native"`` can be exported.
-
-        Parameters
-        ----------
-        folder : str or path
-            Where to write.
-
-        Raises
-        ------
-        ValueError
-            Always.
-        """
-        raise ValueError(_NO_NATIVE_HEAD)
 
     @classmethod
     def from_peft(

@@ -18,6 +18,11 @@ from sklearn_lntune.tuning.registry import from_plain, mergeable_methods
 
 def check_native(state: FittedState, what: str) -> None:
     """Raise unless the model class itself can hold the head of ``state``."""
+    if state.task.per_token:
+        raise ValueError(
+            f"{what}: a tagger has no head of transformers, which this format needs: use save, or "
+            "export_onnx, whose file gives the logits of all tokens."
+        )
     if state.pooling != "native":
         raise ValueError(
             f"{what} writes the head of the model's own ...ForSequenceClassification, but this "

@@ -6,7 +6,7 @@ from abc import abstractmethod
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
@@ -29,7 +29,9 @@ class Stream(Examples):
     """
 
     #: What a cell is called in errors.
-    noun: str
+    noun: ClassVar[str]
+    #: What a chunk is.
+    rows: ClassVar[type[Rows]] = Rows
 
     def __init__(self, source: Source, columns: Sequence[str]) -> None:
         self._source = source
@@ -57,10 +59,10 @@ class Stream(Examples):
         done = 0
         for batch in self._source.batches(self.columns):
             cells = [self._checked(batch[name], name, done) for name in self.columns]
-            rows: list[Any] = cells[0] if len(cells) == 1 else list(zip(*cells, strict=True))
-            for start in range(0, len(rows), size):
-                yield Rows(rows[start : start + size])
-            done += len(rows)
+            read: list[Any] = cells[0] if len(cells) == 1 else list(zip(*cells, strict=True))
+            for start in range(0, len(read), size):
+                yield self.rows(read[start : start + size])
+            done += len(read)
         if not done:
             raise self._empty()
 

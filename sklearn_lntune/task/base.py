@@ -127,6 +127,15 @@ class Task(ABC):
         """Raise a ValueError if there is no such score."""
         check_scoring(scoring)
 
+    def negative_loss(self, outputs: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> float:
+        """The negative weighted mean of `loss`, without smoothing."""
+        import torch
+
+        from sklearn_lntune.tensors import tensor_of
+
+        losses = self.loss(torch.from_numpy(outputs), tensor_of(targets), training=False)
+        return -float(np.average(losses.numpy(), weights=weights))
+
     @abstractmethod
     def check_scores(self, targets: np.ndarray, weights: np.ndarray, scoring: Any) -> None:
         """Raise a ValueError if ``scoring`` cannot score these validation rows."""

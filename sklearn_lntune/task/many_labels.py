@@ -13,7 +13,7 @@ from sklearn_lntune.checks import check_number
 from sklearn_lntune.inputs.stream import LabelTable
 from sklearn_lntune.task.base import Classifying
 from sklearn_lntune.task.reading import as_array, refuse_missing
-from sklearn_lntune.task.scoring import check_scores, negative_loss, score_known_outputs
+from sklearn_lntune.task.scoring import ScoredByRow
 from sklearn_lntune.task.weights import (
     check_sample_weight,
     label_weights,
@@ -29,7 +29,7 @@ _FORMS = (
 )
 
 
-class ManyLabels(Classifying):
+class ManyLabels(ScoredByRow, Classifying):
     """Encode indicators, weight labels, and turn logits into predictions.
 
     Parameters
@@ -168,18 +168,6 @@ class ManyLabels(Classifying):
     def decision_function(outputs: np.ndarray) -> np.ndarray:
         """The logits."""
         return outputs
-
-    def score(
-        self, outputs: np.ndarray, targets: np.ndarray, weights: np.ndarray, scoring: Any
-    ) -> float:
-        """Score a validation set; ``"loss"`` is the negative mean of `loss`."""
-        if isinstance(scoring, str) and scoring == "loss":
-            return negative_loss(self, outputs, targets, weights)
-        return score_known_outputs(self, outputs, targets, weights, scoring)
-
-    def check_scores(self, targets: np.ndarray, weights: np.ndarray, scoring: Any) -> None:
-        """Raise a ValueError if ``scoring`` cannot score these validation rows."""
-        check_scores(self, targets, weights, scoring)
 
     def made_up(self, targets: np.ndarray) -> Iterator[np.ndarray]:
         """Logits that are right in all rows, in none, and in every second one."""

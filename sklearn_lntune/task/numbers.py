@@ -10,9 +10,8 @@ from sklearn.utils.validation import column_or_1d
 
 from sklearn_lntune.checks import check_choice
 from sklearn_lntune.inputs.stream import LabelColumn, LabelTable
-from sklearn_lntune.task.base import Task
 from sklearn_lntune.task.reading import as_array, refuse_missing
-from sklearn_lntune.task.scoring import check_scores, negative_loss, score_known_outputs
+from sklearn_lntune.task.scoring import ScoredByRow
 from sklearn_lntune.task.weights import check_sample_weight, plain_weights
 
 if TYPE_CHECKING:
@@ -24,7 +23,7 @@ _FORMS = (
 )
 
 
-class Numbers(Task):
+class Numbers(ScoredByRow):
     """Standardise numbers for training, and turn outputs into numbers.
 
     Parameters
@@ -140,18 +139,6 @@ class Numbers(Task):
     def predict(self, outputs: np.ndarray) -> np.ndarray:
         """Numbers in the unit of the training targets, as float64."""
         return self.decode(outputs.astype(float))
-
-    def score(
-        self, outputs: np.ndarray, targets: np.ndarray, weights: np.ndarray, scoring: Any
-    ) -> float:
-        """Score a validation set; ``"loss"`` is the negative mean of `loss`."""
-        if isinstance(scoring, str) and scoring == "loss":
-            return negative_loss(self, outputs, targets, weights)
-        return score_known_outputs(self, outputs, targets, weights, scoring)
-
-    def check_scores(self, targets: np.ndarray, weights: np.ndarray, scoring: Any) -> None:
-        """Raise a ValueError if ``scoring`` cannot score these validation rows."""
-        check_scores(self, targets, weights, scoring)
 
     def made_up(self, targets: np.ndarray) -> Iterator[np.ndarray]:
         """Outputs that are nearly right, and nearly right for another row.

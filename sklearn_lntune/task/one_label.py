@@ -14,14 +14,14 @@ from sklearn_lntune.checks import check_number
 from sklearn_lntune.inputs.stream import LabelColumn
 from sklearn_lntune.task.base import Classifying
 from sklearn_lntune.task.labels import check_labels
-from sklearn_lntune.task.scoring import check_scores, score_known_outputs
+from sklearn_lntune.task.scoring import ScoredByRow
 from sklearn_lntune.task.weights import row_weights
 
 if TYPE_CHECKING:
     import torch
 
 
-class OneLabel(Classifying):
+class OneLabel(ScoredByRow, Classifying):
     """Encode labels, weight rows, and turn logits into predictions.
 
     Parameters
@@ -159,18 +159,10 @@ class OneLabel(Classifying):
         """Logits, or for two classes their difference, positive for the second."""
         return logits[:, 1] - logits[:, 0] if logits.shape[1] == 2 else logits
 
-    def score(
-        self, outputs: np.ndarray, targets: np.ndarray, weights: np.ndarray, scoring: Any
-    ) -> float:
-        """Score a validation set; ``"loss"`` is the negative mean cross-entropy."""
-        if isinstance(scoring, str) and scoring == "loss":
-            losses = -self.log_probabilities(outputs)[np.arange(len(targets)), targets]
-            return -float(np.average(losses, weights=weights))
-        return score_known_outputs(self, outputs, targets, weights, scoring)
-
-    def check_scores(self, targets: np.ndarray, weights: np.ndarray, scoring: Any) -> None:
-        """Raise a ValueError if ``scoring`` cannot score these validation rows."""
-        check_scores(self, targets, weights, scoring)
+    def negative_loss(self, outputs: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> float:
+        """The negative mean cross-entropy, without torch."""
+        losses = -self.log_probabilities(outputs)[np.arange(len(targets)), targets]
+        return -float(np.average(losses, weights=weights))
 
     def made_up(self, targets: np.ndarray) -> Iterator[np.ndarray]:
         """Logits that are right in all rows, in none, and in every second one.

@@ -16,6 +16,25 @@ from sklearn_lntune.task.base import Classifying, Task
 from sklearn_lntune.task.scorers import check_scoring
 
 
+class ScoredByRow(Task):
+    """A task with one prediction per row, which any scorer of scikit-learn can score.
+
+    Subclasses have ``decode``, ``made_up`` and ``what_lacks`` besides.
+    """
+
+    def score(
+        self, outputs: np.ndarray, targets: np.ndarray, weights: np.ndarray, scoring: Any
+    ) -> float:
+        """Score a validation set; ``"loss"`` is the negative mean of `loss`."""
+        if isinstance(scoring, str) and scoring == "loss":
+            return self.negative_loss(outputs, targets, weights)
+        return score_known_outputs(self, outputs, targets, weights, scoring)
+
+    def check_scores(self, targets: np.ndarray, weights: np.ndarray, scoring: Any) -> None:
+        """Raise a ValueError if ``scoring`` cannot score these validation rows."""
+        check_scores(self, targets, weights, scoring)
+
+
 def score_known_outputs(
     task: Any, outputs: np.ndarray, targets: np.ndarray, weights: np.ndarray, scoring: Any
 ) -> float:
@@ -37,18 +56,6 @@ def score_known_outputs(
         known = _KnownLabels if isinstance(task, Classifying) else _KnownNumbers
         found = scorer(known(task, outputs), rows, task.decode(targets), **options)
     return as_number(found, scoring)
-
-
-def negative_loss(
-    task: Task, outputs: np.ndarray, targets: np.ndarray, weights: np.ndarray
-) -> float:
-    """The negative weighted mean of the loss of ``task``."""
-    import torch
-
-    from sklearn_lntune.tensors import tensor_of
-
-    losses = task.loss(torch.from_numpy(outputs), tensor_of(targets), training=False)
-    return -float(np.average(losses.numpy(), weights=weights))
 
 
 def check_scores(task: Any, targets: np.ndarray, weights: np.ndarray, scoring: Any) -> None:

@@ -13,7 +13,7 @@ from sklearn_lntune.inputs.per_word import cells, pieces
 from sklearn_lntune.task.base import Classifying
 from sklearn_lntune.task.entities import check_seqeval, entity_f1, mark_entities
 from sklearn_lntune.task.one_label import OneLabel
-from sklearn_lntune.task.scoring import as_number, negative_loss, takes
+from sklearn_lntune.task.scoring import as_number, takes
 from sklearn_lntune.task.tags import check_tags
 from sklearn_lntune.task.weights import row_weights
 
@@ -166,7 +166,7 @@ class TokenTags(Classifying):
         """Score a validation set; ``outputs`` are those of all words."""
         scoring = self.resolve_scoring(scoring)
         if scoring == "loss":
-            return negative_loss(self, outputs, targets, weights)
+            return self.negative_loss(outputs, targets, weights)
         codes = targets[:, 1:]
         n_words = (codes != NO_TARGET).sum(axis=1)
         flat = codes[codes != NO_TARGET]

@@ -72,7 +72,7 @@ def _cells(X: Any) -> Any:
     elif not has_length(X):
         raise TypeError(f"X must be {_FORMS}; got {type(X).__name__}, which has no length.")
     if len(X) == 0:
-        raise ValueError(f"X holds no images (0 sample(s)): it must be {_FORMS}.")
+        raise ValueError(f"X contains no images (0 sample(s)): it must be {_FORMS}.")
     return _each(X)
 
 

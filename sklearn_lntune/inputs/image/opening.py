@@ -95,7 +95,7 @@ class ImageInput(Input):
         if len(source.images) == 1:
             return source.images[0]
         if not source.names:
-            raise ValueError("X holds no images (0 sample(s)).")
+            raise ValueError("X contains no images (0 sample(s)).")
         raise ValueError(
             f"image_column='auto' does not know which column of X holds the images: it has "
             f"{source.names}, of which {list(source.images)} hold images. Name one."

@@ -10,11 +10,10 @@ from typing import Any, NamedTuple, overload
 import numpy as np
 
 from sklearn_lntune.forking import ForkSafeLock
-from sklearn_lntune.inputs.array_file import ArrayFile
 from sklearn_lntune.inputs.base import Examples, Rows
 from sklearn_lntune.inputs.text.check import Text
 from sklearn_lntune.inputs.text.spans import TokenSpan
-from sklearn_lntune.inputs.text.table import ID_BITS, TokenTable
+from sklearn_lntune.inputs.text.table import TableBuilder, TokenTable
 from sklearn_lntune.inputs.text.windows import window_spans
 from sklearn_lntune.inputs.text.word_tokens import WordEncoder
 from sklearn_lntune.inputs.windows import WindowTable, window_table
@@ -88,37 +87,20 @@ class Tokens:
         if examples.per_word:
             encoder = WordEncoder(self._tokenizer, self._pad_id, self._n_rows, self._lock)
             return encoder.table(examples, max_length)
-        file = ArrayFile(np.int32) if examples.held is None else None
-        # Arrays that grow by a sixteenth in place: a list of parts, joined at the end, would
-        # hold everything twice.
-        held, sizes, cuts, counts = array("i"), array("i"), array("B"), array("q")
-        add = held.frombytes if file is None else file.write
+        builder = TableBuilder(in_file=examples.held is None)
+        counts = array("q")  # grows in place, as those of the builder
         paired = False
         for chunk in examples.chunks(_CHUNK):
             texts: Any = chunk.rows
             paired = not isinstance(texts[0], str)
             if stride is None:
                 ids, segments, cut = self.encode(texts, max_length)
+                builder.add(ids, cut, segments)
             else:
                 windows = self.windows(texts, max_length, stride)
-                ids, segments = list(chain.from_iterable(windows)), None
-                cut = [False] * len(ids)
+                builder.add(list(chain.from_iterable(windows)), [False] * sum(map(len, windows)))
                 counts.extend(map(len, windows))
-            tokens = _joined(ids)
-            if segments is not None:
-                tokens |= _joined(segments) << ID_BITS
-            add(tokens.tobytes())
-            sizes.extend(map(len, ids))
-            cuts.extend(cut)
-        lengths = np.frombuffer(sizes, np.int32)
-        table = TokenTable(
-            np.frombuffer(held, np.int32) if file is None else file.mapped(),
-            np.cumsum(lengths, dtype=np.int64) - lengths,
-            lengths,
-            np.frombuffer(cuts, bool),
-            with_segments=paired and self._tells_segments,
-            pad_id=self._pad_id,
-        )
+        table = builder.table(with_segments=paired and self._tells_segments, pad_id=self._pad_id)
         return table if stride is None else window_table(table, np.frombuffer(counts, np.int64))
 
     def example(self, n_columns: int) -> Rows:
@@ -271,10 +253,6 @@ def _columns(texts: Sequence[Text]) -> tuple[list[str], list[str] | None]:
     if isinstance(texts[0], str):
         return [str(text) for text in texts], None
     return [text[0] for text in texts], [text[1] for text in texts]
-
-
-def _joined(rows: list[list[int]]) -> np.ndarray:
-    return np.array(list(chain.from_iterable(rows)), np.int32)
 
 
 def _cuts(ids: list[list[int]], encodings: Any, max_length: int) -> list[bool]:

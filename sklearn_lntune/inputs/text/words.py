@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any, ClassVar
 
 import numpy as np
 
 from sklearn_lntune.checks import column_names, has_length, read_column
 from sklearn_lntune.inputs.base import Examples, Input, Opened, Rows
-from sklearn_lntune.inputs.stream import TextStream
+from sklearn_lntune.inputs.stream import Stream
 from sklearn_lntune.inputs.tables import Source, open_source
 from sklearn_lntune.inputs.text.check import is_missing, plain_texts
 from sklearn_lntune.inputs.text.utf8 import surrogate_error, surrogate_row
@@ -31,28 +31,16 @@ class Sentences(Rows):
         return 1
 
 
-class SentenceStream(TextStream):
+class SentenceStream(Stream):
     """The sentences in a column of a table that is read chunk by chunk."""
 
     per_word: ClassVar[bool] = True
+    noun = "sentence"
+    rows = Sentences
 
-    def chunks(self, size: int) -> Iterator[Rows]:
-        """The sentences in order, at most ``size`` at a time.
-
-        Raises
-        ------
-        ValueError, TypeError
-            If a cell is neither a text nor words, or there is none at all.
-        """
-        (column,) = self.columns
-        done = 0
-        for batch in self._source.batches(self.columns):
-            sentences = split_words(batch[column], f"column {column!r} of X", done)
-            for start in range(0, len(sentences), size):
-                yield Sentences(sentences[start : start + size])
-            done += len(sentences)
-        if not done:
-            raise ValueError("X holds no sentences (0 sample(s)).")
+    def _checked(self, cells: Sequence[Any], column: str, start: int) -> list[Any]:
+        """The words of each cell; the first is row ``start`` of the table."""
+        return split_words(cells, f"column {column!r} of X", start)
 
     def labels(self, column: str) -> list[Any]:
         """The cells of a column of tags; numbers that stand for names become the names."""
@@ -182,7 +170,7 @@ def check_sentences(X: Any) -> list[tuple[str, ...]]:
         X = _only_column(X, names)
     rows = list(read_column(X))
     if not rows:
-        raise ValueError(f"X holds no sentences (0 sample(s)): it must be {_FORMS}.")
+        raise ValueError(f"X contains no sentences (0 sample(s)): it must be {_FORMS}.")
     return split_words(rows, "X")
 
 
