@@ -16,12 +16,24 @@ import itertools
 import time
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from harness import RESULTS, Records, backbone_folder, options, surroundings
+from harness import (
+    RESULTS,
+    Records,
+    backbone_folder,
+    difference,
+    lines,
+    options,
+    origin,
+    rst,
+    surroundings,
+    svg,
+)
 from recipe import SETS, figures
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
@@ -34,13 +46,13 @@ from sklearn_lntune.datasets import fetch_text_dataset
 
 #: The day of the latest change of a default of ours: earlier runs of ours are run again.
 RECIPE = "2026-11-28"
-N_TEST, MOST_A_CLASS, N_DRAWS = 1000, 16, 2000
+N_TEST, MOST_A_CLASS = 1000, 16
 #: Steps of SetFit on pairs: its default is one pass over all pairs of the rows, half a million.
 SETFIT_STEPS = 500
 SMALL = "best at 0.1 %"
 OURS = {
     "default": "layernorm",
-    SMALL: "layernorm+bias",
+    SMALL: "bias-ffn-ln",
     "BitFit": "bias",
     "LoRA": "lora",
     "full": "full",
@@ -217,6 +229,96 @@ def run(method: str, name: str, n: int, seed: int) -> dict[str, Any]:
         "n_train": len(rows.X),
         "correct": "".join("01"[int(right)] for right in correct),
     }
+
+
+def finished(n: int) -> pd.DataFrame:
+    """The committed runs of ``n`` training rows; of ours, those of the defaults of today."""
+    runs = pd.DataFrame(lines(RESULTS / "arena.jsonl"))
+    if "recipe" not in runs:
+        runs["recipe"] = None
+    today = runs["recipe"].eq(RECIPE) | ~runs["method"].isin(OURS)
+    runs = runs[(runs["rows"] == n) & today]
+    return runs.drop_duplicates(["method", "set", "seed"], keep="last")
+
+
+def shared(runs: pd.DataFrame, *methods: str) -> tuple[pd.DataFrame, list[str]]:
+    """The runs that each of ``methods`` has, and their sets."""
+    runs = runs[runs["method"].isin(methods)]
+    counts = runs.groupby(["set", "seed"])["method"].nunique()
+    keys = counts[counts == len(methods)].index
+    kept = runs.set_index(["set", "seed"]).loc[keys].reset_index()
+    return kept, sorted(set(kept["set"]))
+
+
+def summary(runs: pd.DataFrame) -> pd.DataFrame:
+    """Means over the sets and seeds that every method has, texts in pairs left out."""
+    present = [method for method in METHODS if method in set(runs["method"])]
+    kept, sets = shared(runs, *present)
+    groups = kept.groupby("method")
+    table = pd.DataFrame(
+        {
+            "accuracy, %": (100 * groups["accuracy"].mean()).round(1),
+            "macro-F1, %": (100 * groups["macro_f1"].mean()).round(1),
+            "log-loss": groups["log_loss"].mean().round(3),
+            "ECE": groups["ece"].mean().round(3),
+            "s a fit": groups["fit_seconds"].median().round(1),
+            "texts/s": groups["texts_a_second"].median().round(0),
+            "trained": groups["parameters"].first(),
+        }
+    )
+    return table.reindex(present)
+
+
+def compared(runs: pd.DataFrame) -> pd.DataFrame:
+    """Differences of pairs of methods with intervals, each on the sets that both have."""
+    rows = []
+    for (one, other), aim in PAIRS.items():
+        kept, sets = shared(runs, one, other)
+        if sets:
+            mean, low, high = difference(kept, one, other, sets)
+            label = f"{one} - {other}"
+            rows.append([label, f"{mean:+.1f}", f"{low:+.1f} to {high:+.1f}", len(sets), aim])
+    columns = ["difference", "points", "95 % interval", "sets", "aim"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def by_set(runs: pd.DataFrame) -> pd.DataFrame:
+    """Mean test accuracy of each method on each set, in percent."""
+    wide = 100 * runs.pivot_table(index="method", columns="set", values="accuracy")
+    sets = [name for name in SETS if name in wide]
+    return wide.reindex(index=list(METHODS))[sets].dropna(how="all").round(1)
+
+
+def figure() -> str:
+    """The tables of the documentation, for each number of rows that was run."""
+    parts = []
+    for n, words in ((1000, "1,000 training rows"), (100, "100 training rows"), (0, "All rows")):
+        runs = finished(n)
+        if runs.empty:
+            continue
+        n_sets, n_seeds = runs["set"].nunique(), runs.groupby("set")["seed"].nunique()
+        parts += [
+            f"**{words}**: {n_sets} sets, {n_seeds.min()} to {n_seeds.max()} seeds\n",
+            rst(summary(runs).astype(object)),
+            "Accuracy on each set:\n",
+            rst(by_set(runs), floatfmt=".1f", missingval=""),
+            "Differences, paired by row and seed:\n",
+            rst(compared(runs), index=False, disable_numparse=True),
+        ]
+    return "\n".join(
+        [*parts, f"{origin(runs.iloc[-1] if len(runs) else finished(1000).iloc[-1])}."]
+    )
+
+
+def plot(file: Path) -> None:
+    """Accuracy over seconds of a fit, at 1,000 rows."""
+    table = summary(finished(1000))
+    with svg(file, figsize=(7.5, 4.5)) as axes:
+        axes.scatter(table["s a fit"], table["accuracy, %"], color="tab:blue")
+        for method, *at in table[["s a fit", "accuracy, %"]].itertuples():
+            axes.annotate(method, at, xytext=(5, 4), textcoords="offset points", fontsize=8)
+        axes.set(xscale="log", xlabel="processor seconds of a fit, median")
+        axes.set(ylabel="mean test accuracy, %")
 
 
 def main() -> None:

@@ -29,6 +29,7 @@ import joblib
 import numpy as np
 import pandas as pd
 import torch
+from harness import rst
 from scipy.stats import qmc
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score, log_loss
@@ -74,11 +75,13 @@ LEVELS: dict[str, tuple[Any, ...]] = {
 #: Batch size and steps go together, by rows: all cost less than the default's 32 and 300.
 LENGTHS = {1000: ((16, 300), (32, 150)), 100: ((16, 100), (16, 200), (32, 100))}
 FROZEN = "frozen"
+#: The defaults that the study began with; candidates say what they change about them.
+BEFORE: dict[str, Any] = {"batch_size": 32, "lr": 5e-3, "head_lr": 1e-2}
 CANDIDATES: dict[str, dict[str, Any]] = {
     "default": {},
     FROZEN: {},
     "bitfit": {"tuning": "bias"},
-    "full": {"tuning": "full"},
+    "full": {"tuning": "full", "lr": 3e-5},
     "smoothed": {"label_smoothing": 0.1},
     "half": {"batch_size": 16},
     "half, gentle": {"batch_size": 16, "lr": 2e-3, "head_lr": 3e-3},
@@ -220,7 +223,7 @@ def tuned(
     The default's are also found with the mean of its last values.
     """
     start = time.process_time()
-    params = {key: changes[key] for key in changes if key not in EXTRAS}
+    params = {key: value for key, value in (BEFORE | changes).items() if key not in EXTRAS}
     if "choose" in changes:
         params |= better_of(changes["choose"], params, X, y, length, seed)
     mean = MeanOfLast(1 / 3)
@@ -404,6 +407,25 @@ def differences(results: pd.DataFrame) -> pd.DataFrame:
     table["error"] = groups["accuracy"].sem()
     table["sets"], table["fits"] = groups["set"].nunique(), groups.size()
     return table.round(3)
+
+
+def figure() -> str:
+    """What each candidate changes about the earlier defaults, by number of rows."""
+    table = differences(load())
+    table = table[(table.index.get_level_values("candidate") != "default")].reset_index()
+    table["rows"] = table["rows"].map({100: "100", 1000: "1,000"}).fillna("all")
+    table["candidate"] += table["variant"].map(lambda name: f" ({name})" if name else "")
+    table["accuracy"] = table["accuracy"].map("{:+.1f}".format) + table["error"].map(
+        " ± {:.1f}".format, na_action="ignore"
+    ).fillna("")
+    table["worst"] = table["worst"].map("{:+.1f}".format)
+    for measure in ("log_loss", "ece"):
+        table[measure] = table[measure].map("{:+.3f}".format)
+    names = {"log_loss": "log-loss", "ece": "ECE", "seconds_ratio": "time"}
+    columns = ["rows", "candidate", "accuracy", "worst", "log_loss", "ece", "seconds_ratio"]
+    columns += ["sets", "fits"]
+    shown = table[columns].rename(columns=names).astype(object).fillna("")
+    return rst(shown, index=False, disable_numparse=True)
 
 
 def main() -> None:

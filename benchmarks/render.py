@@ -11,6 +11,7 @@ import long_texts
 import many
 import methods
 import pandas as pd
+import recipe
 import scale
 import serving
 import speed_tables
@@ -40,6 +41,7 @@ FIGURES = {
     "memory": many.figure_memory,
     "methods": methods.figure,
     "real_data": real_data,
+    "recipe": recipe.figure,
     "scale": scale.figure,
     "serving": serving.figure,
     "speed": speed_tables.figure,

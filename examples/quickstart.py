@@ -98,7 +98,7 @@ pipe = Pipeline(
         ("clf", LNTunedTransformerClassifier(max_epochs=1, min_steps=0, random_state=0)),
     ]
 )
-grid = {"clf__lr": [3e-3, 1e-2], "clf__tuning__layernorm__terms": ["both", "bias"]}
+grid = {"clf__lr": [2e-3, 5e-3], "clf__tuning__layernorm__terms": ["both", "bias"]}
 search = GridSearchCV(pipe, grid, cv=2, verbose=3).fit(X_train[:64], y_train[:64])
 print(f"best of the grid: {search.best_params_}")
 

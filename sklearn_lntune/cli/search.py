@@ -64,7 +64,7 @@ def search(
 
     A grid is a list of values for each parameter. In YAML:
 
-        lr: [1e-3, 5e-3]
+        lr: [1e-3, 2e-3]
         tuning: [layernorm, layernorm+bias]
 
     Example:

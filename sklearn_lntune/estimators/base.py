@@ -100,7 +100,7 @@ class BaseTuned(
     label_column: str | Sequence[str] = "label"
     lr: float | Literal["auto"] | Mapping[str, float] = "auto"
     head_lr: float | Literal["auto"] = "auto"
-    batch_size: int = 32
+    batch_size: int = 16
     max_epochs: int = 5
     min_steps: int = 300
     accumulate: int = 1

@@ -59,12 +59,12 @@ class LNTunedTransformerRegressor(_FittedScale, RegressorMixin, RowEstimator):
         In such a table, the column of the numbers, read if ``y`` is not passed. A list names
         several columns of numbers.
     lr : "auto", float or dict, default="auto"
-        Peak learning rate. ``"auto"`` is the default of each tuning method (5e-3 for
+        Peak learning rate. ``"auto"`` is the default of each tuning method (2e-3 for
         ``"layernorm"``). In a sum, a dict gives one for each method, for instance
-        ``{"layernorm": 5e-3, "prefix": 1e-2}``; methods left out use ``"auto"``.
+        ``{"layernorm": 2e-3, "prefix": 1e-2}``; methods left out use ``"auto"``.
     head_lr : "auto" or float, default="auto"
-        Peak learning rate of the head.
-    batch_size : int, default=32
+        Peak learning rate of the head; ``"auto"`` is 3e-3.
+    batch_size : int, default=16
         Rows per batch.
     max_epochs : int, default=5
         Passes over the training rows, unless ``min_steps`` asks for more.

@@ -50,8 +50,8 @@ class LNTunedTransformerTagger(BaseTuned):
     lr : "auto", float or dict, default="auto"
         Peak learning rate, as for `LNTunedTransformerClassifier`.
     head_lr : "auto" or float, default="auto"
-        Peak learning rate of the head.
-    batch_size : int, default=32
+        Peak learning rate of the head; ``"auto"`` is 3e-3.
+    batch_size : int, default=16
         Windows per batch: sentences, unless they are longer than ``max_length``.
     max_epochs : int, default=5
         Passes over the training sentences, unless ``min_steps`` asks for more.
