@@ -253,7 +253,7 @@ def shared(runs: pd.DataFrame, *methods: str) -> tuple[pd.DataFrame, list[str]]:
 def summary(runs: pd.DataFrame) -> pd.DataFrame:
     """Means over the sets and seeds that every method has, texts in pairs left out."""
     present = [method for method in METHODS if method in set(runs["method"])]
-    kept, sets = shared(runs, *present)
+    kept, _ = shared(runs, *present)
     groups = kept.groupby("method")
     table = pd.DataFrame(
         {
@@ -305,9 +305,7 @@ def figure() -> str:
             "Differences, paired by row and seed:\n",
             rst(compared(runs), index=False, disable_numparse=True),
         ]
-    return "\n".join(
-        [*parts, f"{origin(runs.iloc[-1] if len(runs) else finished(1000).iloc[-1])}."]
-    )
+    return "\n".join([*parts, f"{origin(finished(1000).iloc[-1])}."])
 
 
 def plot(file: Path) -> None:

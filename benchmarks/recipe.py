@@ -413,7 +413,7 @@ def figure() -> str:
     """What each candidate changes about the earlier defaults, by number of rows."""
     table = differences(load())
     table = table[(table.index.get_level_values("candidate") != "default")].reset_index()
-    table["rows"] = table["rows"].map({100: "100", 1000: "1,000"}).fillna("all")
+    table["rows"] = table["rows"].map("{:,}".format)
     table["candidate"] += table["variant"].map(lambda name: f" ({name})" if name else "")
     table["accuracy"] = table["accuracy"].map("{:+.1f}".format) + table["error"].map(
         " ± {:.1f}".format, na_action="ignore"
