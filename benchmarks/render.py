@@ -3,6 +3,7 @@
 python benchmarks/render.py
 """
 
+import arena
 import compiling
 import defaults
 import fused
@@ -31,6 +32,7 @@ def real_data() -> str:
 
 
 FIGURES = {
+    "arena": arena.figure,
     "artefacts": many.figure_artefacts,
     "bank": many.figure_bank,
     "compiling": compiling.figure,
@@ -54,6 +56,7 @@ if __name__ == "__main__":
     folder = ROOT / "docs" / "figures"
     for name, figure in FIGURES.items():
         (folder / f"{name}.rst").write_text(figure(), "utf-8")
+    arena.plot(folder / "arena.svg")
     methods.plot(folder / "methods.svg")
     speed_tables.plot(folder / "speed.svg")
     trust.plot(folder / "trust.svg")

@@ -15,8 +15,28 @@ pytest.importorskip("psutil")
 pytest.importorskip("tabulate")
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
-FIGURES = ["artefacts", "bank", "compiling", "defaults", "fused", "images", "long_texts", "memory"]
-FIGURES += ["methods", "real_data", "scale", "serving", "speed", "tags", "targets", "trust"]
+FIGURES = [
+    "arena",
+    "artefacts",
+    "bank",
+    "compiling",
+    "defaults",
+    "fused",
+    "images",
+    "long_texts",
+    "memory",
+]
+FIGURES += [
+    "methods",
+    "real_data",
+    "recipe",
+    "scale",
+    "serving",
+    "speed",
+    "tags",
+    "targets",
+    "trust",
+]
 
 
 @pytest.fixture
