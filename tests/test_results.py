@@ -15,28 +15,9 @@ pytest.importorskip("psutil")
 pytest.importorskip("tabulate")
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
-FIGURES = [
-    "arena",
-    "artefacts",
-    "bank",
-    "compiling",
-    "defaults",
-    "fused",
-    "images",
-    "long_texts",
-    "memory",
-]
-FIGURES += [
-    "methods",
-    "real_data",
-    "recipe",
-    "scale",
-    "serving",
-    "speed",
-    "tags",
-    "targets",
-    "trust",
-]
+FIGURES = ["arena", "artefacts", "bank", "compiling", "defaults", "fused", "images", "long_texts"]
+FIGURES += ["memory", "methods", "real_data", "recipe", "scale", "serving", "speed", "tags"]
+FIGURES += ["targets", "trust"]
 
 
 @pytest.fixture
