@@ -80,7 +80,8 @@ def _run(job: Job) -> Outcome:
             net.train(train, begin)
         if checkpoint is not None:
             checkpoint.finish(net)
-            job.ranks.broadcast(None)  # a barrier: no process continues before it is written
+            # A barrier: no process continues before it is written.
+            job.ranks.broadcast(None, "the end of writing the checkpoint")
     except (KeyboardInterrupt, TrainingDivergedError) as stop:
         error = without_locals(stop)
     return _outcome(net, network, error)
