@@ -131,7 +131,7 @@ class Launched(Ranks):
         flat = torch.cat([each.detach().reshape(-1) for each in tensors])
         self._meet(f"{what} ({flat.numel()} numbers)")
         total = self._reduced(flat.to(self.device)).to(flat.device)
-        parts = total.split([each.numel() for each in tensors])
+        parts = torch.split(total, [each.numel() for each in tensors])
         with torch.no_grad():
             for each, part in zip(tensors, parts, strict=True):
                 each.copy_(part.view_as(each))
