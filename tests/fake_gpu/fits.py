@@ -110,6 +110,17 @@ def test_continued_fits(target: str, watch: Watch, make: Make, texts: list[str])
     assert_same(*fitted, texts, target)
 
 
+def test_a_fit_in_parts(watch: Watch, make: Make, texts: list[str]) -> None:
+    """The state of the optimiser goes to the host and back."""
+    fitted = [make(device) for device in ("cuda", "cpu")]
+    for each in fitted:
+        for _ in range(2):
+            each.partial_fit(texts, TARGETS["labels"].y(texts), ["blue", "green", "red"])
+        each.net().predict_proba(texts)
+    watch.check()
+    assert_same(*fitted, texts)
+
+
 class _Stop(Callback):
     """Ends a fit in its second epoch."""
 

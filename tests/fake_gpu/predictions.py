@@ -15,6 +15,7 @@ from vision import FAMILIES as IMAGE_FAMILIES
 
 from sklearn_lntune import DeltaBank, clear_backbones, fused_fits, load
 from sklearn_lntune.backbone.placement import PREDICT_TOKENS
+from sklearn_lntune.inspection import explain
 
 Make = Callable[..., Any]
 #: The one line at which a prediction waits.
@@ -116,6 +117,12 @@ def test_fused_predictions(watch: Watch, make: Make, texts: list[str]) -> None:
         )
     expected = [each.predict_proba(texts) for each in members]
     np.testing.assert_allclose(found, expected, **CLOSE["float64"])
+
+
+def test_explained(watch: Watch, make: Make, texts: list[str]) -> None:
+    on_cpu = fitted(make, texts)
+    found, expected = (explain(each, texts[:3]).to_frame() for each in (on_gpu(on_cpu), on_cpu))
+    np.testing.assert_allclose(found["attribution"], expected["attribution"], **CLOSE["float64"])
 
 
 def test_fitted_on_the_gpu_and_loaded_on_the_cpu(
