@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from sklearn_lntune.backbone.device_memory import is_out_of_memory
 from sklearn_lntune.backbone.files import AGAIN, read_json
 from sklearn_lntune.backbone.safetensors_reader import StoredTensor
 
@@ -44,10 +45,12 @@ def foreign_errors(message: str) -> Iterator[None]:
     """
     try:
         yield
-    except (torch.OutOfMemoryError, KeyboardInterrupt, SystemExit, GeneratorExit):
+    except (KeyboardInterrupt, SystemExit, GeneratorExit):
         raise
     # A panic of the tokenizers library derives from BaseException, not from Exception.
     except BaseException as error:
+        if is_out_of_memory(error):
+            raise
         why = " ".join(str(error).split())
         raise ValueError(f"{message} ({type(error).__name__}: {why:.1000}).") from error
 

@@ -6,6 +6,7 @@ This is the only module that interprets an estimator's ``device``, ``precision``
 from __future__ import annotations
 
 import warnings
+from collections import defaultdict
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,10 +22,11 @@ _PRECISIONS = {
     "float64": torch.float64,
 }
 
-#: Tokens, padding included, in one batch of a prediction. On a CPU more do not fit its caches.
-PREDICT_TOKENS = {"cpu": 1024, "cuda": 65536, "mps": 16384}
+#: Tokens, padding included, in one batch of a prediction. On a CPU more do not fit its caches;
+#: of other devices than CUDA's little is known.
+PREDICT_TOKENS = defaultdict(lambda: 16384, cpu=1024, cuda=65536)
 #: Tokens, padding included, of fused fits that run forward and backward at once.
-STEP_TOKENS = {"cpu": 1024, "cuda": 32768, "mps": 8192}
+STEP_TOKENS = defaultdict(lambda: 8192, cpu=1024, cuda=32768)
 #: Tokens, padding included, whose activations are computed at once to be cached.
 CACHE_TOKENS = 4096
 

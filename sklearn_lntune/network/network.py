@@ -15,6 +15,7 @@ from torch.utils.checkpoint import checkpoint
 from sklearn_lntune.backbone.activation_cache import ActivationCache, CacheInjector
 from sklearn_lntune.backbone.attention import padding
 from sklearn_lntune.backbone.compiled import CompiledBody
+from sklearn_lntune.backbone.device_memory import is_out_of_memory
 from sklearn_lntune.backbone.placement import STEP_TOKENS, delta_type
 from sklearn_lntune.backbone.pool import Backbone
 from sklearn_lntune.backbone.poolings import WITH_POOLER
@@ -194,12 +195,12 @@ class Network(nn.Module):
                 found = self.pool(dataclasses.replace(batch, entering=entering))
                 if torch.allclose(found, expected, rtol=1e-5, atol=1e-6):
                     return True
-            except torch.OutOfMemoryError:  # a RuntimeError that says nothing about the model
-                injector.remove()
-                self._injector = None
-                raise
-            except (TypeError, ValueError, IndexError, RuntimeError, AttributeError):
-                pass  # the blocks of this model do not simply return their states
+            except (TypeError, ValueError, IndexError, RuntimeError, AttributeError) as error:
+                # Otherwise the blocks of this model do not simply return their states.
+                if is_out_of_memory(error):
+                    injector.remove()
+                    self._injector = None
+                    raise
         injector.remove()
         self._injector = None
         return False

@@ -105,7 +105,7 @@ def prepare(
     stride = window_pooling = None
     if not task.per_token:
         stride, window_pooling = _windows(params, backbone, pooling, max_length, previous)
-    seed = ranks.broadcast(seed)
+    seed = ranks.broadcast(seed, "the seed")
     where = Where.from_params(params)
     placement = place_fit(where, backbone.stored_type, own=ranks.device)
     if not any(method.private for method in methods):
