@@ -39,14 +39,15 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         "spark.local.dir": scratch,
         "spark.sql.warehouse.dir": scratch / "warehouse",
         "spark.sql.shuffle.partitions": 2,
-        "spark.pyspark.python": sys.executable,
     }
     builder = SparkSession.builder.master("local[2]")
     for name, value in settings.items():
         builder = builder.config(name, str(value))
-    session = builder.getOrCreate()
-    yield session
-    session.stop()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("PYSPARK_PYTHON", sys.executable)
+        session = builder.getOrCreate()
+        yield session
+        session.stop()
 
 
 def test_predictions_with_the_backbone_once_per_worker(
