@@ -155,6 +155,9 @@ class LNTunedTransformerClassifier(ClassifierMixin, RowEstimator):
     classes_ : ndarray of shape (n_classes,)
         The labels; with several labels per row, the numbers of their columns, as in
         scikit-learn's `MLPClassifier`.
+    label_names_ : ndarray of str of shape (n_labels,)
+        With several labels per row: the names of the columns of ``y``, if it was a table whose
+        columns have distinct names.
     target_kind_ : {"one_label", "many_labels"}
         Whether there is one label per row or several.
     delta_ : dict of str to ndarray
@@ -269,6 +272,8 @@ class LNTunedTransformerClassifier(ClassifierMixin, RowEstimator):
                 f"warm_start continues with the classes {self.classes_.tolist()}, but y has "
                 f"{classes.tolist()}. Set warm_start=False to start anew."
             )
+        if isinstance(task, ManyLabels) and isinstance(known := self._task, ManyLabels):
+            task.keep_names(known.label_names)
 
     @property
     def _task_options(self) -> dict[str, Any]:

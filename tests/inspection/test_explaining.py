@@ -327,6 +327,10 @@ def test_several_labels(lively_backbone: Make, texts: list[str]) -> None:
     assert [each.target for each in explain(clf, texts[:3])] == logits.argmax(axis=1).tolist()
     with pytest.raises(ValueError, match="target=3 is not among"):
         explain(clf, texts, 3)
+    named = fitted(lively_backbone(), texts, pd.DataFrame(y, columns=["odd", "third", "sunny"]))
+    for target in (2, "sunny"):
+        (each,) = explain(named, texts[:1], target)
+        assert (each.target, each.output) == ("sunny", pytest.approx(logits[0, 2]))
 
 
 def test_numbers_are_explained_in_their_units(lively_backbone: Make, texts: list[str]) -> None:
