@@ -23,7 +23,7 @@ from torch import nn
 from sklearn_lntune.backbone.activation_cache import ActivationCache
 from sklearn_lntune.backbone.anatomy import Anatomy
 from sklearn_lntune.backbone.attention import without_waiting
-from sklearn_lntune.backbone.checking import n_embeddings, takes_images
+from sklearn_lntune.backbone.checking import check_agrees, n_embeddings, takes_images
 from sklearn_lntune.backbone.digests import State, state_of
 from sklearn_lntune.backbone.format1 import TOKENIZER_FILES
 from sklearn_lntune.backbone.identity import fingerprints, identity_parts
@@ -33,6 +33,7 @@ from sklearn_lntune.backbone.image_processor import (
     load_image_processor,
 )
 from sklearn_lntune.backbone.inspect_model import anatomy_of
+from sklearn_lntune.backbone.int8 import with_int8_products
 from sklearn_lntune.backbone.loading import (
     check_files,
     errors_of,
@@ -244,13 +245,33 @@ class Backbone:
         return int(limit) if limit and limit > 0 else None
 
     def model(self, dtype: torch.dtype, device: torch.device) -> nn.Module:
-        """The shared frozen weights in ``dtype`` on ``device``. They must never be changed."""
+        """The shared frozen weights in ``dtype`` on ``device``. They must never be changed.
+
+        In int8, the linear layers of the blocks compute in integers, and the rest in float32.
+
+        Raises
+        ------
+        ValueError
+            If they cannot be loaded, or the model computes something else in ``dtype``.
+        """
         with self.lock:
             if (dtype, device) not in self._models:
-                self._models[dtype, device] = load_model(
-                    self.source, self.config, dtype, device, self.trust_remote_code
+                made = (
+                    self._int8_model(device) if dtype == torch.int8 else self._load(dtype, device)
                 )
+                self._models[dtype, device] = made
             return self._models[dtype, device]
+
+    def _int8_model(self, device: torch.device) -> nn.Module:
+        # What it shares with the model in float32 is in memory once if both are in use.
+        exact = self._models.get((torch.float32, device)) or self._load(torch.float32, device)
+        paths = [linear.path for linear in self.anatomy.linears if linear.block is not None]
+        model = with_int8_products(shell_of(exact), paths)
+        check_agrees(self.source.folder, model, exact)
+        return model
+
+    def _load(self, dtype: torch.dtype, device: torch.device) -> nn.Module:
+        return load_model(self.source, self.config, dtype, device, self.trust_remote_code)
 
     def shell(self, dtype: torch.dtype, device: torch.device, attention: str) -> nn.Module:
         """A private module tree over the shared weights."""
@@ -290,8 +311,7 @@ class Backbone:
 
     def private(self, dtype: torch.dtype, device: torch.device, attention: str) -> nn.Module:
         """A copy that shares nothing, for training all weights."""
-        model = load_model(self.source, self.config, dtype, device, self.trust_remote_code)
-        return set_attention(model, attention, device)
+        return set_attention(self._load(dtype, device), attention, device)
 
 
 def shell_of(model: nn.Module) -> nn.Module:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -154,7 +154,7 @@ def explain_state(
     found: list[Explanation] = []
     # Tensors that are made in the caller's inference mode could never have gradients.
     with torch.inference_mode(False):
-        network = ready_network([state], backbone, replace(placement, compiled=False))
+        network = ready_network([state], backbone, placement.with_gradients())
         vector = baseline_vector(network, backbone, baseline)
         for chunk in examples.chunks(_CHUNK_ROWS):
             found += _explain_chunk(

@@ -16,7 +16,7 @@ from sklearn_lntune.backbone.activation_cache import ActivationCache, CacheInjec
 from sklearn_lntune.backbone.attention import padding
 from sklearn_lntune.backbone.compiled import CompiledBody
 from sklearn_lntune.backbone.device_memory import is_out_of_memory
-from sklearn_lntune.backbone.placement import STEP_TOKENS, delta_type
+from sklearn_lntune.backbone.placement import STEP_TOKENS, delta_type, float_type
 from sklearn_lntune.backbone.pool import Backbone
 from sklearn_lntune.backbone.poolings import WITH_POOLER
 from sklearn_lntune.inputs.base import Table
@@ -30,7 +30,7 @@ from sklearn_lntune.network.pooling import attend, pool
 from sklearn_lntune.tensors import tensor_of
 from sklearn_lntune.tuning.base import AttachContext, TuningMethod
 from sklearn_lntune.tuning.layers.grouped import expand_rows, fit_assignment
-from sklearn_lntune.tuning.plan import attach, plan
+from sklearn_lntune.tuning.plan import attach, check_type, plan
 
 
 class Network(nn.Module):
@@ -44,7 +44,7 @@ class Network(nn.Module):
     n_outputs : int
         Logits per row.
     dtype : torch.dtype
-        Of the frozen weights.
+        Of the frozen weights; int8 has products of integers in the blocks, and no gradients.
     device : torch.device
     attention : str
         The attention implementation.
@@ -77,6 +77,7 @@ class Network(nn.Module):
         per_token: bool = False,
     ) -> None:
         super().__init__()
+        check_type(methods, dtype)
         self.n_fits = n_fits
         self.window_pooling = window_pooling
         self.per_token = per_token
@@ -89,7 +90,7 @@ class Network(nn.Module):
         if not reads_pooler and getattr(body, "pooler", None) is not None:
             setattr(body, "pooler", None)  # noqa: B010 - mypy knows no optional modules
         self.autocast = dtype if held != dtype else None
-        self._held_type = held
+        self._held_type = float_type(held)
         self._padded_length = backbone.padded_length(dtype, device)
         #: The most tokens that a prediction has had memory for, if it once had too little.
         self.tokens_at_once: int | None = None
