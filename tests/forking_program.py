@@ -89,6 +89,12 @@ def predicts() -> None:
     check(clf.embed(TEXTS), vectors)
 
 
+def starts_with_an_empty_pool() -> None:
+    assert len(pool._pool) == 0
+    predicts()
+    assert len(pool._pool) == 1
+
+
 def predicts_in_bfloat16() -> None:
     np.testing.assert_allclose(narrow.predict_proba(TEXTS), rounded, rtol=0, atol=0.02)
 
@@ -282,6 +288,7 @@ def the_parent_goes_on() -> str | None:
 
 CHILDREN = (
     predicts,
+    starts_with_an_empty_pool,
     predicts_in_bfloat16,
     fits,
     fits_upper_blocks,

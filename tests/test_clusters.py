@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import os
 import pickle
@@ -31,9 +30,9 @@ PATIENT = {
 GRID = {"lr": [1e-3, 1e-2, 3e-2]}
 
 
-@contextlib.contextmanager
-def two_workers() -> Iterator[Any]:
-    """Two worker processes."""
+@pytest.fixture(scope="module")
+def client() -> Iterator[Any]:
+    """Two worker processes, which all tests share: starting one takes seconds."""
     distributed = pytest.importorskip("distributed", reason="needs the extra 'cluster'")
     import dask
 
@@ -53,24 +52,12 @@ def two_workers() -> Iterator[Any]:
         yield client
 
 
-@pytest.fixture(scope="module")
-def client() -> Iterator[Any]:
-    with two_workers() as client:
-        yield client
-
-
 @pytest.fixture
-def mortal() -> Iterator[Any]:
-    """Workers of one test alone: a killed one may be long in coming back."""
-    with two_workers() as client:
-        yield client
-
-
-@pytest.fixture(scope="module")
-def watched(client: Any) -> Any:
+def watched(client: Any) -> Iterator[Any]:
     """The workers, counting from here on loads of a backbone and sizes of banks."""
     client.run(watch)
-    return client
+    yield client
+    client.run(unwatch)
 
 
 def watch() -> None:
@@ -78,7 +65,7 @@ def watch() -> None:
     from sklearn_lntune.backbone import pool
     from sklearn_lntune.fusion import serving
 
-    load, train = pool.load_model, serving.train
+    load, train = pool.watched = pool.load_model, serving.train  # type: ignore[attr-defined]
     pool.loads, serving.banks = [], []  # type: ignore[attr-defined]
 
     def counted(source: Any, *args: Any) -> Any:
@@ -91,6 +78,13 @@ def watch() -> None:
 
     pool.load_model, serving.train = counted, noted
     clear_backbones()
+
+
+def unwatch() -> None:
+    from sklearn_lntune.backbone import pool
+    from sklearn_lntune.fusion import serving
+
+    pool.load_model, serving.train = pool.watched  # type: ignore[attr-defined]
 
 
 def loads() -> int:
@@ -109,40 +103,6 @@ def banks() -> list[int]:
 def scores(search: Any) -> np.ndarray:
     kept = [name for name in search.cv_results_ if name.startswith("split")]
     return np.array([search.cv_results_[name] for name in kept])
-
-
-@pytest.mark.parametrize("fused", [False, True], ids=["scattered", "fused"])
-def test_no_candidate_is_lost_with_a_worker(
-    fused: bool,
-    mortal: Any,
-    tiny_clf: Callable[..., Any],
-    texts: list[str],
-    labels: list[str],
-    tmp_path: Path,
-) -> None:
-    """The first worker that comes to a fit is killed, with rows enough to travel apart."""
-    here, died = os.getpid(), str(tmp_path / "died")
-
-    def die_once(X: list[str]) -> list[str]:
-        if os.getpid() != here:
-            try:
-                os.close(os.open(died, os.O_CREAT | os.O_EXCL))
-            except FileExistsError:
-                return X
-            os.kill(os.getpid(), signal.SIGKILL)
-        return X
-
-    X, y = texts * 8, labels * 8
-    splits = [(a.tolist(), b.tolist()) for a, b in StratifiedKFold(2).split(X, y)]
-    quick = tiny_clf(max_epochs=1, batch_size=64)
-    pipeline = Pipeline([("die", FunctionTransformer(die_once)), ("clf", quick)])
-    search = GridSearchCV(pipeline, {f"clf__{k}": v for k, v in GRID.items()}, cv=splits)
-    expected = scores(search.set_params(refit=False).fit(X, y))
-    inside = fused_fits(over="dask") if fused else joblib.parallel_config("dask", scatter=[X, y])
-    with inside:
-        search.fit(X, y)
-    assert Path(died).exists()
-    np.testing.assert_allclose(scores(search), expected, rtol=0, atol=1e-12)
 
 
 def test_search_over_dask_is_the_sequential_one_and_loads_a_backbone_a_worker(
@@ -198,6 +158,44 @@ def test_fused_over_dask_keeps_an_error_to_its_task(
     ):
         search.set_params(error_score="raise").fit(texts, labels)
     assert "On the worker" in caught.value.__notes__[0]
+
+
+@pytest.mark.parametrize("fused", [False, True], ids=["scattered", "fused"])
+def test_no_candidate_is_lost_with_a_worker(
+    fused: bool,
+    client: Any,
+    tiny_clf: Callable[..., Any],
+    texts: list[str],
+    labels: list[str],
+    tmp_path: Path,
+) -> None:
+    """The first worker that comes to a fit is killed, with rows enough to travel apart.
+
+    The last test of those with workers: a killed one may be long in coming back.
+    """
+    client.wait_for_workers(2)
+    here, died = os.getpid(), str(tmp_path / "died")
+
+    def die_once(X: list[str]) -> list[str]:
+        if os.getpid() != here:
+            try:
+                os.close(os.open(died, os.O_CREAT | os.O_EXCL))
+            except FileExistsError:
+                return X
+            os.kill(os.getpid(), signal.SIGKILL)
+        return X
+
+    X, y = texts * 8, labels * 8
+    splits = [(a.tolist(), b.tolist()) for a, b in StratifiedKFold(2).split(X, y)]
+    quick = tiny_clf(max_epochs=1, batch_size=64)
+    pipeline = Pipeline([("die", FunctionTransformer(die_once)), ("clf", quick)])
+    search = GridSearchCV(pipeline, {f"clf__{k}": v for k, v in GRID.items()}, cv=splits)
+    expected = scores(search.set_params(refit=False).fit(X, y))
+    inside = fused_fits(over="dask") if fused else joblib.parallel_config("dask", scatter=[X, y])
+    with inside:
+        search.fit(X, y)
+    assert Path(died).exists()
+    np.testing.assert_allclose(scores(search), expected, rtol=0, atol=1e-12)
 
 
 def test_search_over_ray_is_the_sequential_one(

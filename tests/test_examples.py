@@ -1,9 +1,14 @@
-"""The examples and the README, run as they stand, on the real default backbone."""
+"""The examples and the README, run as they stand, on the real default backbone.
+
+What a text costs grows with its length, so most read short messages, and few of them.
+"""
 
 from __future__ import annotations
 
 import re
 import runpy
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +17,7 @@ import matplotlib.pyplot as plt
 import pytest
 from launching import ROOT, launch
 
-from sklearn_lntune import LNTunedTransformerClassifier, datasets
+from sklearn_lntune import LNTunedTransformerClassifier, clear_backbones, datasets
 from sklearn_lntune.datasets import load_support_tickets
 
 EXAMPLES = ROOT / "examples"
@@ -34,18 +39,47 @@ def shorter(monkeypatch: pytest.MonkeyPatch, **defaults: int) -> None:
         monkeypatch.setitem(known, name, value)
 
 
+def short_messages(monkeypatch: pytest.MonkeyPatch, every: int = 1) -> None:
+    """Each ``every``-th of the support tickets that are short."""
+    load = datasets.load_support_tickets
+
+    def short(**options: Any) -> Any:
+        X, y = load(**options)
+        kept = [i for i, text in enumerate(X) if len(text) < 120][::every]
+        return [X[i] for i in kept], [y[i] for i in kept]
+
+    monkeypatch.setattr(datasets, "load_support_tickets", short)
+
+
+def in_this_process(command: list[str], check: bool) -> None:
+    """Stands in for `subprocess.run`: a fresh process would load the whole data set.
+
+    Fresh processes are tested in ``test_persistence.py``.
+    """
+    clear_backbones()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["-c", *command[3:]])
+        with pytest.raises(SystemExit) as end:
+            exec(compile(command[2], "-c", "exec"), {"__name__": "__main__"})
+    assert not end.value.code
+
+
 @pytest.mark.slow
 def test_quickstart(
     default_backbone: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shorter(monkeypatch, max_epochs=2, min_steps=0)
+    shorter(monkeypatch, max_epochs=2, min_steps=0, batch_size=8)
+    short_messages(monkeypatch)
+    monkeypatch.setattr(subprocess, "run", in_this_process)
     names = runpy.run_path(str(EXAMPLES / "quickstart.py"), run_name="__main__")
     accuracy = names["accuracy"]
     tuned = accuracy["LayerNorm tuning"]
     assert tuned > accuracy["TF-IDF + logistic regression"] + 0.05
     assert tuned > accuracy["frozen embeddings + logistic regression"] + 0.05
     assert names["size"] < 150_000
-    assert "best of the grid" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "best of the grid" in said
+    assert "equal predictions True" in said
 
 
 @pytest.mark.slow
@@ -53,16 +87,16 @@ def test_quickstart(
 def test_real_data_on_trec(
     default_backbone: str, real_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shorter(monkeypatch, max_epochs=1, min_steps=0)
+    shorter(monkeypatch, max_epochs=1, min_steps=0, batch_size=16)
     module: dict[str, Any] = runpy.run_path(str(EXAMPLES / "real_data.py"), run_name="example")
     module["main"].__globals__["RESULTS"] = tmp_path / "real_data.jsonl"
     fetch = module["fetch_text_dataset"]
 
-    def third(name: str, split: str) -> Any:
+    def part(name: str, split: str) -> Any:
         X, y = fetch(name, split)
-        return (X[::3], y[::3]) if split == "train" else (X, y)
+        return (X[::6], y[::6]) if split == "train" else (X[::2], y[::2])
 
-    module["main"].__globals__["fetch_text_dataset"] = third
+    module["main"].__globals__["fetch_text_dataset"] = part
     table = module["main"](sets=("trec",), seeds=1)["trec"]
     assert table["LayerNorm tuning"] >= 90.0
     assert table["LayerNorm tuning"] > table["frozen embeddings + logistic regression"] + 3
@@ -71,7 +105,10 @@ def test_real_data_on_trec(
 
 
 @pytest.mark.slow
-def test_tuning_methods(default_backbone: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_tuning_methods(
+    default_backbone: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short_messages(monkeypatch, every=10)
     names = runpy.run_path(str(EXAMPLES / "tuning_methods.py"), run_name="__main__")
     assert names["totals"]["layernorm"]["parameters"] == 100_352
     assert len(names["table"]) == 4
@@ -79,7 +116,10 @@ def test_tuning_methods(default_backbone: str, capsys: pytest.CaptureFixture[str
 
 
 @pytest.mark.slow
-def test_save_and_share(default_backbone: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_save_and_share(
+    default_backbone: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short_messages(monkeypatch, every=4)
     runpy.run_path(str(EXAMPLES / "save_and_share.py"), run_name="__main__")
     assert "transformers folder" in capsys.readouterr().out
 
@@ -106,13 +146,17 @@ def test_many_devices_and_one(
 @pytest.mark.slow
 def test_look_inside(default_backbone: str, monkeypatch: pytest.MonkeyPatch) -> None:
     shorter(monkeypatch, batch_size=64)
+    short_messages(monkeypatch, every=4)
     plt.close("all")  # those of other tests in this process
     runpy.run_path(str(EXAMPLES / "look_inside.py"), run_name="__main__")
     assert len(plt.get_fignums()) == 4
 
 
 @pytest.mark.slow
-def test_bank(default_backbone: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bank(
+    default_backbone: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short_messages(monkeypatch, every=4)
     names = runpy.run_path(str(EXAMPLES / "bank.py"), run_name="__main__")
     assert names["bank"].names == ["asks", "long", "topic"]
     assert "3 classifiers, 1 in memory" in capsys.readouterr().out
@@ -154,7 +198,10 @@ def test_tagging(default_backbone: str) -> None:
 
 
 @pytest.mark.slow
-def test_fused_search(default_backbone: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_fused_search(
+    default_backbone: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short_messages(monkeypatch)
     scores = runpy.run_path(str(EXAMPLES / "fused_search.py"), run_name="__main__")["scores"]
     assert abs(scores["fused"] - scores["one by one"]).max() < 0.05
     assert "a vote of three" in capsys.readouterr().out
@@ -163,18 +210,13 @@ def test_fused_search(default_backbone: str, capsys: pytest.CaptureFixture[str])
 @pytest.mark.slow
 def test_readme(default_backbone: str, monkeypatch: pytest.MonkeyPatch) -> None:
     shorter(monkeypatch, max_epochs=1, min_steps=0)
-    load = datasets.load_support_tickets
-    monkeypatch.setattr(
-        datasets,
-        "load_support_tickets",
-        lambda **options: tuple(each[::10] for each in load(**options)),
-    )
+    short_messages(monkeypatch, every=10)
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.S)
     assert len(blocks) >= 4
     names: dict[str, Any] = {"__name__": "readme"}
     for block in blocks:
         exec(compile(block, "README.md", "exec"), names)
-    assert names["clf"].n_steps_ == 3
+    assert names["clf"].n_steps_ == 2
     assert set(names["clf"].predict(names["X_test"])) <= set(names["y_train"])
 
 

@@ -25,7 +25,8 @@ from sklearn_lntune.forking import ForkSafeLock, on_fork, remove_with
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 PROGRAM = Path(__file__).with_name("forking_program.py")
 CASES = (
-    *("predicts", "predicts_in_bfloat16", "fits", "fits_upper_blocks", "a_bank_predicts"),
+    *("predicts", "starts_with_an_empty_pool", "predicts_in_bfloat16"),
+    *("fits", "fits_upper_blocks", "a_bank_predicts"),
     *("a_search_is_fused", "threads_of_the_child_predict", "a_child_of_the_child_predicts"),
     *(
         "inside fused_fits",

@@ -50,17 +50,32 @@ def test_ten_classes_on_the_default_backbone_take_150_kilobytes(
 def test_a_fresh_process_predicts_bit_for_bit_the_same(
     tiny_clf: Clf, texts: list[str], labels: list[str], tmp_path: Path
 ) -> None:
+    """From a pickle, and from a folder that needs nothing beside it and holds no pickle."""
     clf = tiny_clf(precision="auto").fit(texts, labels)
+    own = tiny_clf(max_epochs=1).set_params(backbone=save_backbone(tmp_path / "original"))
+    own.fit(texts, labels).save(tmp_path / "saved", include_backbone=True)
+    assert (tmp_path / "saved" / "backbone" / "model.safetensors").is_file()
+    assert "  backbone/model.safetensors\n" in (tmp_path / "saved" / "SHA256SUMS").read_text()
     joblib.dump(clf, tmp_path / "clf.joblib")
-    np.save(tmp_path / "expected.npy", clf.predict_proba(texts))
+    np.save(tmp_path / "expected.npy", [each.predict_proba(texts) for each in (clf, own)])
     (tmp_path / "texts.json").write_text(json.dumps(texts))
+    shutil.rmtree(tmp_path / "original")
+    shutil.move(tmp_path / "saved", tmp_path / "moved")
     program = (
-        "import sys, json, joblib, numpy as np; from pathlib import Path\n"
-        "folder = Path(sys.argv[1]); clf = joblib.load(folder / 'clf.joblib')\n"
+        "import json, sys, joblib, numpy as np, sklearn_lntune; from pathlib import Path\n"
+        "def hook(event, arguments):\n"
+        "    if event == 'pickle.find_class' and loading: sys.exit(3)\n"
+        "sys.addaudithook(hook)\n"
+        "folder, loading = Path(sys.argv[1]), True\n"
+        "own = sklearn_lntune.load(folder / 'moved'); loading = False\n"
+        "clf = joblib.load(folder / 'clf.joblib')\n"
         "assert 'torch' not in sys.modules, 'loading touched torch'\n"
         "import torch; torch.set_num_threads(1)\n"
-        "found = clf.predict_proba(json.loads((folder / 'texts.json').read_text()))\n"
-        "sys.exit(not np.array_equal(found, np.load(folder / 'expected.npy')))"
+        "texts = json.loads((folder / 'texts.json').read_text())\n"
+        "found = [each.predict_proba(texts) for each in (clf, own)]\n"
+        "assert np.array_equal(found, np.load(folder / 'expected.npy'))\n"
+        "trainers = ('skorch', 'sklearn_lntune.training', 'sklearn_lntune.fusion')\n"
+        "sys.exit(', '.join(name for name in sys.modules if name.startswith(trainers)) or 0)"
     )
     subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=True)
 
@@ -247,25 +262,3 @@ def test_many_threads_on_one_estimator(tiny_clf: Clf, texts: list[str], labels: 
             found = list(threads.map(lambda text, clf=clf: clf.embed([text]), texts))
         for one, other in zip(found, expected, strict=True):
             np.testing.assert_allclose(one, other, rtol=0, atol=1e-12)
-
-
-@pytest.mark.skipif(not hasattr(__import__("os"), "fork"), reason="needs fork")
-def test_a_forked_worker_loads_anew(
-    tiny_clf: Clf, texts: list[str], labels: list[str], tmp_path: Path
-) -> None:
-    # In a process of its own: forking this one, with its threads, is not to be trusted.
-    clf = tiny_clf().fit(texts, labels)
-    joblib.dump((clf, texts, clf.predict_proba(texts)), tmp_path / "clf.joblib")
-    program = (
-        "import os, sys, joblib, numpy as np, torch; torch.set_num_threads(1)\n"
-        "clf, texts, expected = joblib.load(sys.argv[1])\n"
-        "from sklearn_lntune.backbone import pool\n"
-        "clf.predict(texts); assert len(pool._pool) == 1\n"
-        "child = os.fork()\n"
-        "if child == 0:\n"
-        "    assert len(pool._pool) == 0\n"
-        "    same = np.allclose(clf.predict_proba(texts), expected, rtol=0, atol=1e-12)\n"
-        "    os._exit(0 if same else 1)\n"
-        "sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))"
-    )
-    subprocess.run([sys.executable, "-c", program, str(tmp_path / "clf.joblib")], check=True)

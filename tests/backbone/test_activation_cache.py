@@ -47,8 +47,13 @@ def without(fit: Callable[[], Any], monkeypatch: pytest.MonkeyPatch) -> Any:
         return fit()
 
 
-@pytest.mark.parametrize(("precision", "tolerance"), [("float64", 1e-12), ("float32", 1e-5)])
-@pytest.mark.parametrize("family", known_families())
+@pytest.mark.parametrize(
+    ("family", "precision", "tolerance"),
+    [
+        *((family, "float64", 1e-12) for family in known_families()),
+        *((family, "float32", 1e-5) for family in ("bert", "gpt2", "llama")),
+    ],
+)
 def test_a_fit_with_a_trunk_equals_one_without(
     family: str,
     precision: str,

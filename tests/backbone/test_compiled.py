@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from conftest import save_backbone
 from torch import nn
 
 from sklearn_lntune.backbone import compiled, placement
@@ -63,8 +65,21 @@ def test_compile_is_true_or_false(value: Any) -> None:
 @pytest.mark.skipif(not has_compiler(), reason="needs a C++ compiler")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 def test_a_compiled_fit_equals_a_plain_one(
-    tiny_clf: Callable[..., Any], texts: list[str], labels: list[str]
+    tiny_clf: Callable[..., Any],
+    texts: list[str],
+    labels: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    plain, fast = (tiny_clf(compile=each).fit(texts, labels) for each in (False, True))
+    from torch._inductor import config
+
+    # Plain loops: what PyTorch does with vector instructions takes as long again to compile.
+    monkeypatch.setattr(config.cpp, "vec_isa_ok", False)
+    folder = save_backbone(tmp_path, num_hidden_layers=1)
+    plain, fast = (
+        tiny_clf(compile=each).set_params(backbone=folder).fit(texts, labels)
+        for each in (False, True)
+    )
+    assert plain.n_steps_ == fast.n_steps_ == 10
     for name, values in plain.delta_.items():
         np.testing.assert_allclose(fast.delta_[name], values, rtol=0, atol=1e-10)

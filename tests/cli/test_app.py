@@ -18,13 +18,9 @@ import typer.main
 import sklearn_lntune
 from sklearn_lntune.cli import predict as predicting
 from sklearn_lntune.cli.app import app
+from sklearn_lntune.cli.main import main
 
 COMMANDS = ["train", "predict", "evaluate", "compare", "search", "info", "export", "serve"]
-
-
-def start(*arguments: Any, **options: Any) -> subprocess.CompletedProcess[bytes]:
-    command = [sys.executable, "-m", "sklearn_lntune", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, **options)
 
 
 def test_help_names_all_commands(run: Callable[..., Any]) -> None:
@@ -111,41 +107,42 @@ def test_without_the_extra_one_line_says_what_to_install() -> None:
     )
 
 
-def test_completion_of_commands_and_values() -> None:
-    def completed(*words: str) -> list[str]:
-        asked = {
-            "_SKLEARN_LNTUNE_COMPLETE": "complete_bash",
-            "COMP_WORDS": " ".join(["sklearn-lntune", *words]),
-            "COMP_CWORD": str(len(words)),
-        }
-        return start(env={**os.environ, **asked}).stdout.decode().split()
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["pre"], ["predict"]),
+        (["export", ""], ["peft", "transformers", "onnx"]),
+        (["train", "--text-p"], ["--text-pair"]),
+    ],
+    ids=" ".join,
+)
+def test_completion_of_commands_and_values(
+    words: list[str],
+    expected: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["sklearn-lntune"])
+    monkeypatch.setenv("_SKLEARN_LNTUNE_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", " ".join(["sklearn-lntune", *words]))
+    monkeypatch.setenv("COMP_CWORD", str(len(words)))
+    with pytest.raises(SystemExit):
+        main()
+    assert capsys.readouterr().out.split() == expected
 
-    assert completed("pre") == ["predict"]
-    assert completed("export", "") == ["peft", "transformers", "onnx"]
-    assert "--text-pair" in completed("train", "--te")
 
-
-def test_a_real_process_in_a_pipe(saved: Path, texts: list[str], tmp_path: Path) -> None:
+def test_a_real_process_in_a_pipe_whose_reader_leaves(
+    saved: Path, texts: list[str], tmp_path: Path
+) -> None:
     """In another folder, through standard input and output, with bytes beyond ASCII."""
-    content = "\n".join([*texts, "sun ☀ schön"]).encode()
-    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
-    done = start("predict", saved, input=content, cwd=tmp_path, env=environment)
-    assert (done.returncode, done.stderr) == (0, b"")
-    assert len(done.stdout.splitlines()) == 41
-    assert set(done.stdout.split()) <= {b"blue", b"green", b"red"}
-
-
-def test_the_reader_of_a_pipe_may_leave(saved: Path) -> None:
     command = [sys.executable, "-m", "sklearn_lntune", "predict", str(saved), "--chunk", "1"]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        assert process.stderr is not None
-        process.stdin.write(b"sun\n")
+    pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    with subprocess.Popen(command, **pipes, cwd=tmp_path, env=environment) as process:
+        process.stdin.write("\n".join([*texts, "sun ☀ schön", ""]).encode())
         process.stdin.flush()
-        assert process.stdout.readline()  # answered although the input goes on
+        found = [process.stdout.readline() for _ in range(41)]  # although the input goes on
+        assert set(found) <= {b"blue\n", b"green\n", b"red\n"}
         process.stdout.close()
         process.stdin.write(b"sun\n" * 5)
         process.stdin.close()

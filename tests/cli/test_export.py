@@ -49,11 +49,18 @@ def test_unknown_libraries(run: Callable[..., Any], tmp_path: Path) -> None:
     assert result.stderr.count("\n") == 1
 
 
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:.*treespec, LeafSpec.* is deprecated:FutureWarning")
-@pytest.mark.filterwarnings("ignore:# The axis name. .* will not be used:UserWarning")
-def test_onnx(run: Callable[..., Any], saved: Path, tmp_path: Path) -> None:
-    pytest.importorskip("onnxscript")
+def test_onnx(
+    run: Callable[..., Any], saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What stands in the file is tested where it is written."""
+    written: list[dict[str, Any]] = []
+
+    def write(file: Path, network: Any, example: Any, meta: Any, *rest: Any) -> None:
+        written.append(meta)
+        file.write_bytes(b"graph")
+
+    monkeypatch.setattr("sklearn_lntune.exchange.onnx.write_onnx", write)
     result = run("export", "onnx", saved, "-o", tmp_path / "clf.onnx")
     assert result.exit_code == 0, result.output
-    assert (tmp_path / "clf.onnx").stat().st_size > 0
+    assert (tmp_path / "clf.onnx").read_bytes() == b"graph"
+    assert [meta["classes"] for meta in written] == [["blue", "green", "red"]]

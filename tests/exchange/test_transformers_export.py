@@ -24,13 +24,17 @@ Fitted = Callable[..., LNTunedTransformerClassifier]
 NATIVE = [family for family in known_families() if family not in ("t5", "bart")]
 #: Those whose linear layers have no biases.
 BIASLESS = ("modernbert", "nomic-bert", "llama", "qwen3", "gemma2", "mistral")
+#: All that can be written into weights at once on every family, and by itself on one of each
+#: kind of anatomy. ``tests/tuning`` merges every method by itself on every family.
 EACH = pytest.mark.parametrize(
     ("family", "tuning"),
     [
-        (family, tuning)
-        for family in NATIVE
-        for tuning in ("layernorm", "lora", "layernorm+bias", "full")
-        if not (family in BIASLESS and tuning == "layernorm+bias")
+        *((family, "layernorm+lora" + "+bias" * (family not in BIASLESS)) for family in NATIVE),
+        *(
+            (family, tuning)
+            for family in ("bert", "modernbert", "gpt2", "llama")
+            for tuning in ("layernorm", "lora", "full")
+        ),
     ],
 )
 

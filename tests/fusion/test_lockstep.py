@@ -354,7 +354,7 @@ def test_deltas_after_200_steps_in_float32(
     own = {"precision": "float32", "min_steps": 200}
     jobs = [
         job_of(tiny_clf(lr=lr, random_state=i, **own).fit, texts, labels)
-        for i, lr in enumerate((1e-3, 3e-3, 1e-2))
+        for i, lr in enumerate((1e-3, 1e-2))
     ]
     for found, job in zip(lockstep.train(jobs), jobs, strict=True):
         assert found.n_steps == 200

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -32,23 +33,23 @@ STEPS: list[tuple[Any, str]] = [
     (replacing, "_exchange"),
 ]
 
-# Forks a child for each step and ends it there with SIGKILL. The steps are the audit events
-# of the interpreter (opening, making, renaming, removing), and half of each write.
+#: What is killed while it is written: the name, whether there is an old one, and the way.
+KILLED: dict[str, tuple[str, bool, bool]] = {
+    "folder": ("saved", True, False),
+    "folder by two renames": ("saved", True, True),
+    "zip": ("saved.zip", True, False),
+    "folder with its backbone": ("whole/saved", True, False),
+    "first folder": ("saved", False, False),
+    "first zip": ("saved.zip", False, False),
+}
+
+# For each of the above forks a child for each step and ends it there with SIGKILL. The steps are
+# the audit events of the interpreter (opening, making, renaming, removing), and half of each write.
 KILLER = """
-import itertools, os, shutil, signal, sys
+import itertools, json, os, shutil, signal, sys
 from pathlib import Path
 from sklearn_lntune.persistence import replacing
 from sklearn_lntune.persistence.sealed import write_sealed
-
-old, new, parent = map(Path, sys.argv[1:4])
-if sys.argv[4:]:
-    replacing._exchange = lambda *names: False
-files = {
-    file.relative_to(new).as_posix(): file if "backbone" in file.parts else file.read_bytes()
-    for file in sorted(new.rglob("*"))
-    if file.is_file() and file.name != "SHA256SUMS"
-}
-copy = shutil.copytree if old.is_dir() else shutil.copy
 
 def write_in_halves(file, content):
     with open(file, "wb") as stream:
@@ -57,7 +58,9 @@ def write_in_halves(file, content):
         sys.audit("half")
         stream.write(content[len(content) // 2 :])
 
-def write(target, step):
+def write(target, step, files, two_renames):
+    if two_renames:
+        replacing._exchange = lambda *names: False
     left = iter(range(step))
     def hook(event, arguments):
         counts = event.split(".")[0] in ("open", "os", "shutil", "half") and event != "os.kill"
@@ -68,17 +71,28 @@ def write(target, step):
     write_sealed(target, files)
     os._exit(0)
 
-for step in itertools.count():
-    target = parent / str(step) / old.name
-    target.parent.mkdir(parents=True)
-    copy(old, target)
-    child = os.fork()
-    if child == 0:
-        write(target, step)
-    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    if code == 0:
-        break
-    assert code == -signal.SIGKILL, code
+def kill_at_each_step(parent, old, new, has_old, two_renames):
+    files = {
+        file.relative_to(new).as_posix(): file if "backbone" in file.parts else file.read_bytes()
+        for file in sorted(new.rglob("*"))
+        if file.is_file() and file.name != "SHA256SUMS"
+    }
+    copy = shutil.copytree if old.is_dir() else shutil.copy
+    for step in itertools.count():
+        target = parent / str(step) / old.name
+        target.parent.mkdir(parents=True)
+        if has_old:
+            copy(old, target)
+        child = os.fork()
+        if child == 0:
+            write(target, step, files, two_renames)
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        if code == 0:
+            break
+        assert code == -signal.SIGKILL, code
+
+for parent, old, new, *way in json.loads(sys.argv[1]):
+    kill_at_each_step(*map(Path, (parent, old, new)), *way)
 """
 
 
@@ -130,51 +144,38 @@ def which(path: Path) -> float:
 # -- the process is killed -----------------------------------------------------------------
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-@pytest.mark.parametrize(
-    ("name", "way"),
-    [("saved", []), ("saved", ["two renames"]), ("saved.zip", []), ("whole/saved", [])],
-)
+@pytest.fixture(scope="module")
+def killed(saved: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """For each of ``KILLED`` a folder with one for each step at which its writer was killed."""
+    if not hasattr(os, "fork"):
+        pytest.skip("needs fork")
+    parent, jobs = tmp_path_factory.mktemp("killed"), []
+    for case, (name, has_old, two_renames) in KILLED.items():
+        new = saved / str(NEW) / ("whole/saved" if name.startswith("whole") else "saved")
+        old = saved / str(OLD) / name
+        jobs.append((str(parent / case), str(old), str(new), has_old, two_renames))
+    subprocess.run([sys.executable, "-c", KILLER, json.dumps(jobs)], check=True)
+    return parent
+
+
+@pytest.mark.parametrize("case", KILLED)
 def test_a_kill_at_any_step_leaves_the_old_one_or_the_new(
-    saved: Path, name: str, way: list[str], tmp_path: Path
+    case: str, killed: Path, saved: Path
 ) -> None:
-    source = [str(saved / str(lr) / name) for lr in (OLD, NEW)]
-    if name.endswith(".zip"):
-        source[1] = str(saved / str(NEW) / "saved")
-    subprocess.run([sys.executable, "-c", KILLER, *source, str(tmp_path), *way], check=True)
-    steps = sorted(int(folder.name) for folder in tmp_path.iterdir())
+    name, has_old, _ = KILLED[case]
+    steps = sorted(int(folder.name) for folder in (killed / case).iterdir())
     found = []
     for step in steps:
-        target = tmp_path / str(step) / Path(name).name
+        target = killed / case / str(step) / Path(name).name
         before = sorted(target.parent.iterdir())
-        found.append(which(target))
+        found.append(which(target) if has_old or target.exists() else OLD)
         assert sorted(target.parent.iterdir()) == before  # reading repairs nothing
         write_sealed(target, files_of(saved / str(NEXT) / "saved"))
         assert which(target) == NEXT
         assert list(target.parent.iterdir()) == [target]  # what the killed one left is gone
     assert len(steps) > 5
-    assert found == sorted(found)  # the old one up to some step, from there on the new one
+    assert found == sorted(found)  # the old one, or nothing, up to some step, then the new one
     assert (found[0], found[-1]) == (OLD, NEW)
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-@KINDS
-def test_a_kill_at_the_first_saving_leaves_nothing_or_the_whole(
-    saved: Path, name: str, tmp_path: Path
-) -> None:
-    program = KILLER.replace("    copy(old, target)\n", "")
-    source = [str(saved / str(OLD) / name), str(saved / str(NEW) / "saved")]
-    subprocess.run([sys.executable, "-c", program, *source, str(tmp_path)], check=True)
-    found = []
-    for step in range(len(list(tmp_path.iterdir()))):
-        target = tmp_path / str(step) / name
-        found.append(target.exists())
-        if found[-1]:
-            assert which(target) == NEW
-        write_sealed(target, files_of(saved / str(NEXT) / "saved"))
-        assert which(target) == NEXT
-    assert found == sorted(found)
-    assert (found[0], found[-1]) == (False, True)
 
 
 # -- a step fails --------------------------------------------------------------------------

@@ -257,27 +257,33 @@ def test_a_file_system_without_locks_keeps_what_may_be_in_use(
     assert names == {"saved", f".saved.{token}.new", f".saved.{token}.lock"}
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_saves_and_loads_of_several_processes(tmp_path: Path) -> None:
+    # One process imports what the six forked from it need.
     program = (
-        "import sys; from pathlib import Path\n"
+        "import os, sys; from pathlib import Path\n"
         "from sklearn_lntune.persistence.sealed import read_sealed, write_sealed\n"
-        "what, folder, number = sys.argv[1], Path(sys.argv[2]), sys.argv[3].encode()\n"
-        "for i in range(20):\n"
-        "    path = folder / ('saved', 'saved.zip')[i % 2]\n"
-        "    if what == 'write':\n"
-        "        files = {'config.json': number * 50, 'delta.safetensors': number * 3000}\n"
-        "        write_sealed(path, files)\n"
-        "    else:\n"
-        "        found = read_sealed(path)\n"
-        "        assert len({byte for content in found.values() for byte in content}) == 1\n"
+        "def work(number, folder):\n"
+        "    for i in range(20):\n"
+        "        path = folder / ('saved', 'saved.zip')[i % 2]\n"
+        "        if number:\n"
+        "            files = {'config.json': number * 50, 'delta.safetensors': number * 3000}\n"
+        "            write_sealed(path, files)\n"
+        "        else:\n"
+        "            found = read_sealed(path)\n"
+        "            assert len({byte for content in found.values() for byte in content}) == 1\n"
+        "children = []\n"
+        "for number in (b'2', b'3', b'', b'', b'', b''):\n"
+        "    child = os.fork()\n"
+        "    if not child:\n"
+        "        work(number, Path(sys.argv[1]))\n"
+        "        sys.exit()\n"
+        "    children.append(child)\n"
+        "sys.exit(any([os.waitpid(child, 0)[1] for child in children]))\n"
     )
     for name in ("saved", "saved.zip"):
         write_sealed(tmp_path / name, version(1) | {"README.md": b"1"})
-    doing = [
-        subprocess.Popen([sys.executable, "-c", program, what, str(tmp_path), number])
-        for what, number in [("write", "2"), ("write", "3"), *[("read", "")] * 4]
-    ]
-    assert [each.wait() for each in doing] == [0] * 6
+    subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=True)
     assert sorted(each.name for each in tmp_path.iterdir()) == ["saved", "saved.zip"]
 
 
