@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import moved
-from fake_gpu.conftest import ALL, CLOSE, ELSEWHERE, FAMILIES, TARGETS, Watch, with_targets
+from fake_gpu.conftest import ALL, CLOSE, FAMILIES, TARGETS, Watch, ours, with_targets
 from vision import FAMILIES as IMAGE_FAMILIES
 
 from sklearn_lntune import DeltaBank, clear_backbones, fused_fits, load
@@ -62,7 +62,7 @@ def test_predicted_and_embedded(
     other.predict(kind.X(texts))  # loads the backbone, and builds the network
     n_before = len(watch.gpu.waits)
     found = [kind.outputs(other, texts), other.embed(kind.X(texts))]
-    waits = [wait for wait in watch.gpu.waits[n_before:] if ELSEWHERE not in wait]
+    waits = ours(watch.gpu.waits[n_before:])
     assert len(waits) > 2
     assert all(wait.startswith(ANSWERS) for wait in waits), waits
     expected = [kind.outputs(on_cpu, texts), on_cpu.embed(kind.X(texts))]
