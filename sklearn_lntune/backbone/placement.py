@@ -24,6 +24,9 @@ _PRECISIONS = {
 
 #: Tokens, padding included, in one batch of a prediction. On a CPU more do not fit its caches.
 PREDICT_TOKENS = {"cpu": 1024, "cuda": 65536, "mps": 16384}
+#: The same in int8. With more, what each layer writes is so large that the C library gets it from
+#: the system anew each time, which takes as long as half of the products.
+PREDICT_TOKENS_INT8 = 512
 #: Tokens, padding included, of fused fits that run forward and backward at once.
 STEP_TOKENS = {"cpu": 1024, "cuda": 32768, "mps": 8192}
 #: Tokens, padding included, whose activations are computed at once to be cached.
