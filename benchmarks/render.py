@@ -8,6 +8,7 @@ import compiling
 import defaults
 import fused
 import images
+import int8
 import long_texts
 import many
 import methods
@@ -39,6 +40,7 @@ FIGURES = {
     "defaults": defaults.figure,
     "fused": fused.figure,
     "images": images.figure,
+    "int8": int8.figure,
     "long_texts": long_texts.figure,
     "memory": many.figure_memory,
     "methods": methods.figure,

@@ -52,8 +52,8 @@ class Int8Linear(nn.Module):
         # zero if a single one is large, as in BERT, or if they come from a GELU.
         low, high = rows.amin(1, keepdim=True).div_(2), rows.amax(1, keepdim=True).div_(2)
         middle, scale = high + low, (high - low).clamp_(min=_TINY).div_(_MAX)
-        per_scale = scale.reciprocal()
-        whole = torch.addcmul(-middle * per_scale, rows, per_scale).round_().to(torch.int8)
+        # Not addcmul, which is slow if two of its three arguments have one value for each row.
+        whole = rows.sub(middle).mul_(scale.reciprocal()).round_().to(torch.int8)
         product = torch._int_mm(whole, self.weight.T)  # noqa: SLF001 - has no other name
         # In the memory of the product, whose numbers have as many bits: new memory would take
         # as long as all the rest.

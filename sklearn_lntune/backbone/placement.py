@@ -26,6 +26,9 @@ _PRECISIONS = {
 #: Tokens, padding included, in one batch of a prediction. On a CPU more do not fit its caches;
 #: of other devices than CUDA's little is known.
 PREDICT_TOKENS = defaultdict(lambda: 16384, cpu=1024, cuda=65536)
+#: The same in int8. With more, what each layer writes is so large that the C library gets it from
+#: the system anew each time, which takes as long as half of the products.
+PREDICT_TOKENS_INT8 = 512
 #: Tokens, padding included, of fused fits that run forward and backward at once.
 STEP_TOKENS = defaultdict(lambda: 8192, cpu=1024, cuda=32768)
 #: Tokens, padding included, whose activations are computed at once to be cached.

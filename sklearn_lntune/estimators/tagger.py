@@ -89,7 +89,7 @@ class LNTunedTransformerTagger(BaseTuned):
         ``"auto"`` is CUDA if available, then Apple's GPU, then the CPU.
     distributed : bool, default=False
         Whether all processes started by ``accelerate launch`` fit together.
-    precision : {"auto", "bfloat16", "float32", "float64"}, default="auto"
+    precision : {"auto", "int8", "bfloat16", "float32", "float64"}, default="auto"
         Type of the frozen weights, as for `LNTunedTransformerClassifier`.
     compile : bool, default=False
         Whether the backbone runs through `torch.compile`.

@@ -16,7 +16,12 @@ from sklearn_lntune.backbone.activation_cache import ActivationCache, CacheInjec
 from sklearn_lntune.backbone.attention import padding
 from sklearn_lntune.backbone.compiled import CompiledBody
 from sklearn_lntune.backbone.device_memory import is_out_of_memory
-from sklearn_lntune.backbone.placement import STEP_TOKENS, delta_type, float_type
+from sklearn_lntune.backbone.placement import (
+    PREDICT_TOKENS_INT8,
+    STEP_TOKENS,
+    delta_type,
+    float_type,
+)
 from sklearn_lntune.backbone.pool import Backbone
 from sklearn_lntune.backbone.poolings import WITH_POOLER
 from sklearn_lntune.inputs.base import Table
@@ -92,8 +97,8 @@ class Network(nn.Module):
         self.autocast = dtype if held != dtype else None
         self._held_type = float_type(held)
         self._padded_length = backbone.padded_length(dtype, device)
-        #: The most tokens that a prediction has had memory for, if it once had too little.
-        self.tokens_at_once: int | None = None
+        #: The most tokens of a prediction's batch, if it had no memory for more, or in int8.
+        self.tokens_at_once = PREDICT_TOKENS_INT8 if dtype == torch.int8 else None
         self.pooling = pooling
         #: Tokens that belong to no patch of an image.
         self._n_added = 0 if backbone.grid is None else backbone.grid.n_added
