@@ -7,7 +7,8 @@ turn. Each contestant gets texts, and all have the same learnt values: our numbe
 classifier's ONNX file rounded and run by ONNX Runtime (weights by channel, activations by tensor in
 each call) and, if it and NNCF are installed, by OpenVINO (rounded with some of the texts).
 
-*accuracy*: of default fits on up to 1,000 training rows, on up to 1,000 test rows, in float32 and int8.
+*accuracy*: of default fits on up to 1,000 training rows, on up to 1,000 test rows, in float32 and
+int8.
 
 Finished runs are in ``results/int8.jsonl`` and not repeated.
 """
