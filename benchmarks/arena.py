@@ -298,14 +298,15 @@ def figure() -> str:
             continue
         n_sets, n_seeds = runs["set"].nunique(), runs.groupby("set")["seed"].nunique()
         parts += [
-            f"**{words}**: {n_sets} sets, {n_seeds.min()} to {n_seeds.max()} seeds\n",
+            f"**{words}**: {n_sets} of {len(SETS)} sets, {n_seeds.max()} of 3 seeds. Means are over "
+            "what all methods have.\n",
             rst(summary(runs).astype(object)),
             "Accuracy on each set:\n",
             rst(by_set(runs), floatfmt=".1f", missingval=""),
             "Differences, paired by row and seed:\n",
             rst(compared(runs), index=False, disable_numparse=True),
         ]
-    return "\n".join([*parts, f"{origin(finished(1000).iloc[-1])}."])
+    return "\n".join([*parts, f"Last run: {origin(finished(1000).iloc[-1])}."])
 
 
 def plot(file: Path) -> None:
