@@ -298,8 +298,8 @@ def figure() -> str:
             continue
         n_sets, n_seeds = runs["set"].nunique(), runs.groupby("set")["seed"].nunique()
         parts += [
-            f"**{words}**: {n_sets} of {len(SETS)} sets, {n_seeds.max()} of 3 seeds. Means are over "
-            "what all methods have.\n",
+            f"**{words}**: {n_sets} of {len(SETS)} sets, {n_seeds.max()} of 3 seeds. Means are "
+            "over what all methods have.\n",
             rst(summary(runs).astype(object)),
             "Accuracy on each set:\n",
             rst(by_set(runs), floatfmt=".1f", missingval=""),
