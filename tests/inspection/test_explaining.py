@@ -39,7 +39,8 @@ EXPLAINED = [family for family in known_families() if family != "qwen2"]
 def fitted(folder: Path, X: Any, y: Any, **params: Any) -> LNTunedTransformerClassifier:
     """A classifier in float64 whose delta is far from where training starts."""
     quick = {"max_epochs": 1, "min_steps": 0, "random_state": 0, "device": "cpu"}
-    clf = LNTunedTransformerClassifier(folder, precision="float64", **quick | params)
+    far = {"batch_size": 32, "lr": 5e-3, "head_lr": 1e-2}
+    clf = LNTunedTransformerClassifier(folder, precision="float64", **quick | far | params)
     return moved(clf.fit(X, y))
 
 
