@@ -98,7 +98,8 @@ class Network(nn.Module):
         self._held_type = float_type(held)
         self._padded_length = backbone.padded_length(dtype, device)
         #: The most tokens of a prediction's batch, if it had no memory for more, or in int8.
-        self.tokens_at_once = PREDICT_TOKENS_INT8 if dtype == torch.int8 else None
+        self._is_int8 = dtype == torch.int8
+        self.tokens_at_once = PREDICT_TOKENS_INT8 if self._is_int8 else None
         self.pooling = pooling
         #: Tokens that belong to no patch of an image.
         self._n_added = 0 if backbone.grid is None else backbone.grid.n_added
@@ -239,9 +240,10 @@ class Network(nn.Module):
         """Run the backbone through torch.compile; to be called after everything is attached.
 
         Nothing is compiled with cached activations or with several fits: the activations, or
-        the assignment of rows to fits, come from outside the graph.
+        the assignment of rows to fits, come from outside the graph. Nor is anything in int8,
+        whose layers write floats into the memory of integers.
         """
-        if self._injector is None and self.n_fits == 1:
+        if self._injector is None and self.n_fits == 1 and not self._is_int8:
             self._compiled = CompiledBody(self.body)
 
     def _add_head(self, body: nn.Module, backbone: Backbone, n_outputs: int, n_fits: int) -> None:

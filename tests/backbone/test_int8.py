@@ -219,6 +219,13 @@ def test_the_parameter_goes_where_the_classifier_goes(
     np.testing.assert_array_equal(steps.predict_proba(texts), expected)
 
 
+def test_nothing_is_compiled(clf: Clf, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "compile", None)
+    network = network_of(copy.deepcopy(clf))
+    network.compile_body()
+    assert network._compiled is None
+
+
 def test_an_explanation_is_in_float32(clf: Clf, texts: list[str]) -> None:
     found, expected = (
         explain(each, texts[3:4], n_steps=8, tolerance=1.0)[0]
