@@ -251,7 +251,7 @@ def shared(runs: pd.DataFrame, *methods: str) -> tuple[pd.DataFrame, list[str]]:
 
 
 def summary(runs: pd.DataFrame) -> pd.DataFrame:
-    """Means over the sets and seeds that every method has, texts in pairs left out."""
+    """Means over the sets and seeds that every method has."""
     present = [method for method in METHODS if method in set(runs["method"])]
     kept, _ = shared(runs, *present)
     groups = kept.groupby("method")

@@ -1,8 +1,8 @@
 """Linear layers whose products are of 8-bit integers, for predictions on a CPU.
 
-Weights are rounded once, with a scale for each output; inputs in each call, with a scale for
-each token, so that what else is in a batch makes no difference to a row. Everything around
-the products stays in float32: biases, norms, embeddings and what is learnt.
+Weights are rounded once, with a scale for each output; inputs in each call, with a scale
+and a middle for each token, so that what else is in a batch makes no difference to a row.
+Everything around the products stays in float32: biases, norms, embeddings and what is learnt.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from functools import cache
 import torch
 from torch import nn
 
-#: The largest absolute value of an integer; symmetric, so that no offset is needed.
+#: The largest absolute value of an integer.
 _MAX = 127
 #: In place of zero, to divide by.
 _TINY = _MAX * torch.finfo(torch.float32).tiny
