@@ -60,6 +60,7 @@ bench: $(VENV)/.bench
 
 docs: $(VENV)/.docs
 	HF_HUB_OFFLINE=1 $(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
+	$(BIN)/python docs/check_links.py docs/_build/html
 
 wheel: $(VENV)/.test
 	$(PIP) build

@@ -15,7 +15,7 @@ import platform
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from datetime import datetime
 from functools import cache
@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import numpy as np
 import pandas as pd
 import psutil
 import torch
@@ -184,6 +185,37 @@ class Logits(torch.nn.Module):
 
     def forward(self, **inputs: Any) -> Any:
         return self.model(**inputs).logits
+
+
+def difference(
+    runs: pd.DataFrame, one: str, other: str, sets: Iterable[str], draws: int = 2000
+) -> tuple[float, float, float]:
+    """Mean of accuracy ``one`` less ``other`` over sets, seeds and rows, and its 95 % interval.
+
+    In points. The bootstrap draws seeds and, within each set, test rows, with replacement.
+
+    Parameters
+    ----------
+    runs : DataFrame
+        With ``method``, ``set``, ``seed`` and ``correct``, a string of 0 and 1.
+    """
+
+    def answers(method: str, name: str) -> np.ndarray:  # of shape (n_seeds, n_rows)
+        chosen = runs[(runs["method"] == method) & (runs["set"] == name)].sort_values("seed")
+        return np.array([[int(c) for c in correct] for correct in chosen["correct"]])
+
+    generator = np.random.default_rng(0)
+    drawn, means = np.zeros(draws), []
+    for name in sets:
+        gained = answers(one, name) - answers(other, name)
+        means.append(gained.mean())
+        n_seeds, n_rows = gained.shape
+        for draw in range(draws):
+            seeds = generator.integers(n_seeds, size=n_seeds)
+            rows = generator.integers(n_rows, size=n_rows)
+            drawn[draw] += gained[seeds].mean(0)[rows].mean()
+    low, high = np.quantile(drawn / len(means), [0.025, 0.975])
+    return 100 * float(np.mean(means)), 100 * float(low), 100 * float(high)
 
 
 class Records:

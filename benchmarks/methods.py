@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from harness import RESULTS, Records, lines, options, read, rst, some_rows, svg
+from harness import RESULTS, Records, difference, lines, options, read, rst, some_rows, svg
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 
@@ -28,7 +28,7 @@ from sklearn_lntune.datasets import fetch_text_dataset
 #: Longest input in tokens, a set; what is longer is cut, for every method alike.
 SETS = {"trec": 64, "banking77": 64, "subj": 64, "sst2_sentences": 64}
 SETS |= {"agnews": 32, "tweeteval_emotion": 64, "20newsgroups": 32, "mrpc": 128}
-N_TRAIN, N_TEST, BATCH, N_DRAWS = 1600, 1000, 16, 2000
+N_TRAIN, N_TEST, BATCH = 1600, 1000, 16
 
 LN, PREFIX = t.LayerNormTuning(), t.PrefixTuning(16)
 MHA, FFN = t.AdapterTuning(16, sites="attention"), t.AdapterTuning(16, sites="ffn")
@@ -140,32 +140,11 @@ def summary(runs: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(table).reindex(list(COMPARED))
 
 
-def difference(runs: pd.DataFrame, one: str, other: str) -> tuple[float, float, float]:
-    """Mean of accuracy ``one`` less ``other`` over sets, seeds and rows; its interval."""
-
-    def answers(method: str, name: str) -> np.ndarray:  # of shape (n_seeds, n_rows)
-        chosen = runs[(runs["method"] == method) & (runs["set"] == name)].sort_values("seed")
-        return np.array([[int(c) for c in correct] for correct in chosen["correct"]])
-
-    generator = np.random.default_rng(0)
-    drawn, means = np.zeros(N_DRAWS), []
-    for name in SETS:
-        gained = answers(one, name) - answers(other, name)
-        means.append(gained.mean())
-        n_seeds, n_rows = gained.shape
-        for draw in range(N_DRAWS):
-            seeds = generator.integers(n_seeds, size=n_seeds)
-            rows = generator.integers(n_rows, size=n_rows)
-            drawn[draw] += gained[seeds].mean(0)[rows].mean() / len(SETS)
-    low, high = np.quantile(drawn, [0.025, 0.975])
-    return 100 * float(np.mean(means)), 100 * float(low), 100 * float(high)
-
-
 def figure() -> str:
     """Accuracy of each tuning method, differences with intervals, and how each began."""
     runs, rows = finished(), []
     for (one, other), claim in PAIRS.items():
-        mean, low, high = difference(runs, one, other)
+        mean, low, high = difference(runs, one, other, SETS)
         label = f"{one} - {other}{' (best sum)' if claim.endswith('least 0') else ''}"
         rows.append([label, f"{mean:+.1f}", f"{low:+.1f} to {high:+.1f}", claim])
     pairs = pd.DataFrame(rows, columns=["difference", "points", "95 % interval", "claim"])

@@ -29,6 +29,7 @@ import joblib
 import numpy as np
 import pandas as pd
 import torch
+from harness import rst
 from scipy.stats import qmc
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score, log_loss
@@ -58,6 +59,8 @@ SETS = {
     "20newsgroups": 128,
 }
 N_HELD = 1000
+#: What a candidate changes beside parameters of the classifier.
+EXTRAS = ("token_dropout", "choose", "probed")
 SCREENED = ("trec", "banking77", "tweeteval_emotion", "cola")
 #: What a screen varies; the first level is the default.
 LEVELS: dict[str, tuple[Any, ...]] = {
@@ -72,11 +75,13 @@ LEVELS: dict[str, tuple[Any, ...]] = {
 #: Batch size and steps go together, by rows: all cost less than the default's 32 and 300.
 LENGTHS = {1000: ((16, 300), (32, 150)), 100: ((16, 100), (16, 200), (32, 100))}
 FROZEN = "frozen"
+#: The defaults that the study began with; candidates say what they change about them.
+BEFORE: dict[str, Any] = {"batch_size": 32, "lr": 5e-3, "head_lr": 1e-2}
 CANDIDATES: dict[str, dict[str, Any]] = {
     "default": {},
     FROZEN: {},
     "bitfit": {"tuning": "bias"},
-    "full": {"tuning": "full"},
+    "full": {"tuning": "full", "lr": 3e-5},
     "smoothed": {"label_smoothing": 0.1},
     "half": {"batch_size": 16},
     "half, gentle": {"batch_size": 16, "lr": 2e-3, "head_lr": 3e-3},
@@ -110,6 +115,25 @@ CANDIDATES: dict[str, dict[str, Any]] = {
         "head_lr": 3e-3,
         "early_stopping": True,
     },
+    "quarter batches": {"batch_size": 8, "min_steps": 600, "lr": 1.5e-3, "head_lr": 2e-3},
+    "half, gentle, + ffn bias": {
+        "batch_size": 16,
+        "lr": 2e-3,
+        "head_lr": 3e-3,
+        "tuning": "layernorm+bias",
+        "tuning__bias__sites": "ffn",
+        "tuning__bias__norms": False,
+    },
+    "half, gentle, + scale": {
+        "batch_size": 16,
+        "lr": 2e-3,
+        "head_lr": 3e-3,
+        "tuning": "layernorm+scale",
+    },
+    # The head begins as a logistic regression on the frozen vectors.
+    "half, gentle, probed": {"batch_size": 16, "lr": 2e-3, "head_lr": 3e-3, "probed": True},
+    "half, gentler, probed": {"batch_size": 16, "lr": 1e-3, "head_lr": 1e-3, "probed": True},
+    "half, probed, slow head": {"batch_size": 16, "lr": 3e-3, "head_lr": 1e-3, "probed": True},
     # The better of two on a held-out tenth, then all rows: as long as the default.
     "half, two rates": {
         "batch_size": 16,
@@ -176,14 +200,19 @@ def rows_of(name: str, n: int, seed: int) -> tuple[list[Any], list[Any], np.ndar
 
 def frozen(X: list[Any], y: np.ndarray, X_held: list[Any], length: int) -> Any:
     """Log-probabilities by logistic regression on the vectors of the untouched backbone."""
+    embedder, clf = probe(X, y, length)
+    return clf.predict_log_proba(embedder.embed(X_held))
+
+
+def probe(X: list[Any], y: np.ndarray, length: int) -> tuple[Any, Any]:
+    """What gives the vectors of the untouched backbone, and a logistic regression on them."""
     embedder = LNTunedTransformerClassifier(
         tuning="head", max_epochs=1, min_steps=1, max_length=length, random_state=0
     )
     embedder.fit(X[:2], ["a", "b"])
     folds = KFold(3, shuffle=True, random_state=0) if pd.Series(y).value_counts().min() < 3 else 3
     clf = GridSearchCV(LogisticRegression(max_iter=3000), {"C": [0.1, 1.0, 10.0, 100.0]}, cv=folds)
-    clf.fit(embedder.embed(X), y)
-    return clf.predict_log_proba(embedder.embed(X_held))
+    return embedder, clf.fit(embedder.embed(X), y)
 
 
 def tuned(
@@ -194,16 +223,19 @@ def tuned(
     The default's are also found with the mean of its last values.
     """
     start = time.process_time()
-    params = {key: changes[key] for key in changes if key not in ("token_dropout", "choose")}
+    params = {key: value for key, value in (BEFORE | changes).items() if key not in EXTRAS}
     if "choose" in changes:
         params |= better_of(changes["choose"], params, X, y, length, seed)
     mean = MeanOfLast(1 / 3)
     callbacks: list[Callback] = [] if changes else [mean]
     if changes.get("token_dropout"):
         callbacks.append(TokenDropout(changes["token_dropout"], seed))
+    nested = {key: params.pop(key) for key in list(params) if "__" in key}
     clf = LNTunedTransformerClassifier(
         **params, max_length=length, random_state=seed, callbacks=callbacks
-    )
+    ).set_params(**nested)
+    if changes.get("probed"):
+        start_from_probe(clf, X, y, length)
     clf.fit(X, y)
     seconds = time.process_time() - start
     clf.callbacks = None
@@ -214,6 +246,23 @@ def tuned(
         clf.delta_ = mean.delta
         found["mean"] = clf.predict_log_proba(X_held)
     return found, seconds
+
+
+def start_from_probe(clf: Any, X: list[Any], y: np.ndarray, length: int) -> None:
+    """Let the next fit of ``clf`` go on from a head that is a logistic regression."""
+    _, found = probe(X, y, length)
+    rates = clf.get_params(deep=False)
+    still = {"lr": 1e-12, "head_lr": 1e-12, "max_epochs": 1, "min_steps": 1}
+    firsts = np.unique(y, return_index=True)[1]  # one row of each class
+    clf.set_params(**still).fit([X[i] for i in firsts], y[firsts])
+    regression = found.best_estimator_
+    coef, intercept = regression.coef_, regression.intercept_
+    if len(coef) == 1:  # of two classes, one has the other's with the opposite sign
+        coef, intercept = np.vstack([-coef, coef]) / 2, np.append(-intercept, intercept) / 2
+    head = {"head/weight": coef.astype("float32"), "head/bias": intercept.astype("float32")}
+    clf.delta_ = {**clf.delta_, **head}
+    clf.moments_ = {}
+    clf.set_params(**{name: rates[name] for name in still}, warm_start=True)
 
 
 def better_of(
@@ -358,6 +407,25 @@ def differences(results: pd.DataFrame) -> pd.DataFrame:
     table["error"] = groups["accuracy"].sem()
     table["sets"], table["fits"] = groups["set"].nunique(), groups.size()
     return table.round(3)
+
+
+def figure() -> str:
+    """What each candidate changes about the earlier defaults, by number of rows."""
+    table = differences(load())
+    table = table[(table.index.get_level_values("candidate") != "default")].reset_index()
+    table["rows"] = table["rows"].map("{:,}".format)
+    table["candidate"] += table["variant"].map(lambda name: f" ({name})" if name else "")
+    table["accuracy"] = table["accuracy"].map("{:+.1f}".format) + table["error"].map(
+        " ± {:.1f}".format, na_action="ignore"
+    ).fillna("")
+    table["worst"] = table["worst"].map("{:+.1f}".format)
+    for measure in ("log_loss", "ece"):
+        table[measure] = table[measure].map("{:+.3f}".format)
+    names = {"log_loss": "log-loss", "ece": "ECE", "seconds_ratio": "time"}
+    columns = ["rows", "candidate", "accuracy", "worst", "log_loss", "ece", "seconds_ratio"]
+    columns += ["sets", "fits"]
+    shown = table[columns].rename(columns=names).astype(object).fillna("")
+    return rst(shown, index=False, disable_numparse=True)
 
 
 def main() -> None:

@@ -3,14 +3,17 @@
 python benchmarks/render.py
 """
 
+import arena
 import compiling
 import defaults
 import fused
 import images
+import int8
 import long_texts
 import many
 import methods
 import pandas as pd
+import recipe
 import scale
 import serving
 import speed_tables
@@ -30,16 +33,19 @@ def real_data() -> str:
 
 
 FIGURES = {
+    "arena": arena.figure,
     "artefacts": many.figure_artefacts,
     "bank": many.figure_bank,
     "compiling": compiling.figure,
     "defaults": defaults.figure,
     "fused": fused.figure,
     "images": images.figure,
+    "int8": int8.figure,
     "long_texts": long_texts.figure,
     "memory": many.figure_memory,
     "methods": methods.figure,
     "real_data": real_data,
+    "recipe": recipe.figure,
     "scale": scale.figure,
     "serving": serving.figure,
     "speed": speed_tables.figure,
@@ -52,6 +58,7 @@ if __name__ == "__main__":
     folder = ROOT / "docs" / "figures"
     for name, figure in FIGURES.items():
         (folder / f"{name}.rst").write_text(figure(), "utf-8")
+    arena.plot(folder / "arena.svg")
     methods.plot(folder / "methods.svg")
     speed_tables.plot(folder / "speed.svg")
     trust.plot(folder / "trust.svg")

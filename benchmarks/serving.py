@@ -1,6 +1,6 @@
 """A server under load: many tasks behind one address, and tasks that come and go meanwhile.
 
-    python benchmarks/serving.py [--seconds 5] [--rounds 2] [--backbone small]
+    python benchmarks/serving.py [--seconds 5] [--rounds 2] [--backbone small] [--long 2000]
 
 A classifier of support tickets is fitted by LayerNorm tuning, and varied. Each request is one
 text that nobody sent before, for a task drawn at random. Clients are threads with a connection
@@ -14,6 +14,7 @@ servers is recorded besides, since other processes on the machine change it the 
 *tasks*: servers with banks of 1 to 1,000 tasks, asked by 1 to 64 clients.
 *processes*: a bank of 4 tasks, beside 4 processes with one task each behind the same code.
 *changes*: the bank of 1,000, while another client uploads and deletes tasks all the time.
+*memory*: a bank of 100 tasks, asked by 8 clients many thousand times; how large the process is.
 
 An interrupted run continues where it was.
 """
@@ -21,6 +22,7 @@ An interrupted run continues where it was.
 import contextlib
 import itertools
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -50,6 +52,7 @@ PROGRAM = (
     f"serve(sys.argv[1], port=0, token={TOKEN!r})"
 )
 N_PROCESSES = 4
+MEMORY_TASKS, MEMORY_PARTS = 100, 10
 #: Cores that other processes may use, on average, for a time to be sound.
 MOST_OTHERS = 0.5
 BACKBONES = {
@@ -136,14 +139,20 @@ class Client:
         return response.status
 
 
-def load(running: Sequence[Server], n_tasks: int, n_clients: int, seconds: float) -> dict[str, Any]:
-    """What clients see within some seconds."""
+def load(
+    running: Sequence[Server],
+    n_tasks: int,
+    n_clients: int,
+    seconds: float,
+    n_each: float = math.inf,
+) -> dict[str, Any]:
+    """What clients see within some seconds, or of ``n_each`` requests each."""
     begin, busy = time.perf_counter(), sum(server.busy() for server in running)
 
     def ask(seed: int) -> list[tuple[int, float]]:
         draw, answers = np.random.default_rng(seed), []
         with Client(running) as client:
-            while (start := time.perf_counter()) < begin + seconds:
+            while (start := time.perf_counter()) < begin + seconds and len(answers) < n_each:
                 status = client.ask(int(draw.integers(n_tasks)))
                 answers.append((status, time.perf_counter() - start))
         return answers
@@ -229,10 +238,13 @@ def write_folders(parent: Path, given: Any) -> dict[int, Path]:
 
 def measure(run: Records, given: Any) -> None:
     """All parts, except for what an interrupted run has measured already."""
+    n_changes = sum(each["part"] == "changes" for each in run)
     with tempfile.TemporaryDirectory() as parent:
         folders = write_folders(Path(parent), given)
-        load_by_tasks(run, given, folders)
+        if n_changes < given.rounds:  # these loads come last on their servers
+            load_by_tasks(run, given, folders)
         load_by_processes(run, given, Path(parent))
+        load_for_long(run, given, folders[max(n for n in folders if n <= MEMORY_TASKS)])
 
 
 def load_by_tasks(run: Records, given: Any, folders: dict[int, Path]) -> None:
@@ -262,6 +274,14 @@ def load_by_processes(run: Records, given: Any, parent: Path) -> None:
                 run.once(key, partial(load, asked, N_PROCESSES, c, given.seconds))
 
 
+def load_for_long(run: Records, given: Any, folder: Path) -> None:
+    n_tasks = len(list(folder.iterdir()))
+    with servers([folder]) as (server,):
+        for part in range(MEMORY_PARTS):
+            key = {"part": "memory", "tasks": n_tasks, "clients": 8, "round": part}
+            run.once(key, partial(load, [server], n_tasks, 8, math.inf, given.long / 8))
+
+
 def figure() -> str:
     """What a request costs by tasks and clients, during changes, and with a process per task."""
     records = pd.DataFrame(lines(RESULTS / "serving.jsonl"))
@@ -270,13 +290,16 @@ def figure() -> str:
     first = tasks.iloc[0].to_dict()
     report = {"processor": first["cpu"], "date": first["date"], "versions": first["versions"]}
     memory = tasks.loc[tasks["tasks"] == tasks["tasks"].max(), "resident, MB"]
-    # A waiting time says little of the server if others have the processor.
-    waits = waiting_times(tasks) if tasks["others"].median() < MOST_OTHERS else ""
+    costs = by_columns(tasks, "tasks", "CPU a request, ms")
+    share = float((costs.iloc[:, 0] / costs.iloc[:, -1]).min())
     beside = one_process_each(parts["processes"]) if "processes" in parts else ""
+    beside += memory_over_time(parts["memory"]) if "memory" in parts else ""
     return (
         "CPU time of the server per request, in milliseconds, by the number of tasks:\n\n"
-        + rst(by_columns(tasks, "tasks", "CPU a request, ms"))
-        + waits
+        + rst(costs)
+        + f"\nThe same CPU time answers {share:.2f} times as many requests for "
+        f"{costs.columns[-1]:,} tasks as for one, or more.\n"
+        + waiting_times(tasks)
         + f"\nThe process with {tasks['tasks'].max():,.0f} tasks took {memory.iloc[0]:.0f} MB after"
         f" the first and {memory.iloc[-1]:.0f} MB after the last of these loads. During "
         f"{changes['changes'].sum():.0f} uploads and deletions, of which "
@@ -304,12 +327,29 @@ def one_process_each(processes: pd.DataFrame) -> str:
     )
 
 
+def memory_over_time(memory: pd.DataFrame) -> str:
+    """How large a process is after each so many requests."""
+    sizes = ", ".join(f"{size:.0f}" for size in memory["resident, MB"])
+    return (
+        f"\nA process with {memory['tasks'].iloc[0]:.0f} tasks took {sizes} MB after each "
+        f"{memory['requests'].median():,.0f} of {memory['requests'].sum():,.0f} requests of 8 "
+        "clients.\n"
+    )
+
+
 def waiting_times(tasks: pd.DataFrame) -> str:
     """Tables of throughput and of the times that clients wait."""
+    others = tasks["others"].median()
+    caveat = ""
+    if others > MOST_OTHERS:
+        caveat = (
+            f"\nThe next two tables say little of the server: other processes used {others:.1f} of "
+            "the cores meanwhile, in some rounds more than in others.\n"
+        )
     waits = by_columns(tasks, "tasks", "p50, ms").map("{:.0f} / ".format)
     waits += by_columns(tasks, "tasks", "p99, ms").map("{:.0f}".format)
     return (
-        "\nRequests answered per second:\n\n"
+        f"{caveat}\nRequests answered per second:\n\n"
         + rst(by_columns(tasks, "tasks", "per second"))
         + "\nTime that a client waits, median / 99th percentile, in milliseconds:\n\n"
         + rst(waits)
@@ -325,7 +365,7 @@ def by_columns(part: pd.DataFrame, columns: str, value: str) -> pd.DataFrame:
 def main() -> None:
     given = harness.options(
         __doc__, tasks=((1, 10, 100, 1000), (1, 4)), clients=((1, 8, 64), (1, 2)),
-        seconds=(5.0, 0.5), rounds=(2, 1), backbone=("small", "small"),
+        seconds=(5.0, 0.5), rounds=(2, 1), backbone=("small", "small"), long=(2000, 16),
     )  # fmt: skip
     here = harness.surroundings("fastapi", "uvicorn")
     stamp = {"date": here.pop("date")}

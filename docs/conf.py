@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from pathlib import Path
 
 import sklearn_lntune
+
+sys.path.insert(0, str(Path(__file__).parent))  # for the modules of this folder
 
 project = "sklearn-lntune"
 author = "The sklearn-lntune developers"
@@ -34,6 +37,7 @@ sphinx_gallery_conf = {
     "examples_dirs": ["../examples"],
     "gallery_dirs": ["auto_examples"],
     "filename_pattern": r".*",
+    "within_subsection_order": "gallery_order.ReadingOrder",
     "abort_on_example_error": True,
     "capture_repr": ("_repr_html_", "__repr__"),
     "default_thumb_file": str(Path(__file__).parent / "figures" / "thumbnail.png"),
@@ -45,6 +49,8 @@ sphinx_gallery_conf = {
 }
 
 html_theme = "pydata_sphinx_theme"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 html_title = f"sklearn-lntune {release}"
 html_show_sourcelink = False
 html_theme_options = {

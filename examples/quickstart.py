@@ -98,7 +98,7 @@ pipe = Pipeline(
         ("clf", LNTunedTransformerClassifier(max_epochs=1, min_steps=0, random_state=0)),
     ]
 )
-grid = {"clf__lr": [3e-3, 1e-2], "clf__tuning__layernorm__terms": ["both", "bias"]}
+grid = {"clf__lr": [2e-3, 5e-3], "clf__tuning__layernorm__terms": ["both", "bias"]}
 search = GridSearchCV(pipe, grid, cv=2, verbose=3).fit(X_train[:64], y_train[:64])
 print(f"best of the grid: {search.best_params_}")
 
@@ -131,7 +131,7 @@ subprocess.run([sys.executable, "-c", program, str(folder)], check=True)
 # %%
 # What next
 # ---------
-# The command does the same with files, without Python.
+# The command does the same with files, without Python. The guide shows the rest.
 
 command = Path(sys.executable).with_name("sklearn-lntune")
 print(f"""
@@ -139,4 +139,10 @@ Next, with your own rows in CSV, TSV, JSONL or Parquet (pip install "sklearn-lnt
   {command} train tickets.csv --text message --label queue -o tickets.zip
   {command} predict tickets.zip new.csv --text message --add-columns -o answered.csv
   {command} compare tickets.csv --text message --label queue --plot compare.png
-  {command} --help""")
+  {command} --help
+To see which words spoke for an answer, and what a fit has moved:
+  examples/look_inside.py
+To serve all classifiers of a folder over HTTP (pip install "sklearn-lntune[serve]"):
+  {command} serve folder
+With MLflow, Optuna, cleanlab, MAPIE, Spark and others: docs/guide/integrations.rst
+How far to trust an answer: docs/trust.rst""")

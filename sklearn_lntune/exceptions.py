@@ -39,3 +39,7 @@ class UnknownMethodError(ValueError):
 
 class DamagedFileError(ValueError):
     """A saved file was changed or damaged, or is missing."""
+
+
+class OtherProcessError(ValueError):
+    """Another process of a fit with ``distributed=True`` has failed, so the fit ends in all."""

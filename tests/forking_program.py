@@ -178,7 +178,7 @@ def holds_all_locks(wait: Callable[[], None]) -> None:
 
 
 def computes_a_fingerprint(wait: Callable[[], None]) -> None:
-    """Until Python 3.12 a cached property locks for all objects of its class."""
+    """In the meantime it holds a lock."""
     identity_parts, parent = pool.identity_parts, os.getpid()
 
     def slow(*args: Any) -> dict[str, Any]:

@@ -801,13 +801,20 @@ def _full() -> Exception:
     return torch.OutOfMemoryError("CUDA out of memory")
 
 
+@pytest.mark.parametrize(
+    "full", [_full(), RuntimeError("MPS backend out of memory (MPS allocated: 9 GB)")]
+)
 def test_a_batch_too_large_for_the_gpu_is_named_in_fit(
-    tiny_clf: Clf, texts: list[str], labels: list[str], monkeypatch: pytest.MonkeyPatch
+    full: Exception,
+    tiny_clf: Clf,
+    texts: list[str],
+    labels: list[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from sklearn_lntune.network import Network
 
     def short_of_memory(self: Any, batch: Any) -> Any:
-        raise _full()
+        raise full
 
     monkeypatch.setattr(Network, "forward", short_of_memory)
     with pytest.raises(ValueError, match=r"batch_size=8 \(accumulate=1\)") as raised:

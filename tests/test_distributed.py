@@ -68,6 +68,12 @@ def cases(
         params = {"backbone": tiny_backbone("bert"), **quick, **exact, **params}
         made[name] = {"params": params, "args": args, **rest}
 
+    # First, so that all others show that the processes fit together as before.
+    add("a callback fails", {}, spoil={"deed": "fail", "rank": 1, "at": 4})
+    add("the main process fails", STOPPING, spoil={"deed": "fail", "rank": 0, "at": 4})
+    add("stopped in an epoch", {}, spoil={"deed": "stop in an epoch", "rank": 1, "at": 4})
+    add("labels missing", {}, other_args={1: args | {"y": None}})
+    add("no such backbone", {}, other_params={1: {"backbone": "/no/such"}})
     for name, own in EQUAL.items():
         params = dict(own)
         family = params.pop("family", "bert")
@@ -142,7 +148,7 @@ def test_the_delta_has_moved(cases: dict[str, Any], found: Any) -> None:
     delta = found[0]["plain"]["delta"]
     start = run({**cases["plain"], "params": cases["plain"]["params"] | {"lr": 1e-9}})["delta"]
     moved = [np.abs(delta[key] - start[key]).max() for key in delta]
-    assert min(moved) > 1e-4
+    assert min(moved) > 1e-5
 
 
 def test_processes_share_the_main_ones_seed(found: Any) -> None:
@@ -160,19 +166,19 @@ def test_an_estimator_pickles_as_any_other(cases: dict[str, Any], found: Any) ->
 def test_bytes_a_step_are_those_of_what_is_learnt(found: Any) -> None:
     case = found[0]["float32"]
     learnt = sum(4 * value.size for value in case["delta"].values())
-    loss_and_interrupt = 8
+    loss = 4
     *sizes, last = case["sizes"]
-    assert sizes == [learnt + loss_and_interrupt] * case["n_steps"]
-    assert last == loss_and_interrupt  # of the check of the last step
-    assert {row["bytes_a_step"] for row in case["log"]} == {learnt + loss_and_interrupt}
+    assert sizes == [learnt + loss] * case["n_steps"]
+    assert last == loss  # of the check of the last step
+    assert {row["bytes_a_step"] for row in case["log"]} == {learnt + loss}
 
 
 def test_batches_without_a_step_reduce_their_loss_alone(found: Any) -> None:
     case = found[0]["accumulate"]
     assert len(case["sizes"]) == 10 + 1  # and the check of the last step
-    loss_and_interrupt = 16
-    assert min(case["sizes"]) == loss_and_interrupt
-    assert sum(size > loss_and_interrupt for size in case["sizes"]) == case["n_steps"] == 4
+    loss = 8
+    assert min(case["sizes"]) == loss
+    assert sum(size > loss for size in case["sizes"]) == case["n_steps"] == 4
 
 
 def test_weights_that_are_not_finite_in_one_process_stop_all(found: Any) -> None:
@@ -201,6 +207,29 @@ def test_the_main_process_decides_when_to_stop(found: Any) -> None:
         scores = [row["valid_score"] for row in log]
         assert scores == found[0]["scores differ"]["scores"]
         assert scores[0] < scores[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "rank", "told"),
+    [
+        ("a callback fails", 1, "LookupError: spoilt"),
+        ("the main process fails", 0, "LookupError: spoilt"),
+        ("labels missing", 1, "ValueError: "),
+        ("no such backbone", 1, "ValueError: "),
+    ],
+)
+def test_one_process_that_fails_stops_all(name: str, rank: int, told: str, found: Any) -> None:
+    failed, other = found[rank][name]["error"], found[1 - rank][name]["error"]
+    assert failed.startswith(told)
+    assert other.startswith(f"OtherProcessError: process {rank} of distributed=True failed")
+    assert other.endswith(failed)
+
+
+def test_one_process_that_stops_alone_in_an_epoch_stops_all(found: Any) -> None:
+    for rank, each in enumerate(found):
+        error = each["stopped in an epoch"]["error"]
+        assert error.startswith("OtherProcessError: the processes of distributed=True have parted")
+        assert f"process {rank} is at" in error
 
 
 @pytest.mark.parametrize(

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import logging
+import runpy
+import sys
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+import sklearn
+from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.metrics import log_loss
 from sklearn.model_selection import GridSearchCV
 
 from sklearn_lntune import fused_fits
+from sklearn_lntune.estimators import fit_callbacks
 
 callback = pytest.importorskip("sklearn.callback", reason="needs scikit-learn 1.9")
 
@@ -134,3 +139,12 @@ def test_the_progress_bar_of_a_search_reaches_into_the_fits(
     search = GridSearchCV(tiny_clf(max_epochs=1), {"lr": [1e-3]}, cv=2, refit=False)
     search.set_callbacks(callback.ProgressBar(max_propagation_depth=None)).fit(texts, labels)
     assert "LNTunedTransformer" in capsys.readouterr().out
+
+
+def test_an_older_scikit_learn_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(sklearn, "callback")
+    monkeypatch.setitem(sys.modules, "sklearn.callback", None)
+    older = runpy.run_path(fit_callbacks.__file__)
+    made = type("Made", (older["CallbackSupportMixin"], TransformerMixin, BaseEstimator), {})()
+    assert not older["FitCallbacks"](made, [], [], None)
+    assert older["with_callbacks"](repr) is repr

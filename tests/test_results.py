@@ -15,8 +15,9 @@ pytest.importorskip("psutil")
 pytest.importorskip("tabulate")
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
-FIGURES = ["artefacts", "bank", "compiling", "defaults", "fused", "images", "long_texts", "memory"]
-FIGURES += ["methods", "real_data", "scale", "serving", "speed", "tags", "targets", "trust"]
+FIGURES = ["arena", "artefacts", "bank", "compiling", "defaults", "fused", "images", "int8"]
+FIGURES += ["long_texts", "memory", "methods", "real_data", "recipe", "scale", "serving", "speed"]
+FIGURES += ["tags", "targets", "trust"]
 
 
 @pytest.fixture

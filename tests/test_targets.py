@@ -560,3 +560,22 @@ def test_not_fitted(make: Any, texts: list[str]) -> None:
         make("number").score(texts, y_of("number"))
     with pytest.raises(ValueError, match="loss must be one of"):
         make("number", loss="other").fit(texts, y_of("number"))
+
+
+def test_names_of_labels_stay(make: Any, texts: list[str], tmp_path: Path) -> None:
+    names = ["anger", "fear", "joy", "shame"]
+    named = pd.DataFrame(_marks(4), columns=names)
+    clf = make("labels", max_epochs=1).fit(texts, named)
+    assert clf.label_names_.tolist() == names
+    clf.save(tmp_path / "a.zip")
+    for other in (load(tmp_path / "a.zip"), pickle.loads(pickle.dumps(clf))):
+        assert other.label_names_.tolist() == names
+    assert clf.classes_.tolist() == [0, 1, 2, 3]
+    clf.partial_fit(texts, named.to_numpy())
+    assert clf.label_names_.tolist() == names
+    with pytest.raises(ValueError, match=r"columns of y are \['shame', .* so far are \['anger'"):
+        clf.partial_fit(texts, named[names[::-1]])
+    # Those of the previous fit are not those of this one.
+    assert not hasattr(clf.fit(texts, named.to_numpy()), "label_names_")
+    clf.fit(texts, named)
+    assert not hasattr(clf.fit(texts, ["a", "b"] * (N // 2)), "label_names_")

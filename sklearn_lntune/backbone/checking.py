@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from sklearn_lntune.backbone.device_memory import is_out_of_memory
 from sklearn_lntune.backbone.files import AGAIN, read_json
 from sklearn_lntune.backbone.safetensors_reader import StoredTensor
 
@@ -32,6 +33,8 @@ _SHARED_LAYERS = 100
 #: A skeleton may be larger than the stored tensors by this factor, for unused parts.
 _SPARE_FACTOR, _SPARE_NUMBERS, _SPARE_BYTES = 4, 1 << 24, 1 << 28
 _PROBE_LENGTH, _LONG_PROBE_LENGTH = 2, 32
+#: The relative error from rounding products beyond which predictions would be arbitrary.
+_MAX_ROUNDING = 0.3
 _FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 _INTEGERS = ("I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL")
 
@@ -44,10 +47,12 @@ def foreign_errors(message: str) -> Iterator[None]:
     """
     try:
         yield
-    except (torch.OutOfMemoryError, KeyboardInterrupt, SystemExit, GeneratorExit):
+    except (KeyboardInterrupt, SystemExit, GeneratorExit):
         raise
     # A panic of the tokenizers library derives from BaseException, not from Exception.
     except BaseException as error:
+        if is_out_of_memory(error):
+            raise
         why = " ".join(str(error).split())
         raise ValueError(f"{message} ({type(error).__name__}: {why:.1000}).") from error
 
@@ -246,19 +251,8 @@ def check_computes(folder: Path, model: nn.Module) -> None:
     ------
     ValueError
     """
-    dtype = next(model.parameters()).dtype
-    images = takes_images(model)
-    noun = "pixels" if images else "tokens"
-    problem = f"{folder}: {type(model).__name__} cannot compute from {noun} in {dtype}. "
-    if dtype in (torch.bfloat16, torch.float16):  # some architectures know wider types only
-        problem += "Try precision='float32'. If that fails, too: "
-    kind = "an image" if images else "a text"
-    problem += f"Is it {kind} model, and was its config.json changed?"
-    if images:
-        with foreign_errors(problem):
-            states = _states_of_images(model)
-    else:
-        states = _states_of_texts(model, problem)
+    dtype = _float_weight(model).dtype
+    states = _probe_states(folder, model)
     if not is_finite(states.cpu()):
         raise ValueError(
             f"{folder}: {type(model).__name__} computes values that are not finite in {dtype}. Was "
@@ -266,12 +260,52 @@ def check_computes(folder: Path, model: nn.Module) -> None:
         )
 
 
-def _states_of_texts(model: nn.Module, problem: str) -> torch.Tensor:
-    """Hidden states of two short rows, or longer ones if the model needs them (CANINE)."""
-    with contextlib.suppress(ValueError), foreign_errors(problem):
-        return _states(model, _PROBE_LENGTH)
+def check_agrees(folder: Path, model: nn.Module, exact: nn.Module) -> None:
+    """Check that ``model``, with products of integers, computes about the same as ``exact``.
+
+    Raises
+    ------
+    ValueError
+        If it does not: other layers read weights that are integers now, or single activations are
+        so large that the others are rounded to nothing.
+    """
+    reason = "it cannot compute with rounded products"
+    expected = _probe_states(folder, exact, _LONG_PROBE_LENGTH).flatten(0, 1)
+    with contextlib.suppress(ValueError):
+        found = _probe_states(folder, model, _LONG_PROBE_LENGTH).flatten(0, 1)
+        # Of what differs between tokens: some models add the same large numbers to all of them.
+        error = float((found - expected).norm() / (expected - expected.mean(0)).norm())
+        if error <= _MAX_ROUNDING:
+            return
+        reason = f"rounded products change what it computes by {error:.0%}"
+    raise ValueError(
+        f"{folder}: {type(exact).__name__} cannot predict with precision='int8': {reason}. Choose "
+        "precision='auto'."
+    )
+
+
+def _probe_states(folder: Path, model: nn.Module, n_tokens: int = _PROBE_LENGTH) -> torch.Tensor:
+    """Hidden states of two rows of at most ``n_tokens``, or of two images."""
+    dtype = _float_weight(model).dtype
+    images = takes_images(model)
+    noun = "pixels" if images else "tokens"
+    problem = f"{folder}: {type(model).__name__} cannot compute from {noun} in {dtype}. "
+    if dtype in (torch.bfloat16, torch.float16):  # some architectures know wider types only
+        problem += "Try precision='float32'. If that fails, too: "
+    kind = "an image" if images else "a text"
+    problem += f"Is it {kind} model, and was its config.json changed?"
+    if not images:
+        return _states_of_texts(model, problem, n_tokens)
     with foreign_errors(problem):
-        return _states(model, _LONG_PROBE_LENGTH)
+        return _states_of_images(model)
+
+
+def _states_of_texts(model: nn.Module, problem: str, n_tokens: int) -> torch.Tensor:
+    """Hidden states of two rows; of another length if the model needs it (CANINE)."""
+    with contextlib.suppress(ValueError), foreign_errors(problem):
+        return _states(model, n_tokens)
+    with foreign_errors(problem):
+        return _states(model, _PROBE_LENGTH + _LONG_PROBE_LENGTH - n_tokens)
 
 
 def _states(model: nn.Module, n_tokens: int) -> torch.Tensor:
@@ -293,11 +327,15 @@ def _states_of_images(model: nn.Module) -> torch.Tensor:
     pixels = torch.arange(2 * config.num_channels * height * width).remainder(7) / 7
     pixels = pixels.view(2, config.num_channels, height, width)
     pixels[0] = 0.5
-    weight = next(model.parameters())
+    weight = _float_weight(model)
     with torch.no_grad():
         output = model(pixel_values=pixels.to(weight.device, weight.dtype))
     states: torch.Tensor = output.last_hidden_state
     return states
+
+
+def _float_weight(model: nn.Module) -> torch.Tensor:
+    return next(weight for weight in model.parameters() if weight.is_floating_point())
 
 
 def n_embeddings(model: nn.Module) -> int | None:

@@ -145,9 +145,12 @@ def load_model(
     empty = _checked_empty(source, config, trust_remote_code)
     with errors_of(source):
         problem = f"{source.folder}: transformers could not load the weights"
+        plain = _is_plain(empty)
+        with foreign_errors(problem):
+            # Gigabytes may be read: before any lock is taken that other backbones need.
+            weights, damaged = _weights(source, empty, dtype) if plain else (None, [])
         with quiet(), _seeded(), foreign_errors(problem):
-            if _is_plain(empty):
-                weights, damaged = _weights(source, empty, dtype)
+            if plain:
                 model, report = type(empty).from_pretrained(None, state_dict=weights, **options)
             else:
                 model, report = AutoModel.from_pretrained(

@@ -6,12 +6,14 @@ This is the only module that interprets an estimator's ``device``, ``precision``
 from __future__ import annotations
 
 import warnings
+from collections import defaultdict
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
 from sklearn_lntune.backbone.compiled import has_compiler
+from sklearn_lntune.backbone.int8 import has_exact_int8
 from sklearn_lntune.backbone.where import Where
 from sklearn_lntune.forking import is_forked
 
@@ -21,10 +23,14 @@ _PRECISIONS = {
     "float64": torch.float64,
 }
 
-#: Tokens, padding included, in one batch of a prediction. On a CPU more do not fit its caches.
-PREDICT_TOKENS = {"cpu": 1024, "cuda": 65536, "mps": 16384}
+#: Tokens, padding included, in one batch of a prediction. On a CPU more do not fit its caches;
+#: of other devices than CUDA's little is known.
+PREDICT_TOKENS = defaultdict(lambda: 16384, cpu=1024, cuda=65536)
+#: The same in int8. With more, what each layer writes is so large that the C library gets it from
+#: the system anew each time, which takes as long as half of the products.
+PREDICT_TOKENS_INT8 = 512
 #: Tokens, padding included, of fused fits that run forward and backward at once.
-STEP_TOKENS = {"cpu": 1024, "cuda": 32768, "mps": 8192}
+STEP_TOKENS = defaultdict(lambda: 8192, cpu=1024, cuda=32768)
 #: Tokens, padding included, whose activations are computed at once to be cached.
 CACHE_TOKENS = 4096
 
@@ -38,7 +44,8 @@ class Placement:
     device : torch.device
     train_type, predict_type : torch.dtype
         Types of the frozen weights while fitting and while predicting. Delta, head, loss and
-        optimiser use `delta_type` of it.
+        optimiser use `delta_type` of it. Predictions in int8 have integers in the products
+        with weights of the blocks; all else has `float_type` of it.
     compiled : bool
         Whether the backbone runs through torch.compile.
     """
@@ -57,6 +64,15 @@ class Placement:
         """
         plain = training and self.device.type == "cpu" and self.train_type == torch.bfloat16
         return "eager" if plain else "sdpa"
+
+    def with_gradients(self) -> Placement:
+        """Where gradients of predictions are computed: they go through no integers."""
+        return replace(self, predict_type=float_type(self.predict_type), compiled=False)
+
+
+def float_type(compute_type: torch.dtype) -> torch.dtype:
+    """The type of activations: ``compute_type`` itself, or float32 around integer products."""
+    return compute_type if compute_type.is_floating_point else torch.float32
 
 
 def delta_type(compute_type: torch.dtype) -> torch.dtype:
@@ -112,6 +128,10 @@ def place_fit(
     ------
     ValueError
         If the device is missing or does not support the precision, or a compiler is missing.
+
+    Notes
+    -----
+    With ``"int8"`` a fit trains as with ``"auto"``.
     """
     device, precision, compiled = _device(where.device, own), where.precision, where.compile
     if not isinstance(compiled, bool):
@@ -121,21 +141,25 @@ def place_fit(
             "compile=True needs a C++ compiler on a CPU, and there is none: install one (g++, "
             "clang++ or MSVC), name it in the environment variable CXX, or use compile=False."
         )
-    if not isinstance(precision, str) or precision not in ("auto", *_PRECISIONS):
+    if not isinstance(precision, str) or precision not in ("auto", "int8", *_PRECISIONS):
         raise ValueError(
-            f"precision must be 'auto', 'bfloat16', 'float32' or 'float64'; got {precision!r}."
+            "precision must be 'auto', 'int8', 'bfloat16', 'float32' or 'float64'; got "
+            f"{precision!r}."
         )
-    if precision != "auto":
+    if precision in _PRECISIONS:
         if precision == "float64" and device.type == "mps":
             raise ValueError("precision='float64' is not possible on device 'mps'; use 'cpu'.")
         return Placement(device, _PRECISIONS[precision], _PRECISIONS[precision], compiled)
     train_type = torch.bfloat16 if _has_native_bfloat16(device) else torch.float32
     predict_type = train_type if stored_type == torch.bfloat16 else torch.float32
+    if precision == "int8":
+        _check_int8(device, where.device)
+        predict_type = torch.int8
     return Placement(device, train_type, predict_type, compiled)
 
 
 def place_prediction(where: Where, stored_type: torch.dtype) -> Placement:
-    """As `place_fit`, but a missing device or compiler is a warning, not an error."""
+    """As `place_fit`, but what is missing on this machine is a warning, not an error."""
     try:
         return place_fit(where, stored_type)
     except MissingDeviceError as error:
@@ -143,7 +167,10 @@ def place_prediction(where: Where, stored_type: torch.dtype) -> Placement:
         return place_prediction(replace(where, device="cpu"), stored_type)
     except MissingCompilerError as error:
         warnings.warn(f"{error} Predicting without.", UserWarning, stacklevel=2)
-        return place_fit(replace(where, compile=False), stored_type)
+        return place_prediction(replace(where, compile=False), stored_type)
+    except MissingInt8Error as error:
+        warnings.warn(f"{error} Predicting with 'auto'.", UserWarning, stacklevel=2)
+        return place_prediction(replace(where, precision="auto"), stored_type)
 
 
 class MissingDeviceError(ValueError):
@@ -152,6 +179,24 @@ class MissingDeviceError(ValueError):
 
 class MissingCompilerError(ValueError):
     """Compilation was requested, and there is no compiler."""
+
+
+class MissingInt8Error(ValueError):
+    """Products of integers were requested where they cannot be computed."""
+
+
+def _check_int8(device: torch.device, requested: Any) -> None:
+    if device.type != "cpu":
+        here = f"device={str(requested)!r}" + (" is that here" if requested == "auto" else "")
+        raise MissingInt8Error(
+            f"precision='int8' predicts on a CPU, not on {device.type!r}, and {here}: choose "
+            "device='cpu', or precision='auto'."
+        )
+    if not has_exact_int8():
+        raise MissingInt8Error(
+            "precision='int8' needs a CPU that multiplies 8-bit integers exactly (such as one with "
+            "VNNI), and this one does not: choose precision='auto'."
+        )
 
 
 def _device(device: Any, own: torch.device | None) -> torch.device:

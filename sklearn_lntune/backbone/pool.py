@@ -13,9 +13,9 @@ import threading
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable
-from functools import cached_property, partial
+from functools import partial
 from itertools import chain
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import nn
@@ -23,7 +23,7 @@ from torch import nn
 from sklearn_lntune.backbone.activation_cache import ActivationCache
 from sklearn_lntune.backbone.anatomy import Anatomy
 from sklearn_lntune.backbone.attention import without_waiting
-from sklearn_lntune.backbone.checking import n_embeddings, takes_images
+from sklearn_lntune.backbone.checking import check_agrees, n_embeddings, takes_images
 from sklearn_lntune.backbone.digests import State, state_of
 from sklearn_lntune.backbone.format1 import TOKENIZER_FILES
 from sklearn_lntune.backbone.identity import fingerprints, identity_parts
@@ -33,6 +33,7 @@ from sklearn_lntune.backbone.image_processor import (
     load_image_processor,
 )
 from sklearn_lntune.backbone.inspect_model import anatomy_of
+from sklearn_lntune.backbone.int8 import with_int8_products
 from sklearn_lntune.backbone.loading import (
     check_files,
     errors_of,
@@ -59,6 +60,31 @@ from sklearn_lntune.inputs.text.tokens import Tokens
 #: Number of backbones in memory; the least recently used one is dropped first.
 MAX_BACKBONES = 3
 
+Value = TypeVar("Value")
+
+
+class ComputedOnce(Generic[Value]):
+    """A property that one thread computes while others wait, for each backbone by itself.
+
+    `functools.cached_property` computes it in several threads at once, or, before Python 3.12,
+    lets those wait that need it of another backbone: while gigabytes are digested, for long.
+    """
+
+    def __init__(self, function: Callable[[Any], Value]) -> None:
+        self._function = function
+        self.__doc__ = function.__doc__
+
+    def __set_name__(self, owner: type[Any], name: str) -> None:
+        self._name = name
+
+    def __get__(self, backbone: Any, owner: type[Any]) -> Value:
+        known = vars(backbone)  # where Python looks first from now on
+        with backbone.lock:
+            if self._name not in known:
+                known[self._name] = self._function(backbone)
+            value: Value = known[self._name]
+            return value
+
 
 class Backbone:
     """A backbone in this process: its identity, its input, and its weights per number type.
@@ -81,14 +107,14 @@ class Backbone:
         self.kept: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
         self._models: dict[tuple[torch.dtype, torch.device], nn.Module] = {}
         self._activations: tuple[Any, ActivationCache] | None = None
-        self._lock = ForkSafeLock(threading.RLock)
+        self.lock = ForkSafeLock(threading.RLock)
         on_fork(self._forget_in_child)
 
     def is_current(self) -> bool:
         """Whether the files are still those that were loaded."""
         return state_of(file for file, *_ in self._state) == self._state
 
-    @cached_property
+    @ComputedOnce
     def parts(self) -> dict[str, Any]:
         """The parts of its identity; see `identity.identity_parts`."""
         if self.takes_images:
@@ -113,30 +139,30 @@ class Backbone:
         """Digest of the tokenizer, or of the image processor: its class and behaviour."""
         return fingerprints(self.parts)[1]
 
-    @cached_property
+    @ComputedOnce
     def tokenizer(self) -> Any:
         """The transformers tokenizer."""
         n_rows = n_embeddings(self.skeleton)
         return load_tokenizer(self.source, self.trust_remote_code, n_rows)
 
-    @cached_property
+    @ComputedOnce
     def takes_images(self) -> bool:
         """Whether its rows are images rather than texts."""
         return takes_images(self.skeleton)
 
-    @cached_property
+    @ComputedOnce
     def image_processor(self) -> Any:
         """The transformers image processor."""
         return load_image_processor(self.source, self.trust_remote_code)
 
-    @cached_property
+    @ComputedOnce
     def grid(self) -> Grid | None:
         """What it makes of an image; None if it takes texts."""
         if not self.takes_images:
             return None
         return grid_of(self.source, self.skeleton, self.image_processor)
 
-    @cached_property
+    @ComputedOnce
     def skeleton(self) -> nn.Module:
         """The encoder, on the meta device."""
         return load_skeleton(self.source, self.config, self.trust_remote_code)
@@ -169,26 +195,26 @@ class Backbone:
     @property
     def tokens(self) -> Tokens:
         """The tokenizer, for all threads."""
-        with self._lock:  # one object for all threads: a tokenizer cannot run concurrent calls
+        with self.lock:  # one object for all threads: a tokenizer cannot run concurrent calls
             return self._tokens
 
-    @cached_property
+    @ComputedOnce
     def _tokens(self) -> Tokens:
         return Tokens(self.tokenizer, self.pad_id, n_embeddings(self.skeleton))
 
-    @cached_property
+    @ComputedOnce
     def anatomy(self) -> Anatomy:
         """Its norms, linear layers and attentions; needs no weights."""
         skeleton = self.skeleton
         with errors_of(self.source):
             return anatomy_of(skeleton)
 
-    @cached_property
+    @ComputedOnce
     def stored_names(self) -> frozenset[str]:
         """Names of the tensors in the files."""
         return frozenset(tensor.name for tensor in stored_tensors(self.source.weight_files))
 
-    @cached_property
+    @ComputedOnce
     def stored_type(self) -> torch.dtype:
         """The type of the weights as stored."""
         return stored_type(self.source)
@@ -219,13 +245,33 @@ class Backbone:
         return int(limit) if limit and limit > 0 else None
 
     def model(self, dtype: torch.dtype, device: torch.device) -> nn.Module:
-        """The shared frozen weights in ``dtype`` on ``device``. They must never be changed."""
-        with self._lock:
+        """The shared frozen weights in ``dtype`` on ``device``. They must never be changed.
+
+        In int8, the linear layers of the blocks compute in integers, and the rest in float32.
+
+        Raises
+        ------
+        ValueError
+            If they cannot be loaded, or the model computes something else in ``dtype``.
+        """
+        with self.lock:
             if (dtype, device) not in self._models:
-                self._models[dtype, device] = load_model(
-                    self.source, self.config, dtype, device, self.trust_remote_code
+                made = (
+                    self._int8_model(device) if dtype == torch.int8 else self._load(dtype, device)
                 )
+                self._models[dtype, device] = made
             return self._models[dtype, device]
+
+    def _int8_model(self, device: torch.device) -> nn.Module:
+        # What it shares with the model in float32 is in memory once if both are in use.
+        exact = self._models.get((torch.float32, device)) or self._load(torch.float32, device)
+        paths = [linear.path for linear in self.anatomy.linears if linear.block is not None]
+        model = with_int8_products(shell_of(exact), paths)
+        check_agrees(self.source.folder, model, exact)
+        return model
+
+    def _load(self, dtype: torch.dtype, device: torch.device) -> nn.Module:
+        return load_model(self.source, self.config, dtype, device, self.trust_remote_code)
 
     def shell(self, dtype: torch.dtype, device: torch.device, attention: str) -> nn.Module:
         """A private module tree over the shared weights."""
@@ -245,7 +291,7 @@ class Backbone:
         A ``fresh`` one is empty and not shared.
         """
         key = (dtype, device, block)
-        with self._lock:
+        with self.lock:
             if not fresh and self._activations is not None and self._activations[0] == key:
                 return self._activations[1]
             shell = self.shell(dtype, device, attention)
@@ -265,15 +311,7 @@ class Backbone:
 
     def private(self, dtype: torch.dtype, device: torch.device, attention: str) -> nn.Module:
         """A copy that shares nothing, for training all weights."""
-        model = load_model(self.source, self.config, dtype, device, self.trust_remote_code)
-        return set_attention(model, attention, device)
-
-
-for _member in vars(Backbone).values():
-    if isinstance(_member, cached_property) and "lock" in vars(_member):
-        # In Python 3.11 a cached_property holds one lock for all objects while it computes, so
-        # a fork at that moment would leave it locked in the child.
-        vars(_member)["lock"] = ForkSafeLock(threading.RLock)
+        return set_attention(self._load(dtype, device), attention, device)
 
 
 def shell_of(model: nn.Module) -> nn.Module:
@@ -310,6 +348,8 @@ def _state_of(source: Source) -> State:
 
 _pool: OrderedDict[tuple[str, str | None, bool], Backbone] = OrderedDict()
 _pool_lock = ForkSafeLock(threading.RLock)
+#: Held by the thread that makes a backbone; there only as long as a thread needs it.
+_making: weakref.WeakValueDictionary[Any, ForkSafeLock] = weakref.WeakValueDictionary()
 
 
 def get_backbone(
@@ -325,13 +365,18 @@ def get_backbone(
     check_reference(name, revision, trust_remote_code)
     key = _key(name, revision, trust_remote_code)
     with _pool_lock:
-        backbone = _pool.get(key)
-        if backbone is None or not backbone.is_current():
-            backbone = _pool[key] = Backbone(resolve(name, revision), trust_remote_code)
-        _pool.move_to_end(key)
-        while len(_pool) > MAX_BACKBONES:
-            _pool.popitem(last=False)
-        return backbone
+        making = _making.setdefault(key, ForkSafeLock(threading.RLock))
+    # Finding one may take as long as a download: only who needs the same one waits for it.
+    with making:
+        backbone = pooled(name, revision, trust_remote_code)
+        if backbone is None:
+            backbone = Backbone(resolve(name, revision), trust_remote_code)
+        with _pool_lock:
+            _pool[key] = backbone
+            _pool.move_to_end(key)
+            while len(_pool) > MAX_BACKBONES:
+                _pool.popitem(last=False)
+    return backbone
 
 
 def pooled(

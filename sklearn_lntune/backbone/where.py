@@ -37,7 +37,7 @@ class Where:
     Attributes
     ----------
     device : str or torch.device
-    precision : {"auto", "bfloat16", "float32", "float64"}
+    precision : {"auto", "int8", "bfloat16", "float32", "float64"}
     compile : bool
     """
 

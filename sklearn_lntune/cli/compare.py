@@ -9,16 +9,18 @@ from typing import Annotated, Any
 import typer
 
 from sklearn_lntune.cli import options
-from sklearn_lntune.cli.baselines import frozen, tfidf
+from sklearn_lntune.cli.baselines import MostFrequentTag, frozen, linear_name, tfidf
 from sklearn_lntune.cli.data import Columns, Labelled, read_parts
 from sklearn_lntune.cli.figures import check_figure, draw_comparison
-from sklearn_lntune.cli.models import new_classifier
+from sklearn_lntune.cli.models import new_estimator
 from sklearn_lntune.cli.output import check_free, note, print_line, print_table, write_json
-from sklearn_lntune.cli.scores import predicted, summary
+from sklearn_lntune.cli.scores import figures, predicted
+from sklearn_lntune.cli.targets import SEPARATOR, Target, for_fit
 
 #: The sum that is level with full tuning on the eight data sets of ``benchmarks/methods.py``.
 BEST_SUM = "adapter-mha-ln"
-_COLUMNS = ("method", "accuracy", "macro_f1", "learnt", "seconds")
+#: Figures that are compared.
+_N_SCORES = 2
 
 Tunings = Annotated[
     list[str] | None,
@@ -33,6 +35,8 @@ def compare(
     data: options.Data,
     text: options.TextColumn = "text",
     label: options.LabelColumn = "label",
+    target: options.TargetKind = Target.label,
+    separator: options.Separator = SEPARATOR,
     text_pair: options.PairColumn = None,
     data_format: options.DataFormat = None,
     test: options.TestFile = None,
@@ -54,7 +58,8 @@ def compare(
 ) -> None:
     """Compare TF-IDF, frozen embeddings, LayerNorm tuning and its best sum on your data.
 
-    Each is trained on the same rows and scored on the same others.
+    Each is trained on the same rows and scored on the same others. Tags of words have no TF-IDF:
+    the most frequent tag of each word takes its place.
 
     Example:
 
@@ -63,6 +68,7 @@ def compare(
     check_free(json_file, plot, overwrite=overwrite)
     check_figure(plot)
     methods = _methods(
+        target,
         tunings or [],
         {
             "backbone": backbone,
@@ -72,7 +78,7 @@ def compare(
             "random_state": seed,
         },
     )
-    columns = Columns(text, text_pair, label)
+    columns = Columns(text, text_pair, label, target, separator)
     train, scored = read_parts(data, columns, data_format, test=test, held_out=held_out, seed=seed)
     assert scored is not None
     if max_rows is not None and max_rows < len(train):
@@ -83,43 +89,59 @@ def compare(
     for name, method in methods.items():
         if not quiet:
             note(f"{name}: {len(train):,} rows to train on, {len(scored):,} to score ...")
-        rows.append({"method": name, **_measured(method, train, scored)})
-    print_table(_COLUMNS, [[row[column] for column in _COLUMNS] for row in rows])
-    best = max(rows, key=lambda row: float(row["accuracy"]))
+        rows.append({"method": name, **_measured(method, train, scored, target)})
+    print_table(list(rows[0]), [list(row.values()) for row in rows])
+    _, score, *_ = rows[0]
+    best = max(rows, key=lambda row: float(row[score]))
     print_line()
-    print_line(f"most accurate: {best['method']}")
+    print_line(f"best {score.replace('_', ' ')}: {best['method']}")
     if json_file is not None:
         write_json(json_file, {"train_rows": len(train), "test_rows": len(scored), "methods": rows})
     if plot is not None:
-        draw_comparison(plot, rows)
+        draw_comparison(plot, rows, score)
 
 
-def _methods(tunings: list[str], params: dict[str, Any]) -> dict[str, Callable[[], Any]]:
-    """Functions that make an unfitted classifier, by the name that the table has for it."""
+def _methods(
+    target: Target, tunings: list[str], params: dict[str, Any]
+) -> dict[str, Callable[[], Any]]:
+    """Functions that make an unfitted estimator, by the name that the table has for it."""
 
     def tuned(tuning: str) -> Callable[[], Any]:
-        new_classifier(tuning=tuning, **params)  # an error comes before any training
-        return lambda: new_classifier(tuning=tuning, **params)
+        new_estimator(target, tuning=tuning, **params)  # an error comes before any training
+        return lambda: new_estimator(target, tuning=tuning, **params)
 
-    methods: dict[str, Callable[[], Any]] = {
-        "TF-IDF + logistic regression": tfidf,
-        "frozen embeddings + logistic regression": lambda: frozen(
-            new_classifier(tuning="head", **params)
-        ),
+    linear = linear_name(target)
+    simple: dict[str, Callable[[], Any]] = {
+        f"TF-IDF + {linear}": lambda: tfidf(target),
+        f"frozen embeddings + {linear}": lambda: frozen(tuned("head")(), target),
+    }
+    if target is Target.tags:
+        simple = {
+            "most frequent tag of each word": MostFrequentTag,
+            "frozen embeddings + linear head": tuned("head"),
+        }
+    methods = {
+        **simple,
         "LayerNorm tuning": tuned("layernorm"),
         f"LayerNorm + attention adapters ({BEST_SUM})": tuned(BEST_SUM),
     }
     return methods | {tuning: tuned(tuning) for tuning in tunings}
 
 
-def _measured(method: Callable[[], Any], train: Labelled, scored: Labelled) -> dict[str, Any]:
+def _measured(
+    method: Callable[[], Any], train: Labelled, scored: Labelled, target: Target
+) -> dict[str, Any]:
     """The scores of ``method``, how many numbers it learnt, and the seconds of its fit."""
+    y = for_fit(train.targets, target)
     start = time.perf_counter()
-    clf = method().fit(train.texts, train.labels)
+    made = method().fit(train.texts, y)
     seconds = time.perf_counter() - start
-    learnt = {name: value.size for name, value in getattr(clf, "delta_", {}).items()}
+    learnt = {name: value.size for name, value in getattr(made, "delta_", {}).items()}
+    answers = predicted(made, scored.texts, target, list(getattr(y, "columns", [])))
+    found = figures(target, scored.targets, answers)
+    scores = {name: value for name, value in found.items() if isinstance(value, float)}
     return {
-        **summary(scored.labels, predicted(clf, scored)),
+        **dict(list(scores.items())[:_N_SCORES]),
         "learnt": sum(learnt.values()) or None,
         "seconds": round(seconds, 2),
     }

@@ -19,6 +19,7 @@ _KINDS = {
     "one_label": "classifier: one label per row",
     "many_labels": "classifier: several labels per row",
     "numbers": "regressor",
+    "token_tags": "tagger: a tag for each word",
 }
 
 Path_ = Annotated[
@@ -67,7 +68,7 @@ def describe(path: Path) -> dict[str, Any]:
     state = document.state
     return {
         "kind": _KINDS.get(state.target_kind, state.target_kind),
-        "classes": [str(each) for each in state.target_state.get("classes", np.array([])).tolist()],
+        "classes": [str(each) for each in _classes(state.target_state).tolist()],
         "texts": "pairs" if document.columns["n_features_in"] == 2 else "single",
         "backbone": state.backbone["name"],
         "revision": state.backbone["revision"],
@@ -87,6 +88,11 @@ def describe(path: Path) -> dict[str, Any]:
             for name, (size, digest) in listed_files(path).items()
         ],
     }
+
+
+def _classes(targets: dict[str, np.ndarray]) -> np.ndarray:
+    """The names of several labels if they have any, or else the classes or tags."""
+    return targets.get("label_names", targets.get("classes", np.array([])))
 
 
 def _learnt(delta: dict[str, Any]) -> list[dict[str, Any]]:

@@ -1,53 +1,53 @@
-"""The classifiers of the commands: made from options, or loaded from files."""
+"""The estimators of the commands: made from options, or loaded from files."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
+from sklearn_lntune.cli.targets import ESTIMATORS, Target
 from sklearn_lntune.cli.values import parse_settings
-from sklearn_lntune.estimators.classifier import LNTunedTransformerClassifier
+from sklearn_lntune.estimators.base import BaseTuned
 from sklearn_lntune.estimators.loading import load
-from sklearn_lntune.task import OneLabel
 from sklearn_lntune.tuning.registry import methods_of
 
+Estimator = TypeVar("Estimator", bound=BaseTuned)
 
-def new_classifier(
+
+def new_estimator(
+    target: Target,
     *,
     backbone: str | None,
     tuning: str,
     settings: list[str] | None = None,
     trust_remote_code: bool = False,
     **params: Any,
-) -> LNTunedTransformerClassifier:
-    """An unfitted classifier.
+) -> BaseTuned:
+    """An unfitted estimator that answers with ``target``.
 
     Raises
     ------
     ValueError
         If ``settings`` name a parameter that does not exist.
     """
-    clf = LNTunedTransformerClassifier(tuning=tuning, trust_remote_code=trust_remote_code, **params)
+    made = ESTIMATORS[target](tuning=tuning, trust_remote_code=trust_remote_code, **params)
     if backbone is not None:
-        clf.set_params(backbone=backbone)
-    return with_params(clf, parse_settings(settings))
+        made.set_params(backbone=backbone)
+    return with_params(made, parse_settings(settings))
 
 
-def with_params(
-    clf: LNTunedTransformerClassifier, params: dict[str, Any]
-) -> LNTunedTransformerClassifier:
-    """``clf`` with ``params``, whose names are checked, as is the tuning."""
-    known = (
-        clf.get_params()
-        | LNTunedTransformerClassifier(tuning=params.get("tuning", clf.tuning)).get_params()
-    )
+def with_params(estimator: Estimator, params: dict[str, Any]) -> Estimator:
+    """``estimator`` with ``params``, whose names are checked, as is the tuning."""
+    fresh = type(estimator)(tuning=params.get("tuning", estimator.tuning))
+    known = estimator.get_params() | fresh.get_params()
     for name in params:
         if name not in known:
+            kind = type(estimator).__name__.removeprefix("LNTunedTransformer").lower()
             raise ValueError(
-                f"{name!r} is not a parameter of the classifier; there are: {', '.join(known)}"
+                f"{name!r} is not a parameter of the {kind}; there are: {', '.join(known)}"
             )
-    clf.set_params(**params)
-    methods_of(clf.tuning)
-    return clf
+    estimator.set_params(**params)
+    methods_of(estimator.tuning)
+    return estimator
 
 
 def load_classifier(
@@ -57,19 +57,14 @@ def load_classifier(
     device: str | None = None,
     trust_remote_code: bool = False,
 ) -> Any:
-    """The classifier saved at ``path``.
+    """The classifier, regressor or tagger saved at ``path``.
 
     Raises
     ------
     ValueError
-        If there is none, or it is an estimator with other answers than one label per row.
+        If there is none.
     """
-    clf: Any = load(path, backbone=backbone, trust_remote_code=trust_remote_code)
-    if clf.target_kind_ != OneLabel.kind:
-        raise ValueError(
-            f"{path} is a {type(clf).__name__} whose answers are not one label per row, which "
-            "this command does not know; use sklearn_lntune.load in Python"
-        )
+    found: Any = load(path, backbone=backbone, trust_remote_code=trust_remote_code)
     if device is not None:
-        clf.set_params(device=device)
-    return clf
+        found.set_params(device=device)
+    return found

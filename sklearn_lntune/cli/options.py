@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from sklearn_lntune.cli.formats import Format
+from sklearn_lntune.cli.targets import Target
 
 Data = Annotated[
     str,
@@ -15,14 +16,30 @@ Data = Annotated[
 ]
 Classifier = Annotated[
     str,
-    typer.Argument(help="A saved classifier: a .zip, a folder, or user/name on the hub."),
+    typer.Argument(
+        help="A saved classifier, regressor or tagger: a .zip, a folder, or user/name on the hub."
+    ),
 ]
 TextColumn = Annotated[str, typer.Option("--text", help="The column of the texts.")]
 PairColumn = Annotated[
     str | None,
     typer.Option("--text-pair", help="The column of the second texts, for sentence pairs."),
 ]
-LabelColumn = Annotated[str, typer.Option("--label", help="The column of the labels.")]
+LabelColumn = Annotated[
+    str, typer.Option("--label", help="The column of the labels, numbers or tags.")
+]
+TargetKind = Annotated[
+    Target,
+    typer.Option(
+        "--target",
+        help="What is in that column: one label; several labels (a list, or a text with "
+        "--separator between them); a number, or a list of them; or a tag for each word (a list, "
+        "or a text with spaces between them).",
+    ),
+]
+Separator = Annotated[
+    str, typer.Option("--separator", help="Stands between several labels or numbers in a text.")
+]
 DataFormat = Annotated[
     Format | None,
     typer.Option("--format", help="The format of DATA, if its name does not say."),
@@ -43,7 +60,7 @@ Parameters = Annotated[
     typer.Option(
         "--set",
         metavar="NAME=VALUE",
-        help="Any other parameter of the classifier, such as lr=0.003; may be repeated.",
+        help="Any other parameter of the estimator, such as lr=0.003; may be repeated.",
     ),
 ]
 TestFile = Annotated[

@@ -19,7 +19,7 @@ from sklearn_lntune.persistence.replacing import replacement
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: str = "") -> None:
     """Print a table to standard output: with rules in a terminal, else columns of plain text."""
-    cells = [[_shown(cell) for cell in row] for row in rows]
+    cells = [[shown(cell) for cell in row] for row in rows]
     numeric = [
         bool(rows) and all(isinstance(row[i], int | float | None) for row in rows)
         for i in range(len(columns))
@@ -110,7 +110,8 @@ def write_json(path: Path, value: Any) -> None:
         fresh.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", "utf-8")
 
 
-def _shown(cell: Any) -> str:
+def shown(cell: Any) -> str:
+    """A value as tables show it."""
     if cell is None:
         return "-"
     if isinstance(cell, float):

@@ -1,4 +1,4 @@
-"""``train``: fit a classifier on a file and write it, its figures and its card."""
+"""``train``: fit a classifier, regressor or tagger on a file; write it, its figures and card."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 from sklearn_lntune.cli import options
 from sklearn_lntune.cli.artifacts import Files, describe
 from sklearn_lntune.cli.data import Columns, read_parts
-from sklearn_lntune.cli.models import new_classifier
+from sklearn_lntune.cli.models import new_estimator
 from sklearn_lntune.cli.output import (
     check_free,
     note,
@@ -18,7 +18,8 @@ from sklearn_lntune.cli.output import (
     print_table,
     verbosity,
 )
-from sklearn_lntune.cli.scores import predicted, print_report, report
+from sklearn_lntune.cli.scores import figures, predicted, print_report
+from sklearn_lntune.cli.targets import SEPARATOR, Target, for_fit
 
 Output = Annotated[
     Path,
@@ -31,6 +32,8 @@ def train(
     output: Output,
     text: options.TextColumn = "text",
     label: options.LabelColumn = "label",
+    target: options.TargetKind = Target.label,
+    separator: options.Separator = SEPARATOR,
     text_pair: options.PairColumn = None,
     data_format: options.DataFormat = None,
     test: options.TestFile = None,
@@ -47,16 +50,19 @@ def train(
     """Train a classifier; write it, its figures and a model card.
 
     Writes OUTPUT, and beside it NAME.metrics.json and, for a .zip, the card NAME.md. Figures are
-    those of the rows of --test, or of rows that are held out.
+    those of the rows of --test, or of rows that are held out. With --target, a classifier of
+    several labels, a regressor or a tagger of words is trained instead.
 
     Example:
 
         sklearn-lntune train tickets.csv --text message --label queue -o tickets.zip
+        sklearn-lntune train reviews.csv --label stars --target number -o stars.zip
     """
     files = Files(output)
     check_free(*files.all, overwrite=overwrite)
     files.check()
-    clf = new_classifier(
+    clf = new_estimator(
+        target,
         backbone=backbone,
         tuning=tuning,
         settings=settings,
@@ -64,7 +70,7 @@ def train(
         device=device,
         random_state=seed,
     )
-    columns = Columns(text, text_pair, label)
+    columns = Columns(text, text_pair, label, target, separator)
     train_rows, test_rows = read_parts(
         data, columns, data_format, test=test, held_out=held_out, seed=seed
     )
@@ -72,10 +78,10 @@ def train(
         scored = 0 if test_rows is None else len(test_rows)
         note(f"{len(train_rows):,} rows to train on, {scored:,} to score")
     shown = clf.verbose or verbosity(quiet)
-    clf.set_params(verbose=shown).fit(train_rows.texts, train_rows.labels)
+    clf.set_params(verbose=shown).fit(train_rows.texts, for_fit(train_rows.targets, target))
     found: dict[str, Any] = {}
     if test_rows is not None:
-        found = report(test_rows.labels, predicted(clf, test_rows))
+        found = figures(target, test_rows.targets, predicted(clf, test_rows.texts, target))
         print_report(found)
         print_line()
     metrics = {name: value for name, value in found.items() if isinstance(value, float)}

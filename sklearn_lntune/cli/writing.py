@@ -76,7 +76,7 @@ class _JsonLines(Writer):
 
 
 class _Parquet(Writer):
-    """Parquet; its types are those of the input, or else those of the first rows."""
+    """Parquet; types that ``schema`` does not tell are those of the first rows."""
 
     def __init__(self, file: Path, stack: contextlib.ExitStack, schema: Any) -> None:
         self._file = file
@@ -89,7 +89,7 @@ class _Parquet(Writer):
         from pyarrow import parquet
 
         try:
-            table = pa.Table.from_pylist([cells for _, cells in rows], schema=self._schema)
+            table = self._table([cells for _, cells in rows])
         except (pa.ArrowException, UnicodeEncodeError, OverflowError) as error:
             first, last = rows[0][0].place, rows[-1][0].place
             raise ValueError(
@@ -97,11 +97,21 @@ class _Parquet(Writer):
                 f"needs: {error}"
             ) from error
         if self._writer is None:
-            self._schema = table.schema
             self._writer = self._stack.enter_context(
                 parquet.ParquetWriter(self._file, table.schema)
             )
         self._writer.write_table(table)
+
+    def _table(self, rows: list[dict[str, Any]]) -> Any:
+        import pyarrow as pa
+
+        known = self._schema or pa.schema([])
+        if self._writer is None and set(rows[0]) - set(known.names):
+            found = pa.Table.from_pylist(rows).schema
+            self._schema = pa.schema(
+                [known.field(each.name) if each.name in known.names else each for each in found]
+            )
+        return pa.Table.from_pylist(rows, schema=self._schema)
 
 
 class _Encoding:
@@ -128,7 +138,7 @@ def open_writer(
     columns : sequence of str
         The names of the cells, if all rows have the same.
     schema : pyarrow.Schema, optional
-        The types, for Parquet.
+        The types that are known, for Parquet.
     """
     with contextlib.ExitStack() as stack:
         file = None if path is None else stack.enter_context(written(path))

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from sklearn_lntune.prediction.predictor import Predictor
     from sklearn_lntune.training.datasets import RawDataset
     from sklearn_lntune.training.job import Outcome
+    from sklearn_lntune.training.ranks import Ranks
 
 DEFAULT_BACKBONE = "sentence-transformers/all-MiniLM-L6-v2"
 _NESTED = "tuning__"
@@ -100,7 +101,7 @@ class BaseTuned(
     label_column: str | Sequence[str] = "label"
     lr: float | Literal["auto"] | Mapping[str, float] = "auto"
     head_lr: float | Literal["auto"] = "auto"
-    batch_size: int = 32
+    batch_size: int = 16
     max_epochs: int = 5
     min_steps: int = 300
     accumulate: int = 1
@@ -196,7 +197,7 @@ class BaseTuned(
             On Ctrl-C, after the best delta so far has been set.
         """
         callbacks = FitCallbacks(self, X, y, sample_weight)
-        with self._columns_kept_on_error():
+        with self._fitting() as ranks:
             taken = self._input(reset=True)
             examples, y = self._open(X, y, reset=True, taken=taken).for_training()
             task = self._make_task(y, sample_weight)
@@ -209,6 +210,7 @@ class BaseTuned(
                 task,
                 data,
                 validation,
+                ranks=ranks,
                 previous=previous,
                 callbacks=callbacks or None,
             )
@@ -224,7 +226,7 @@ class BaseTuned(
         """
         first = not hasattr(self, "delta_")
         n_steps, log = (0, []) if first else (self.n_steps_, self.log_)
-        with self._columns_kept_on_error():
+        with self._fitting() as ranks:
             examples, y = self._open(X, y, reset=first).for_training()
             task = make_task(y)
             data = self._check_targets(examples, y, sample_weight, task)
@@ -232,6 +234,7 @@ class BaseTuned(
                 self.get_params(deep=False) | _ONE_EPOCH,
                 task,
                 data,
+                ranks=ranks,
                 previous=None if first else self._previous_fit(task),
                 moments=getattr(self, "moments_", None),
                 steps_before=n_steps,
@@ -251,6 +254,7 @@ class BaseTuned(
         data: RawDataset,
         validation: RawDataset | None = None,
         *,
+        ranks: Ranks,
         previous: FittedState | None = None,
         moments: Any = None,
         steps_before: int = 0,
@@ -262,9 +266,8 @@ class BaseTuned(
         from sklearn_lntune.fusion.dispatch import run
         from sklearn_lntune.training.checkpoint import opened
         from sklearn_lntune.training.preparing import prepare
-        from sklearn_lntune.training.ranks import find_ranks
 
-        seed, ranks = self._seed(steps_before), find_ranks(params["distributed"])
+        seed = self._seed(steps_before)
         kept, every = params["checkpoint"], params["checkpoint_every"]
         with opened(kept, every, writes=ranks.is_main) as checkpoint:
             options = {"previous": previous, "moments": moments, "checkpoint": checkpoint}
@@ -470,6 +473,15 @@ class BaseTuned(
     def _open_fitted(self, X: Any) -> Examples:
         """The rows of ``X``, whose columns are those of the fit."""
         return self._open(X, reset=False).examples
+
+    @contextlib.contextmanager
+    def _fitting(self) -> Iterator[Ranks]:
+        """Fit in this context, which has the processes that fit together; all fail, or none."""
+        from sklearn_lntune.training.ranks import find_ranks
+
+        ranks = find_ranks(self.distributed)
+        with ranks.together(), self._columns_kept_on_error():
+            yield ranks
 
     @contextlib.contextmanager
     def _columns_kept_on_error(self) -> Iterator[None]:

@@ -58,12 +58,12 @@ class LNTunedTransformerClassifier(ClassifierMixin, RowEstimator):
         In such a table, the column of the labels, read if ``y`` is not passed. A list names the
         columns of an indicator, one for each of several labels.
     lr : "auto", float or dict, default="auto"
-        Peak learning rate. ``"auto"`` is the default of each tuning method (5e-3 for
+        Peak learning rate. ``"auto"`` is the default of each tuning method (2e-3 for
         ``"layernorm"``). In a sum, a dict gives one for each method, for instance
-        ``{"layernorm": 5e-3, "prefix": 1e-2}``; methods left out use ``"auto"``.
+        ``{"layernorm": 2e-3, "prefix": 1e-2}``; methods left out use ``"auto"``.
     head_lr : "auto" or float, default="auto"
-        Peak learning rate of the head.
-    batch_size : int, default=32
+        Peak learning rate of the head; ``"auto"`` is 3e-3.
+    batch_size : int, default=16
         Rows per batch.
     max_epochs : int, default=5
         Passes over the training rows, unless ``min_steps`` asks for more.
@@ -99,10 +99,11 @@ class LNTunedTransformerClassifier(ClassifierMixin, RowEstimator):
         Whether all processes started by ``accelerate launch`` fit together, each with a
         share of every batch; ``batch_size`` is that of the whole batch. In a script started
         in the usual way, it changes nothing.
-    precision : {"auto", "bfloat16", "float32", "float64"}, default="auto"
+    precision : {"auto", "int8", "bfloat16", "float32", "float64"}, default="auto"
         Type of the frozen weights. ``"auto"`` trains in bfloat16 if the hardware supports
-        it, and predicts in float32. The delta is always float32 (float64 with
-        ``"float64"``).
+        it, and predicts in float32. ``"int8"`` trains in the same way, and predicts on a CPU
+        with products of rounded weights and activations; not with full tuning. The delta is
+        always float32 (float64 with ``"float64"``).
     compile : bool, default=False
         Whether the backbone runs through `torch.compile`, in training and prediction.
         Compilation takes time and pays off in long fits only. On a CPU it needs a C++
@@ -155,6 +156,9 @@ class LNTunedTransformerClassifier(ClassifierMixin, RowEstimator):
     classes_ : ndarray of shape (n_classes,)
         The labels; with several labels per row, the numbers of their columns, as in
         scikit-learn's `MLPClassifier`.
+    label_names_ : ndarray of str of shape (n_labels,)
+        With several labels per row: the names of the columns of ``y``, if it was a table whose
+        columns have distinct names.
     target_kind_ : {"one_label", "many_labels"}
         Whether there is one label per row or several.
     delta_ : dict of str to ndarray
@@ -269,6 +273,8 @@ class LNTunedTransformerClassifier(ClassifierMixin, RowEstimator):
                 f"warm_start continues with the classes {self.classes_.tolist()}, but y has "
                 f"{classes.tolist()}. Set warm_start=False to start anew."
             )
+        if isinstance(task, ManyLabels) and isinstance(known := self._task, ManyLabels):
+            task.keep_names(known.label_names)
 
     @property
     def _task_options(self) -> dict[str, Any]:

@@ -14,9 +14,13 @@ try:
 except ImportError:  # an older scikit-learn
     _callback = None
 
+
+class _WithoutCallbacks:
+    """Stands for scikit-learn's class; `object` cannot, since it comes after all other bases."""
+
+
 _Method = TypeVar("_Method", bound=Callable[..., Any])
-#: scikit-learn's class, or an empty one.
-CallbackSupportMixin: Any = getattr(_callback, "CallbackSupportMixin", object)
+CallbackSupportMixin: Any = getattr(_callback, "CallbackSupportMixin", _WithoutCallbacks)
 
 
 def with_callbacks(fit: _Method) -> _Method:

@@ -59,12 +59,12 @@ class LNTunedTransformerRegressor(_FittedScale, RegressorMixin, RowEstimator):
         In such a table, the column of the numbers, read if ``y`` is not passed. A list names
         several columns of numbers.
     lr : "auto", float or dict, default="auto"
-        Peak learning rate. ``"auto"`` is the default of each tuning method (5e-3 for
+        Peak learning rate. ``"auto"`` is the default of each tuning method (2e-3 for
         ``"layernorm"``). In a sum, a dict gives one for each method, for instance
-        ``{"layernorm": 5e-3, "prefix": 1e-2}``; methods left out use ``"auto"``.
+        ``{"layernorm": 2e-3, "prefix": 1e-2}``; methods left out use ``"auto"``.
     head_lr : "auto" or float, default="auto"
-        Peak learning rate of the head.
-    batch_size : int, default=32
+        Peak learning rate of the head; ``"auto"`` is 3e-3.
+    batch_size : int, default=16
         Rows per batch.
     max_epochs : int, default=5
         Passes over the training rows, unless ``min_steps`` asks for more.
@@ -99,10 +99,11 @@ class LNTunedTransformerRegressor(_FittedScale, RegressorMixin, RowEstimator):
         Whether all processes started by ``accelerate launch`` fit together, each with a
         share of every batch; ``batch_size`` is that of the whole batch. In a script started
         in the usual way, it changes nothing.
-    precision : {"auto", "bfloat16", "float32", "float64"}, default="auto"
+    precision : {"auto", "int8", "bfloat16", "float32", "float64"}, default="auto"
         Type of the frozen weights. ``"auto"`` trains in bfloat16 if the hardware supports
-        it, and predicts in float32. The delta is always float32 (float64 with
-        ``"float64"``).
+        it, and predicts in float32. ``"int8"`` trains in the same way, and predicts on a CPU
+        with products of rounded weights and activations; not with full tuning. The delta is
+        always float32 (float64 with ``"float64"``).
     compile : bool, default=False
         Whether the backbone runs through `torch.compile`, in training and prediction.
         Compilation takes time and pays off in long fits only. On a CPU it needs a C++

@@ -16,7 +16,7 @@ from sklearn_lntune.backbone.where import BackboneRef, Where
 from sklearn_lntune.checks import check_path
 from sklearn_lntune.persistence import FittedState, portable
 from sklearn_lntune.persistence.names import BACKBONE_FOLDER, is_hub_name
-from sklearn_lntune.task import Classifying
+from sklearn_lntune.task import Classifying, Task
 
 if TYPE_CHECKING:
     from sklearn_lntune.backbone.pool import Backbone
@@ -257,6 +257,9 @@ class SavingMixin(BaseEstimator):
         return FittedState.from_attributes(vars(self))
 
     def _set_state(self, state: FittedState, columns: Mapping[str, Any]) -> Self:
+        for kind in self._kinds:
+            for name in Task.of_kind(kind).optional_state_names:  # of the previous fit
+                self.__dict__.pop(f"{name}_", None)
         for name, value in state.attributes().items():
             setattr(self, name, value)
         for name, value in columns.items():

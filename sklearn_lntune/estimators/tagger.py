@@ -50,8 +50,8 @@ class LNTunedTransformerTagger(BaseTuned):
     lr : "auto", float or dict, default="auto"
         Peak learning rate, as for `LNTunedTransformerClassifier`.
     head_lr : "auto" or float, default="auto"
-        Peak learning rate of the head.
-    batch_size : int, default=32
+        Peak learning rate of the head; ``"auto"`` is 3e-3.
+    batch_size : int, default=16
         Windows per batch: sentences, unless they are longer than ``max_length``.
     max_epochs : int, default=5
         Passes over the training sentences, unless ``min_steps`` asks for more.
@@ -89,7 +89,7 @@ class LNTunedTransformerTagger(BaseTuned):
         ``"auto"`` is CUDA if available, then Apple's GPU, then the CPU.
     distributed : bool, default=False
         Whether all processes started by ``accelerate launch`` fit together.
-    precision : {"auto", "bfloat16", "float32", "float64"}, default="auto"
+    precision : {"auto", "int8", "bfloat16", "float32", "float64"}, default="auto"
         Type of the frozen weights, as for `LNTunedTransformerClassifier`.
     compile : bool, default=False
         Whether the backbone runs through `torch.compile`.

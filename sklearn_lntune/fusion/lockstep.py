@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 
+from sklearn_lntune.backbone.device_memory import give_back_memory, is_out_of_memory
 from sklearn_lntune.backbone.placement import STEP_TOKENS
 from sklearn_lntune.fusion.fit_state import FitState
 from sklearn_lntune.inputs.base import joined
@@ -129,12 +130,12 @@ class StackedTrainer:
         while True:
             try:
                 return self._gradients(drawn)
-            except torch.OutOfMemoryError:
-                if self.n_tokens <= 16:
+            except RuntimeError as error:
+                if self.n_tokens <= 16 or not is_out_of_memory(error):
                     raise
             self.steps.optimizer.zero_grad()
             self.n_tokens //= 2
-            torch.cuda.empty_cache()
+            give_back_memory()
 
     def _gradients(self, drawn: Drawn) -> torch.Tensor:
         """Accumulate the gradients of all rows; return the summed loss of each fit."""

@@ -90,7 +90,14 @@ def placed(rows: Sequence[torch.Tensor], mask: torch.Tensor) -> torch.Tensor:
 
 
 def moved(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """``tensor`` on ``device``; from pinned memory a GPU fetches it while Python goes on."""
+    """``tensor`` on ``device``; from pinned memory a GPU fetches it while Python goes on.
+
+    Apple's GPUs have no float64, so that they get float32.
+    """
     if device.type == "cuda":
-        tensor = tensor.pin_memory()
-    return tensor.to(device, non_blocking=True)
+        return tensor.pin_memory().to(device, non_blocking=True)
+    if device.type == "mps" and tensor.dtype == torch.float64:
+        tensor = tensor.float()
+    # No other device waits with freeing memory until it has been copied: on Apple's, a copy that
+    # Python does not wait for may read other values (pytorch/pytorch, issue 189690).
+    return tensor.to(device)

@@ -138,7 +138,8 @@ class Stream(Examples):
         values: Any = list(seen)
         if any(type(label) is int and label >= 2**63 for label in values):
             values = np.array(values, np.uint64)  # NumPy would make floats of a mixture
-        return LabelColumn(f"column {column!r} of X", values, np.frombuffer(codes, np.int32))
+        where = f"column {column!r} of X"
+        return LabelColumn(where, values, np.frombuffer(codes, np.int32), column)
 
 
 @dataclass(frozen=True)
@@ -153,11 +154,13 @@ class LabelColumn:
         The distinct labels.
     codes : ndarray of int of shape (n_rows,)
         For each row, the number of its label among them.
+    name : str, optional
     """
 
     where: str
     values: Sequence[Any]
     codes: np.ndarray
+    name: str | None = None
 
 
 @dataclass(frozen=True)

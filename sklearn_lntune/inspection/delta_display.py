@@ -129,7 +129,7 @@ def _moves(estimator: BaseTuned) -> pd.DataFrame:
         tuple(method.for_inference() for method in from_plain(state.tuning)),
         state.pooling,
         state.task.n_outputs,
-        # In more than bfloat16, in which small changes of a gain would be lost.
+        # In float32 at least: in less, small changes of a gain would be lost.
         dtype=torch.promote_types(placement.predict_type, torch.float32),
         device=placement.device,
         attention="eager",

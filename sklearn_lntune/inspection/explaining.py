@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -154,7 +154,7 @@ def explain_state(
     found: list[Explanation] = []
     # Tensors that are made in the caller's inference mode could never have gradients.
     with torch.inference_mode(False):
-        network = ready_network([state], backbone, replace(placement, compiled=False))
+        network = ready_network([state], backbone, placement.with_gradients())
         vector = baseline_vector(network, backbone, baseline)
         for chunk in examples.chunks(_CHUNK_ROWS):
             found += _explain_chunk(
@@ -250,10 +250,7 @@ def _target(task: Task, target: Any) -> _Target:
 
 def _labels(task: Task) -> list[Any]:
     """What the columns of the outputs are called: labels, or else their numbers."""
-    if isinstance(task, Classifying):
-        labels: list[Any] = task.classes.tolist()
-        return labels
-    return list(range(task.n_outputs))
+    return task.labels if isinstance(task, Classifying) else list(range(task.n_outputs))
 
 
 def _column(task: Task, target: Any) -> int | None:
@@ -270,6 +267,8 @@ def _column(task: Task, target: Any) -> int | None:
         )
     # Of one kind only: True equals 1, and is not a number of an output.
     matches = [column for column, label in enumerate(labels) if _is_same(label, target)]
+    if not matches and isinstance(task, Classifying):  # several labels, by number
+        matches = [column for column, each in enumerate(task.classes) if _is_same(each, target)]
     if not matches:
         raise ValueError(
             f"target={target!r:.80} is not among what the estimator predicts: {labels[:20]}."

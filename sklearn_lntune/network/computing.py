@@ -8,6 +8,7 @@ from typing import TypeVar
 import numpy as np
 import torch
 
+from sklearn_lntune.backbone.device_memory import give_back_memory, is_out_of_memory
 from sklearn_lntune.backbone.placement import PREDICT_TOKENS, check_after_fork
 from sklearn_lntune.inputs.base import Table
 from sklearn_lntune.inputs.batches import ordered_batches
@@ -63,11 +64,11 @@ def in_memory(run: Callable[[int], Result], n_tokens: int, table: Table) -> Resu
     while True:
         try:
             return run(n_tokens)
-        except torch.OutOfMemoryError:
-            if n_tokens <= int(parts(table).lengths.max()):
+        except RuntimeError as error:
+            if n_tokens <= int(parts(table).lengths.max()) or not is_out_of_memory(error):
                 raise
         n_tokens //= 2
-        torch.cuda.empty_cache()
+        give_back_memory()
 
 
 def _compute(

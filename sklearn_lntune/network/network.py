@@ -15,7 +15,13 @@ from torch.utils.checkpoint import checkpoint
 from sklearn_lntune.backbone.activation_cache import ActivationCache, CacheInjector
 from sklearn_lntune.backbone.attention import padding
 from sklearn_lntune.backbone.compiled import CompiledBody
-from sklearn_lntune.backbone.placement import STEP_TOKENS, delta_type
+from sklearn_lntune.backbone.device_memory import is_out_of_memory
+from sklearn_lntune.backbone.placement import (
+    PREDICT_TOKENS_INT8,
+    STEP_TOKENS,
+    delta_type,
+    float_type,
+)
 from sklearn_lntune.backbone.pool import Backbone
 from sklearn_lntune.backbone.poolings import WITH_POOLER
 from sklearn_lntune.inputs.base import Table
@@ -29,7 +35,7 @@ from sklearn_lntune.network.pooling import attend, pool
 from sklearn_lntune.tensors import tensor_of
 from sklearn_lntune.tuning.base import AttachContext, TuningMethod
 from sklearn_lntune.tuning.layers.grouped import expand_rows, fit_assignment
-from sklearn_lntune.tuning.plan import attach, plan
+from sklearn_lntune.tuning.plan import attach, check_type, plan
 
 
 class Network(nn.Module):
@@ -43,7 +49,7 @@ class Network(nn.Module):
     n_outputs : int
         Logits per row.
     dtype : torch.dtype
-        Of the frozen weights.
+        Of the frozen weights; int8 has products of integers in the blocks, and no gradients.
     device : torch.device
     attention : str
         The attention implementation.
@@ -76,6 +82,7 @@ class Network(nn.Module):
         per_token: bool = False,
     ) -> None:
         super().__init__()
+        check_type(methods, dtype)
         self.n_fits = n_fits
         self.window_pooling = window_pooling
         self.per_token = per_token
@@ -88,10 +95,10 @@ class Network(nn.Module):
         if not reads_pooler and getattr(body, "pooler", None) is not None:
             setattr(body, "pooler", None)  # noqa: B010 - mypy knows no optional modules
         self.autocast = dtype if held != dtype else None
-        self._held_type = held
+        self._held_type = float_type(held)
         self._padded_length = backbone.padded_length(dtype, device)
-        #: The most tokens that a prediction has had memory for, if it once had too little.
-        self.tokens_at_once: int | None = None
+        #: The most tokens of a prediction's batch, if it had no memory for more, or in int8.
+        self.tokens_at_once = PREDICT_TOKENS_INT8 if dtype == torch.int8 else None
         self.pooling = pooling
         #: Tokens that belong to no patch of an image.
         self._n_added = 0 if backbone.grid is None else backbone.grid.n_added
@@ -194,12 +201,12 @@ class Network(nn.Module):
                 found = self.pool(dataclasses.replace(batch, entering=entering))
                 if torch.allclose(found, expected, rtol=1e-5, atol=1e-6):
                     return True
-            except torch.OutOfMemoryError:  # a RuntimeError that says nothing about the model
-                injector.remove()
-                self._injector = None
-                raise
-            except (TypeError, ValueError, IndexError, RuntimeError, AttributeError):
-                pass  # the blocks of this model do not simply return their states
+            except (TypeError, ValueError, IndexError, RuntimeError, AttributeError) as error:
+                # Otherwise the blocks of this model do not simply return their states.
+                if is_out_of_memory(error):
+                    injector.remove()
+                    self._injector = None
+                    raise
         injector.remove()
         self._injector = None
         return False

@@ -118,7 +118,7 @@ def _check_log(log: Sequence[Mapping[str, Any]]) -> None:
 
 def _check_targets(state: FittedState) -> None:
     task = Task.of_kind(state.target_kind)
-    if set(state.target_state) != set(task.state_names):
+    if set(state.target_state) - set(task.optional_state_names) != set(task.state_names):
         raise ValueError(
             f"a fit of the kind {task.kind!r} has {list(task.state_names)}; there is "
             f"{sorted(state.target_state)[:4]}"

@@ -83,7 +83,9 @@ class FittedState:
         # Pickles from before there were other kinds of target do not tell theirs, and those from
         # before there were windows say nothing of them.
         kind = attributes.get("target_kind_", OneLabel.kind)
-        targets = {name: attributes[f"{name}_"] for name in Task.of_kind(kind).state_names}
+        task = Task.of_kind(kind)
+        optional = [name for name in task.optional_state_names if f"{name}_" in attributes]
+        targets = {name: attributes[f"{name}_"] for name in (*task.state_names, *optional)}
         own = {
             each.name: attributes[f"{each.name}_"]
             for each in fields(cls)

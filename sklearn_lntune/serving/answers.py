@@ -105,7 +105,7 @@ def _labelled(
     task: Classifying, predictions: np.ndarray, outputs: np.ndarray
 ) -> Iterator[dict[str, Any]]:
     """Labels and probabilities, row by row."""
-    classes = [plain(label) for label in task.classes.tolist()]
+    classes = [plain(label) for label in task.labels]
     probabilities = np.round(task.probabilities(outputs).astype(float), 6).tolist()
     for row, shares in zip(predictions, probabilities, strict=True):
         if predictions.ndim == 2:  # an indicator of any number of labels

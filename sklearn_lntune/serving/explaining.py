@@ -62,7 +62,7 @@ def explain(bank: DeltaBank, row: Row, label: str | bool | int | float | None) -
 
 def _known(task: Any, name: str, label: Any) -> Any:
     """The label of ``task`` that JSON has as ``label``, or the number of an output."""
-    known = task.classes.tolist() if isinstance(task, Classifying) else range(task.n_outputs)
+    known = task.labels if isinstance(task, Classifying) else range(task.n_outputs)
     for each in known:
         if plain(each) == label and isinstance(label, bool) == isinstance(plain(each), bool):
             return each

@@ -25,8 +25,9 @@ class Task(ABC):
     kind: ClassVar[str]
     #: Whether there are outputs for each token rather than for each row.
     per_token: ClassVar[bool] = False
-    #: Keys of `state`.
+    #: Keys of `state`, and keys that it may have besides.
     state_names: ClassVar[tuple[str, ...]]
+    optional_state_names: ClassVar[tuple[str, ...]] = ()
     #: What transformers calls it, in a model's configuration and on the hub.
     problem_type: ClassVar[str | None] = None
     pipeline_tag: ClassVar[str] = "text-classification"
@@ -163,6 +164,11 @@ class Classifying(Task):
     """A task with classes: its outputs are logits, which become probabilities."""
 
     classes: np.ndarray
+
+    @property
+    def labels(self) -> list[Any]:
+        """What people call the columns of the outputs."""
+        return list(self.classes.tolist())
 
     @abstractmethod
     def probabilities(self, outputs: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.sparse import issparse
 from scipy.special import expit, log_expit
 
-from sklearn_lntune.checks import check_number
+from sklearn_lntune.checks import check_number, column_names
 from sklearn_lntune.inputs.stream import LabelTable
 from sklearn_lntune.task.base import Classifying
 from sklearn_lntune.task.reading import as_array, refuse_missing
@@ -40,6 +40,8 @@ class ManyLabels(ScoredByRow, Classifying):
         Share of a label's target that is spread evenly over its presence and absence.
     weights : ndarray of shape (2, n_labels), optional
         Weight of the absence and the presence of each label in the loss.
+    label_names : ndarray of str of shape (n_labels,), optional
+        Names of the labels, if the targets have them.
 
     Examples
     --------
@@ -52,6 +54,7 @@ class ManyLabels(ScoredByRow, Classifying):
 
     kind = "many_labels"
     state_names = ("classes",)
+    optional_state_names = ("label_names",)
     problem_type = "multi_label_classification"
 
     def __init__(
@@ -60,12 +63,14 @@ class ManyLabels(ScoredByRow, Classifying):
         *,
         label_smoothing: float = 0.0,
         weights: np.ndarray | None = None,
+        label_names: np.ndarray | None = None,
     ) -> None:
         self.classes = classes
         self.label_smoothing = check_number(
             "label_smoothing", label_smoothing, high=1, open_high=True
         )
         self.label_weights = weights
+        self.label_names = label_names
 
     @classmethod
     def from_targets(
@@ -95,7 +100,12 @@ class ManyLabels(ScoredByRow, Classifying):
         if class_weight is not None:
             rows = check_sample_weight(sample_weight, len(indicator))
             weights = label_weights(indicator, rows, class_weight)
-        return cls(np.arange(n_labels), label_smoothing=label_smoothing, weights=weights)
+        return cls(
+            np.arange(n_labels),
+            label_smoothing=label_smoothing,
+            weights=weights,
+            label_names=_names_in(y),
+        )
 
     @property
     def loss_options(self) -> tuple[float, bytes | None]:
@@ -109,8 +119,24 @@ class ManyLabels(ScoredByRow, Classifying):
 
     @property
     def output_names(self) -> list[str]:
-        """The numbers of the labels."""
-        return [str(each) for each in self.classes.tolist()]
+        """The names of the labels, or else their numbers."""
+        return [str(each) for each in self.labels]
+
+    @property
+    def labels(self) -> list[Any]:
+        """The names of the labels, or else their numbers."""
+        return super().labels if self.label_names is None else list(self.label_names.tolist())
+
+    def keep_names(self, before: np.ndarray | None) -> None:
+        """Name the labels as ``before``, unless they have other names, which is a ValueError."""
+        if before is None:
+            return
+        if self.label_names is not None and not np.array_equal(self.label_names, before):
+            raise ValueError(
+                f"the columns of y are {self.label_names.tolist()}, and those of the fit so far "
+                f"are {before.tolist()}."
+            )
+        self.label_names = before
 
     def encode(self, y: Any, name: str = "y") -> np.ndarray:
         """The indicator, as uint8."""
@@ -183,8 +209,9 @@ class ManyLabels(ScoredByRow, Classifying):
         return f"All of them or none have the labels {alike[:10]}" if alike else ""
 
     def state(self) -> dict[str, np.ndarray]:
-        """The numbers of the labels."""
-        return {"classes": self.classes}
+        """The numbers of the labels, and their names if they have any."""
+        names = {} if self.label_names is None else {"label_names": self.label_names}
+        return {"classes": self.classes, **names}
 
     @classmethod
     def check_state(cls, state: Mapping[str, np.ndarray]) -> None:
@@ -192,13 +219,18 @@ class ManyLabels(ScoredByRow, Classifying):
         classes = state["classes"]
         if len(classes) < 2 or not np.array_equal(classes, np.arange(len(classes))):
             raise ValueError(f"labels are numbered from 0, at least two; got {len(classes)}")
+        names = state.get("label_names", classes.astype(str))
+        if names.dtype.kind != "U" or names.shape != classes.shape or not _are_distinct(names):
+            raise ValueError(f"label_names must be {len(classes)} distinct strings")
 
     def card(self) -> dict[str, str]:
-        """The number of labels."""
+        """The number of labels, and their names if they have any."""
+        names = [] if self.label_names is None else self.output_names
+        listed = f" ({', '.join(names[:50])}{', ...' if names[50:] else ''})" if names else ""
         return {
             "what": f"A text classifier that gives each text any of {self.n_outputs} labels,",
             "head": "classification head",
-            "targets": f"Labels: {self.n_outputs}, any number of them per text",
+            "targets": f"Labels: {self.n_outputs}, any number of them per text{listed}",
             "variable": "clf",
         }
 
@@ -209,6 +241,18 @@ class ManyLabels(ScoredByRow, Classifying):
             "label_smoothing": self.label_smoothing,
             "class_weight": None if weights is None else weights.tolist(),
         }
+
+
+def _names_in(y: Any) -> np.ndarray | None:
+    """The names of the columns of ``y``, if it has names that tell all of them apart."""
+    names = [each.name for each in y.columns] if isinstance(y, LabelTable) else column_names(y)
+    if not names or not all(isinstance(name, str) for name in names) or not _are_distinct(names):
+        return None
+    return np.array(names, dtype=str)
+
+
+def _are_distinct(names: Any) -> bool:
+    return len(set(names)) == len(names)
 
 
 def is_indicator(y: Any) -> bool:

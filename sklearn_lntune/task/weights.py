@@ -53,6 +53,8 @@ def check_sample_weight(
         raise _bad_sample_weight(name, n_rows, str(error)) from error
     if not np.isfinite(weights).all():  # scikit-learn does not check a single number
         raise _bad_sample_weight(name, n_rows, f"got {sample_weight!r:.60}")
+    if not np.any(weights):  # which scikit-learn does not refuse in older versions
+        raise _bad_sample_weight(name, n_rows, "none of them is non-zero")
     return np.asarray(weights)
 
 

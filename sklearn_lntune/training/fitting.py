@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import torch
 
 from sklearn_lntune.backbone.activation_cache import ActivationCache, NoRoomError
+from sklearn_lntune.backbone.device_memory import is_out_of_memory
 from sklearn_lntune.exceptions import TrainingDivergedError, without_locals
 from sklearn_lntune.inputs.base import joined
 from sklearn_lntune.network import Network, build_network
@@ -31,7 +32,9 @@ def run(job: Job) -> Outcome:
     """Train ``job`` by itself."""
     try:
         return _run(job)
-    except torch.OutOfMemoryError as full:
+    except RuntimeError as full:
+        if not is_out_of_memory(full):
+            raise
         raise ValueError(
             f"the GPU's memory does not hold a batch of batch_size={job.settings.batch_size} "
             f"(accumulate={job.settings.accumulate}); halve batch_size and double accumulate for "
@@ -80,7 +83,8 @@ def _run(job: Job) -> Outcome:
             net.train(train, begin)
         if checkpoint is not None:
             checkpoint.finish(net)
-            job.ranks.broadcast(None)  # a barrier: no process continues before it is written
+            # A barrier: no process continues before it is written.
+            job.ranks.broadcast(None, "the end of writing the checkpoint")
     except (KeyboardInterrupt, TrainingDivergedError) as stop:
         error = without_locals(stop)
     return _outcome(net, network, error)

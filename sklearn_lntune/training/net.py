@@ -180,7 +180,9 @@ class DeltaNet(NeuralNetClassifier):
                     raise
                 raise told from error
         if method_name in ("on_train_begin", "on_epoch_end"):
-            stop = self.ranks.broadcast(stop or self._patience_spent)
+            stop = self.ranks.broadcast(
+                stop or self._patience_spent, f"{method_name} of a callback"
+            )
         if stop:
             raise StopFitError
 
@@ -197,7 +199,8 @@ class DeltaNet(NeuralNetClassifier):
         self._rows_seen += n_rows
         last = self._rows_seen == self._rows_total
         due = last or len(self._losses_pending) + 1 == self.settings.accumulate
-        n_bytes = self.ranks.sum_([result["loss"], *(self._gradients() if due else ())])
+        summed = [result["loss"], *(self._gradients() if due else ())]
+        n_bytes = self.ranks.sum_(summed, "a training batch")
         self._losses_pending.append(result["loss"] * n_rows)
         if due:
             self._bytes_a_step = n_bytes
@@ -234,7 +237,7 @@ class DeltaNet(NeuralNetClassifier):
             logits = self.infer(rows)
             loss = row_losses(self.task, logits, rows, training=False).sum() / rows.n_rows
         logits = self.ranks.spread(logits, rows.n_rows)
-        self.ranks.sum_([loss, logits])
+        self.ranks.sum_([loss, logits], "a validation batch")
         self._valid_logits.append(logits)
         return {"loss": loss, "y_pred": logits}
 
@@ -267,7 +270,7 @@ class DeltaNet(NeuralNetClassifier):
             return
         earlier = [row["valid_score"] for row in self.history if "valid_score" in row]
         score = validation_score(self.task, logits, dataset_valid, self.settings.scoring, earlier)
-        score = self.ranks.broadcast(score)
+        score = self.ranks.broadcast(score, "the validation score")
         self.history.record("valid_score", score)
         self._patience_spent = self.steps_.end_epoch(0, score)
 
@@ -319,7 +322,7 @@ class DeltaNet(NeuralNetClassifier):
         self._set_training(False)
         # With gradients, since a compiled backbone would be compiled again without.
         loss = row_losses(self.task, self.infer(batch), batch, training=False).detach().sum()
-        self.ranks.sum_([loss])
+        self.ranks.sum_([loss], "the check of the last step")
         for error in self.steps_.check_values({0: loss}).values():
             raise error
 

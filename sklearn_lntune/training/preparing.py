@@ -35,7 +35,7 @@ from sklearn_lntune.training.job import Job
 from sklearn_lntune.training.optimizer import Moments
 from sklearn_lntune.training.ranks import ALONE, Ranks
 from sklearn_lntune.training.settings import Settings
-from sklearn_lntune.tuning.plan import plan, warn_of_bad_sums
+from sklearn_lntune.tuning.plan import check_type, plan, warn_of_bad_sums
 from sklearn_lntune.tuning.registry import methods_of
 
 _ANEW = (
@@ -105,9 +105,10 @@ def prepare(
     stride = window_pooling = None
     if not task.per_token:
         stride, window_pooling = _windows(params, backbone, pooling, max_length, previous)
-    seed = ranks.broadcast(seed)
+    seed = ranks.broadcast(seed, "the seed")
     where = Where.from_params(params)
     placement = place_fit(where, backbone.stored_type, own=ranks.device)
+    check_type(methods, placement.predict_type)
     if not any(method.private for method in methods):
         # Loaded before tokenising, which may take long, so that damaged weights are found early.
         backbone.model(placement.train_type, placement.device)

@@ -52,7 +52,7 @@ default="all"
     """
 
     name = "bias"
-    default_lr = 5e-3  # benchmarks/methods.py
+    default_lr = 2e-3  # benchmarks/recipe.py
     attach_order = 20
 
     def __init__(self, *, sites: Any = "all", layers: Any = "all", norms: bool = True) -> None:

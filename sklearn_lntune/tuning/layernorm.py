@@ -52,7 +52,7 @@ default="all"
     """
 
     name = "layernorm"
-    default_lr = 5e-3  # benchmarks/defaults.py
+    default_lr = 2e-3  # benchmarks/recipe.py
     attach_order = 10
     optional = ("bias",)
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from sklearn_lntune.tuning.base import Array, AttachContext, TuningMethod, in_attach_order
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
     from sklearn_lntune.backbone.anatomy import Anatomy
@@ -51,6 +52,18 @@ def plan(
         claimed |= {array.claim for array in left}
         planned[method] = left
     return planned
+
+
+def check_type(methods: tuple[TuningMethod, ...], compute_type: torch.dtype) -> None:
+    """Raise a ValueError if ``methods`` learn weights that are integers in ``compute_type``."""
+    if compute_type.is_floating_point:
+        return
+    for method in methods:
+        if method.private:
+            raise ValueError(
+                f"precision='int8' predicts with one backbone for all, and {method!r} changes its "
+                "weights: choose another precision, or another tuning."
+            )
 
 
 def attach(

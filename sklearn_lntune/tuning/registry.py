@@ -29,6 +29,7 @@ PRESETS: dict[str, tuple[TuningMethod, ...]] = {
         AdapterTuning(64, sites="ffn", insertion="parallel", scale=4.0, activation="relu"),
     ),
     "bitfit": (BiasTuning(),),
+    "bias-ffn-ln": (LayerNormTuning(), BiasTuning(sites="ffn", norms=False)),
 }
 reserved.update(PRESETS)
 

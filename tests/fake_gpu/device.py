@@ -1,4 +1,4 @@
-"""A GPU that is not there: its tensors say that they are on ``cuda:0``, and the CPU computes.
+"""A GPU that is not there: its tensors say that they are on it, and the CPU computes.
 
 `DeviceTensor` wraps a tensor of the CPU. `FakeGPU` is the dispatch mode that makes and unwraps
 them: operations without one run as usual, all others on what is wrapped. So the package takes
@@ -6,7 +6,8 @@ its CUDA branches, and the values are true. As on a GPU, an operation over two d
 error, and so are a few others that a CPU allows. Whatever would make the host wait is recorded
 in `FakeGPU.waits`, with the line it came from.
 
-A build without CUDA needs ``stub.cpp``, loaded before torch is imported.
+It is one of CUDA, ``cuda:0``, or of Apple, ``mps:0``, which has no float64 and no pinned memory. A
+build of PyTorch without either needs ``stub.cpp``, loaded before torch is imported.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
-DEVICE = torch.device("cuda:0")
+CUDA, MPS = torch.device("cuda:0"), torch.device("mps:0")
 CPU = torch.device("cpu")
 aten = torch.ops.aten
 
@@ -42,7 +43,7 @@ _LAYER_NORMS = (aten.native_layer_norm.default,)
 
 
 class DeviceTensor(torch.Tensor):
-    """A tensor whose device is `DEVICE`, over the values in ``held``."""
+    """A tensor on the GPU, over the values in ``held``."""
 
     held: torch.Tensor
 
@@ -54,7 +55,7 @@ class DeviceTensor(torch.Tensor):
             strides=held.stride(),
             storage_offset=held.storage_offset(),
             dtype=held.dtype,
-            device=DEVICE,
+            device=_current.device,
         )
         made.held = held
         return made
@@ -80,12 +81,15 @@ class FakeGPU(TorchDispatchMode):
 
     Attributes
     ----------
+    device : torch.device
+        The GPU.
     waits : list of str
         What has made the host wait, in order, with the line of the package that led to it.
     """
 
-    def __init__(self, waits: list[str] | None = None) -> None:
+    def __init__(self, device: torch.device = CUDA, waits: list[str] | None = None) -> None:
         super().__init__()
+        self.device = device
         self.waits: list[str] = [] if waits is None else waits
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -96,7 +100,7 @@ class FakeGPU(TorchDispatchMode):
         leaves = tree_leaves((args, kwargs))
         on_device = [leaf for leaf in leaves if isinstance(leaf, DeviceTensor)]
         wanted = kwargs.get("device")
-        if not on_device and (wanted is None or torch.device(wanted).type != DEVICE.type):
+        if not on_device and (wanted is None or torch.device(wanted).type != self.device.type):
             return func(*args, **kwargs)
         if func.namespace == "prim":
             return func(*args, **kwargs)
@@ -107,7 +111,7 @@ class FakeGPU(TorchDispatchMode):
                 return found
         self._check(func, leaves, on_device)
         self._note_waits(func, args, kwargs, on_device)
-        target = _device_of_result(func, args, wanted)
+        target = self._device_of_result(func, args, wanted)
         if wanted is not None:
             kwargs = kwargs | {"device": CPU}
         inner_args, inner_kwargs = tree_map(_unwrapped, (args, kwargs))
@@ -131,13 +135,13 @@ class FakeGPU(TorchDispatchMode):
     def _check(self, func: Any, leaves: list[Any], on_device: list[DeviceTensor]) -> None:
         """Raise what a GPU would."""
         for leaf in leaves:
-            if isinstance(leaf, torch.Generator) and leaf.device.type != DEVICE.type:
+            if isinstance(leaf, torch.Generator) and leaf.device.type != self.device.type:
                 raise RuntimeError(f"{func}: a generator of the CPU draws numbers on the GPU")
         on_cpu = [x for x in leaves if isinstance(x, torch.Tensor) and x.device.type == "cpu"]
         if on_device and on_cpu and func not in (*_COPIES, *_INDEXING):
             numbers = torch.Tag.pointwise in func.tags and all(x.dim() == 0 for x in on_cpu)
             if not numbers:
-                raise RuntimeError(f"{func}: tensors on two devices, {DEVICE} and cpu")
+                raise RuntimeError(f"{func}: tensors on two devices, {self.device} and cpu")
         if func in _LAYER_NORMS and len({x.dtype for x in on_device}) > 1:
             raise RuntimeError(f"{func}: expected one type, found {[x.dtype for x in on_device]}")
 
@@ -170,8 +174,15 @@ class FakeGPU(TorchDispatchMode):
                 raise RuntimeError("a copy to the host that nobody waits for may be read too early")
         elif blocking:
             self.note("a blocking copy to the device")
+        elif self.device == MPS:
+            raise RuntimeError("a copy to the device may read memory that is released by then")
         elif not getattr(source, "is_pinned_here", False):
             self.note("a copy to the device from memory that is not pinned")
+
+    def _device_of_result(self, func: Any, args: Any, wanted: Any) -> torch.device:
+        if func is aten.copy_.default:
+            return args[0].device
+        return self.device if wanted is None else torch.device(wanted)
 
 
 #: What runs operations on device tensors where no mode is active.
@@ -182,12 +193,6 @@ def _is_composite(func: Any) -> bool:
     return torch._C._dispatch_has_kernel_for_dispatch_key(
         func.name(), torch._C.DispatchKey.CompositeImplicitAutograd
     )
-
-
-def _device_of_result(func: Any, args: Any, wanted: Any) -> torch.device:
-    if func is aten.copy_.default:
-        return args[0].device
-    return DEVICE if wanted is None else torch.device(wanted)
 
 
 def _unwrapped(value: Any) -> Any:
@@ -203,6 +208,8 @@ def _wrapped(func: Any, args: Any, kwargs: Any, found: Any) -> Any:
             return value
         if id(value) in same:
             return same[id(value)]
+        if _current.device == MPS and value.dtype == torch.float64:
+            raise TypeError(f"{func}: an Apple GPU has no float64")
         # A view of an ordinary tensor is one too, in inference mode as well.
         with torch.inference_mode(value.is_inference()):
             return DeviceTensor(value)
@@ -225,34 +232,58 @@ def _place() -> str:
     )
 
 
+def _plain_attention(*tensors: torch.Tensor, attn_mask: Any = None, **options: Any) -> torch.Tensor:
+    dropout, is_causal = options.pop("dropout_p", 0.0), options.pop("is_causal", False)
+    return aten._scaled_dot_product_attention_math(
+        *tensors, attn_mask, dropout, is_causal, **options
+    )[0]
+
+
+def _pinned(tensor: torch.Tensor, *_: Any) -> torch.Tensor:
+    if _current.device != CUDA:
+        raise RuntimeError("only CUDA has pinned memory")
+    copy: Any = tensor.clone()
+    copy.is_pinned_here = True
+    return copy
+
+
+#: Functions of PyTorch that ask for a GPU, or something of it.
+_REPLACED: dict[torch.device, dict[Any, dict[str, Any]]] = {
+    CUDA: {
+        torch.cuda: {
+            "is_available": lambda: True,
+            "device_count": lambda: 1,
+            "current_device": lambda: 0,
+            "_lazy_init": lambda: None,
+            "is_bf16_supported": lambda including_emulation=True: True,
+            "mem_get_info": lambda device=None: (1 << 36, 1 << 37),
+            "empty_cache": lambda: None,
+            "is_current_stream_capturing": lambda: False,
+            "get_rng_state": lambda device=None: torch.zeros(16, dtype=torch.uint8),
+            "set_rng_state": lambda state, device=None: None,
+        }
+    },
+    MPS: {
+        torch.cuda: {"is_available": lambda: False},
+        torch.backends.mps: {"is_available": lambda: True},
+        torch.mps: {"empty_cache": lambda: None},
+        # Of this device, PyTorch asks its kernels for a choice below the level of dispatch modes.
+        torch.nn.functional: {"scaled_dot_product_attention": _plain_attention},
+    },
+}
+
+
 @contextlib.contextmanager
-def fake_gpu() -> Iterator[FakeGPU]:
+def fake_gpu(device: torch.device = CUDA) -> Iterator[FakeGPU]:
     """In this context there is one GPU, for all threads."""
-    gpu = FakeGPU()
+    gpu = FakeGPU(device)
     run_thread = threading.Thread.run
 
     def run(thread: threading.Thread) -> None:
         torch._C._set_only_lift_cpu_tensors(True)
-        with FakeGPU(gpu.waits):
+        with FakeGPU(device, gpu.waits):
             run_thread(thread)
 
-    def pin_memory(tensor: torch.Tensor, *_: Any) -> torch.Tensor:
-        copy: Any = tensor.clone()
-        copy.is_pinned_here = True
-        return copy
-
-    replaced = {
-        "is_available": lambda: True,
-        "device_count": lambda: 1,
-        "current_device": lambda: 0,
-        "_lazy_init": lambda: None,
-        "is_bf16_supported": lambda including_emulation=True: True,
-        "mem_get_info": lambda device=None: (1 << 36, 1 << 37),
-        "empty_cache": lambda: None,
-        "is_current_stream_capturing": lambda: False,
-        "get_rng_state": lambda device=None: torch.zeros(16, dtype=torch.uint8),
-        "set_rng_state": lambda state, device=None: None,
-    }
     before = torch._C._only_lift_cpu_tensors()
     # So that `torch.tensor(..., device="cuda")` copies by a call that a mode sees.
     torch._C._set_only_lift_cpu_tensors(True)
@@ -260,14 +291,13 @@ def fake_gpu() -> Iterator[FakeGPU]:
     overwrites = torch.__future__.get_overwrite_module_params_on_conversion()
     torch.__future__.set_overwrite_module_params_on_conversion(True)
     try:
-        with (
-            patch.multiple(torch.cuda, **replaced),
-            patch.object(torch.Tensor, "pin_memory", pin_memory),
-            patch.object(threading.Thread, "run", run),
-            patch.object(_current, "waits", gpu.waits),
-            gpu,
-        ):
-            yield gpu
+        with contextlib.ExitStack() as stack:
+            for module, functions in _REPLACED[device].items():
+                stack.enter_context(patch.multiple(module, **functions))
+            stack.enter_context(patch.object(torch.Tensor, "pin_memory", _pinned))
+            stack.enter_context(patch.object(threading.Thread, "run", run))
+            stack.enter_context(patch.multiple(_current, device=device, waits=gpu.waits))
+            yield stack.enter_context(gpu)
     finally:
         torch.__future__.set_overwrite_module_params_on_conversion(overwrites)
         torch._C._set_only_lift_cpu_tensors(before)

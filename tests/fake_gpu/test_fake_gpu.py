@@ -1,4 +1,4 @@
-"""Everything of ``cases.py`` on a GPU that is not there, in a process of its own."""
+"""All cases of the modules named below on a GPU that is not there, in a process of its own."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ def stub(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return library
 
 
-@pytest.mark.parametrize("cases", ["fits", "predictions"])
+@pytest.mark.parametrize("cases", ["apple", "fits", "predictions"])
 def test_on_a_gpu_that_is_not_there(cases: str, stub: Path, tmp_path: Path) -> None:
     command = [sys.executable, str(HERE / "program.py"), str(stub), str(HERE / f"{cases}.py")]
     options = ["-q", "-p", "no:cacheprovider", "-p", "no:xdist", f"--basetemp={tmp_path / 'inner'}"]
     environment = {name: v for name, v in os.environ.items() if not name.startswith("PYTEST_")}
-    environment["PYTHONPATH"] = str(ROOT)
+    environment |= {"PYTHONPATH": str(ROOT), "FAKE_GPU_KIND": "mps" if cases == "apple" else "cuda"}
     done = subprocess.run(
         [*command, *options],
         cwd=ROOT,

@@ -378,7 +378,7 @@ def test_ctrl_c(tiny_backbone: Any, tmp_path: Path) -> None:
 
         X, y = ["good dog", "bad cat", "red tree", "blue sun"] * 6, [0, 1] * 12
         def clf(**params):
-            params = {{"min_steps": 0, "max_epochs": 1}} | params
+            params = {{"min_steps": 0, "max_epochs": 1, "batch_size": 32}} | params
             return LNTunedTransformerClassifier({str(tiny_backbone())!r}, device="cpu", **params)
         step, taken = lockstep.StackedTrainer.step, []
         def noted(bank):

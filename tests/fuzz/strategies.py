@@ -7,6 +7,7 @@ from fuzz.harness import Example
 from fuzz.inputs import banks, labels, texts, validation, weights
 from fuzz.parameters import parameters, tunings
 from fuzz.saved import adapters, checkpoints, damaged, forged
+from fuzz.targets import indicators, numbers, tags
 from hypothesis.strategies import SearchStrategy
 
 STRATEGIES: dict[str, tuple[SearchStrategy[Example], float]] = {
@@ -20,6 +21,9 @@ STRATEGIES: dict[str, tuple[SearchStrategy[Example], float]] = {
     "forged": (forged(), 0.09),
     "adapters": (adapters(), 0.03),
     "checkpoints": (checkpoints(), 0.03),
+    "numbers": (numbers(), 0.05),
+    "indicators": (indicators(), 0.05),
+    "tags": (tags(), 0.06),
     "banks": (banks(), 0.03),
     "folders": (folders(), 0.06),
 }

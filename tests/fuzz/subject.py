@@ -14,7 +14,7 @@ import joblib
 import numpy as np
 from conftest import WORDS, save_backbone
 
-from sklearn_lntune import DeltaBank, LNTunedTransformerClassifier
+from sklearn_lntune import DeltaBank, LNTunedTransformerClassifier, LNTunedTransformerTagger
 
 TEXTS = [" ".join(WORDS[(3 * i + j) % len(WORDS)] for j in range(1 + i % 4)) for i in range(8)]
 LABELS = ["blue", "red"] * 4
@@ -56,6 +56,17 @@ class Subject:
     def fitted_on_pairs(self) -> LNTunedTransformerClassifier:
         """As `fitted`, of sentence pairs."""
         return self.classifier().fit(list(zip(TEXTS, TEXTS[::-1], strict=True)), LABELS)
+
+    @cached_property
+    def tagger(self) -> LNTunedTransformerTagger:
+        """A fitted tagger; nobody may change it."""
+        params = self.classifier().get_params(deep=False)
+        names = LNTunedTransformerTagger().get_params(deep=False)
+        tagger = LNTunedTransformerTagger(
+            **{name: params[name] for name in names if name in params}
+        )
+        words = [text.split() for text in TEXTS]
+        return tagger.fit(words, [["O", "B-PER", "I-PER", "O"][: len(row)] for row in words])
 
     @cached_property
     def probabilities(self) -> np.ndarray:

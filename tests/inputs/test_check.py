@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import enum
 from typing import Any
 
@@ -59,9 +60,6 @@ COLUMNS: dict[str, Any] = {
     "polars Series": pl.Series(TEXTS),
     "polars frame": pl.DataFrame({"text": TEXTS}),
     "datasets column": datasets.Dataset.from_dict({"text": TEXTS})["text"],
-    "datasets column of views": datasets.Dataset(
-        pa.table({"a": pa.array(TEXTS, pa.string_view())})
-    )["a"],
     "deque": collections.deque(TEXTS),
     "pandas Index": pd.Index(TEXTS),
     "pandas Series of large strings": pd.Series(TEXTS, dtype=pd.ArrowDtype(pa.large_string())),
@@ -81,6 +79,9 @@ COLUMNS: dict[str, Any] = {
     "StrEnum": [Text.A, Text.B, Text.C],
     "a subclass of str": [Word(text) for text in TEXTS],
 }
+with contextlib.suppress(ValueError):  # older versions of datasets know no views
+    views = datasets.Dataset(pa.table({"a": ARROW_VIEWS}))
+    COLUMNS["datasets column of views"] = views["a"]
 
 TWO_COLUMNS: dict[str, Any] = {
     "list of tuples": PAIRS,

@@ -336,10 +336,14 @@ def test_every_type_of_string_is_text(
 ) -> None:
     table = pa.table({"text": pa.array(texts, kind), "label": pa.array(labels, kind)})
     X: Any = tmp_path / "all.parquet"
-    if form == "file":
-        parquet.write_table(table, X)
-    else:
-        X = datasets.Dataset(table)
+    try:
+        if form == "file":
+            parquet.write_table(table, X)
+        else:
+            X = datasets.Dataset(table)
+    except (ValueError, pa.ArrowNotImplementedError) as error:
+        pytest.skip(f"an older version: {error}")
+    if form != "file":
         X = X.to_iterable_dataset() if form == "stream" else X
         X = X.select(range(40)) if form == "indexed" else X
     assert equal(tiny_clf().fit(X).delta_, tiny_clf().fit(texts, labels).delta_)

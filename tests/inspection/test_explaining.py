@@ -39,7 +39,8 @@ EXPLAINED = [family for family in known_families() if family != "qwen2"]
 def fitted(folder: Path, X: Any, y: Any, **params: Any) -> LNTunedTransformerClassifier:
     """A classifier in float64 whose delta is far from where training starts."""
     quick = {"max_epochs": 1, "min_steps": 0, "random_state": 0, "device": "cpu"}
-    clf = LNTunedTransformerClassifier(folder, precision="float64", **quick | params)
+    far = {"batch_size": 32, "lr": 5e-3, "head_lr": 1e-2}
+    clf = LNTunedTransformerClassifier(folder, precision="float64", **quick | far | params)
     return moved(clf.fit(X, y))
 
 
@@ -327,6 +328,10 @@ def test_several_labels(lively_backbone: Make, texts: list[str]) -> None:
     assert [each.target for each in explain(clf, texts[:3])] == logits.argmax(axis=1).tolist()
     with pytest.raises(ValueError, match="target=3 is not among"):
         explain(clf, texts, 3)
+    named = fitted(lively_backbone(), texts, pd.DataFrame(y, columns=["odd", "third", "sunny"]))
+    for target in (2, "sunny"):
+        (each,) = explain(named, texts[:1], target)
+        assert (each.target, each.output) == ("sunny", pytest.approx(logits[0, 2]))
 
 
 def test_numbers_are_explained_in_their_units(lively_backbone: Make, texts: list[str]) -> None:

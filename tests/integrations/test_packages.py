@@ -64,6 +64,37 @@ def test_mlflow(clf: LNTunedTransformerClassifier, tmp_path: Path) -> None:
     assert loaded.predict(texts).tolist() == clf.predict(texts).tolist()
 
 
+def test_mlflow_logs_and_serves(
+    clf: LNTunedTransformerClassifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("mlflow", reason="needs mlflow-skinny")
+    testclient = pytest.importorskip("fastapi.testclient")
+    import mlflow.pyfunc
+    import mlflow.sklearn
+    from mlflow.pyfunc import scoring_server
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")  # mlflow-skinny has no other
+    mlflow.set_tracking_uri((tmp_path / "runs").as_uri())
+    with mlflow.start_run():
+        logged = mlflow.sklearn.log_model(
+            clf,
+            name="model",
+            serialization_format="cloudpickle",
+            pip_requirements=["sklearn-lntune[demo]"],
+        )
+    loaded = mlflow.pyfunc.load_model(logged.model_uri)
+    texts, _ = made(20, 2)
+    expected = clf.predict(texts).tolist()
+    with testclient.TestClient(scoring_server.init(loaded)) as client:
+        for body in (
+            {"inputs": texts},
+            {"dataframe_split": {"columns": ["text"], "data": [[text] for text in texts]}},
+        ):
+            response = client.post("/invocations", json=body)
+            assert response.json()["predictions"] == expected
+
+
 def test_optuna_prunes_by_our_validation_score(unfitted: LNTunedTransformerClassifier) -> None:
     optuna = pytest.importorskip("optuna")
     from skorch.callbacks import Callback

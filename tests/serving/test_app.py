@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from conftest import moved
 from fastapi.testclient import TestClient
@@ -96,6 +97,8 @@ def test_several_labels_and_numbers(lively_backbone: Callable[..., Path], texts:
     number = LNTunedTransformerRegressor(lively_backbone(), **params)
     members = {"tags": tags, "one": number.fit(texts, sizes[:, 0])}
     members["two"] = clone(number).fit(texts, sizes)
+    named = pd.DataFrame(sizes > [12, 2], columns=["long", "many"])
+    members["named"] = moved(clone(tags).fit(texts, named))
     with TestClient(create_app(DeltaBank(members))) as client:
         predictions = client.post("/predict", json={"texts": texts[:20]}).json()["predictions"]
     seen = set()
@@ -106,6 +109,10 @@ def test_several_labels_and_numbers(lively_backbone: Callable[..., Path], texts:
             (expected,) = tags.predict_proba(sent)
             np.testing.assert_allclose(list(found["probabilities"].values()), expected, atol=1e-5)
             seen.add(len(found["labels"]))
+        elif found["task"] == "named":
+            marks = members["named"].predict(sent)[0] == 1
+            assert found["labels"] == named.columns[marks].tolist()
+            assert list(found["probabilities"]) == ["long", "many"]
         else:
             name = "value" if found["task"] == "one" else "values"
             assert set(found) == {"row", "task", name}

@@ -16,7 +16,9 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
+import sklearn
 import torch
+from packaging.version import Version
 from scipy import sparse
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import LabelEncoder
@@ -365,8 +367,9 @@ def test_what_scikit_learn_refuses_is_refused_in_plain_words(form: str) -> None:
     y, message = REFUSED[form]
     with pytest.raises((ValueError, TypeError), match=message):
         OneLabel.from_targets(y)
-    with pytest.raises((ValueError, TypeError)):
-        logistic(y)
+    if Version(sklearn.__version__) >= Version("1.9"):  # older ones refuse less
+        with pytest.raises((ValueError, TypeError)):
+            logistic(y)
 
 
 @pytest.mark.filterwarnings("ignore:the matrix subclass:PendingDeprecationWarning")

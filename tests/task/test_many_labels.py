@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from scipy.special import expit
@@ -81,3 +82,32 @@ def test_columns_of_a_table() -> None:
     odd = LabelTable((*columns, LabelColumn("column 'c'", ["x"], np.zeros(3, int))))
     with pytest.raises(ValueError, match="column 'c' must be an indicator.* row 0 is"):
         ManyLabels.from_targets(odd)
+
+
+def test_names_of_labels() -> None:
+    named = pd.DataFrame(MARKS, columns=["blue", "green", "red"])
+    task = ManyLabels.from_targets(named)
+    assert task.labels == task.output_names == ["blue", "green", "red"]
+    assert "blue, green, red" in task.card()["targets"]
+    ManyLabels.check_state(task.state())
+    assert ManyLabels(**task.state()).labels == task.labels
+    columns = (
+        LabelColumn("column 'a' of X", [0, 1], np.array([0, 1]), "a"),
+        LabelColumn("column 'b' of X", [0, 1], np.array([1, 1]), "b"),
+    )
+    assert ManyLabels.from_targets(LabelTable(columns)).labels == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    "y", [MARKS, pd.DataFrame(MARKS), pd.DataFrame(MARKS, columns=["a", "b", "a"])]
+)
+def test_labels_without_distinct_names_are_numbered(y: Any) -> None:
+    task = ManyLabels.from_targets(y)
+    assert task.labels == [0, 1, 2]
+    assert "label_names" not in task.state()
+
+
+@pytest.mark.parametrize("names", [["a", "b"], ["a", "a", "b"], [1, 2, 3]])
+def test_names_that_cannot_be(names: Any) -> None:
+    with pytest.raises(ValueError, match="label_names must be 3 distinct strings"):
+        ManyLabels.check_state({"classes": np.arange(3), "label_names": np.array(names)})

@@ -14,19 +14,29 @@ from hypothesis import given
 from hypothesis.strategies import integers
 from joblib import Parallel, delayed
 
+from sklearn_lntune.exceptions import OtherProcessError
 from sklearn_lntune.network import Batch
 from sklearn_lntune.network.batch import Windows
+from sklearn_lntune.training import ranks as ranks_module
 from sklearn_lntune.training.ranks import ALONE, Launched, Ranks, find_ranks
 
 CPU = torch.device("cpu")
 
 
-def ranks(rank: int, size: int, others: float = 0.0) -> Launched:
-    """A process among ``size``; the others together add ``others`` to all that is summed."""
+def ranks(rank: int, size: int, failed: int = 0, interrupted: int = 0, away: int = 0) -> Launched:
+    """A process among ``size``; the others add zeros to all that is summed.
+
+    Of the others, some have failed, some were interrupted, and one is ``away``.
+    """
 
     def reduce(tensor: torch.Tensor, reduction: str) -> torch.Tensor:
         assert reduction == "sum"
-        return tensor + others
+        if tensor.dtype != torch.int64:
+            return tensor
+        where = int(tensor[2])  # as in `Launched._meet`
+        places = [where] * (size - 1) + [where + away]
+        counts = [int(tensor[0]) + failed, int(tensor[1]) + interrupted]
+        return torch.tensor([*counts, sum(places), sum(place**2 for place in places)])
 
     return Launched(
         SimpleNamespace(process_index=rank, num_processes=size, device=CPU, reduce=reduce)
@@ -91,11 +101,12 @@ def test_values_spread_over_the_batch_add_up_to_all(size_of_batch: int, size: in
     assert torch.equal(whole, torch.stack([expected + 1, 2 * expected], 1))
 
 
-def test_tensors_are_summed_in_place_in_one_buffer() -> None:
+def test_tensors_are_summed_in_place_in_one_buffer(monkeypatch: pytest.MonkeyPatch) -> None:
     tensors = [torch.tensor(1.0), torch.zeros(2, 3), torch.ones(4, requires_grad=True)]
     mine = ranks(0, 2)
-    mine._accelerator.reduce = lambda flat, how: flat * torch.tensor([1.0] * 11 + [0.0]) * 3
-    assert mine.sum_(tensors) == 4 * (1 + 6 + 4 + 1)
+    reduce = mine._accelerator.reduce
+    mine._accelerator.reduce = lambda flat, how: reduce(flat, how) * (3 if len(flat) == 11 else 1)
+    assert mine.sum_(tensors, "numbers") == 4 * (1 + 6 + 4)
     assert tensors[0] == 3
     assert torch.equal(tensors[1], torch.zeros(2, 3))
     assert torch.equal(tensors[2].detach(), torch.full((4,), 3.0))
@@ -104,7 +115,7 @@ def test_tensors_are_summed_in_place_in_one_buffer() -> None:
 def test_an_interrupt_elsewhere_is_raised_here_before_anything_is_changed() -> None:
     value = torch.tensor(1.0)
     with pytest.raises(KeyboardInterrupt):
-        ranks(0, 2, others=1.0).sum_([value])
+        ranks(0, 2, interrupted=1).sum_([value], "a number")
     assert value == 1
 
 
@@ -114,10 +125,52 @@ def test_the_first_interrupt_waits_for_the_next_sum_and_the_second_does_not() ->
     with mine.holding_interrupts():
         os.kill(os.getpid(), signal.SIGINT)
         with pytest.raises(KeyboardInterrupt):
-            mine.sum_([torch.tensor(1.0)])
+            mine.sum_([torch.tensor(1.0)], "a number")
+        mine.sum_([torch.tensor(1.0)], "a number")  # it has been told
+        os.kill(os.getpid(), signal.SIGINT)
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_who_leaves_at_once_waits_for_nobody() -> None:
+    mine = ranks(0, 2)
+    mine._accelerator.reduce = None
+    with pytest.raises(KeyboardInterrupt), mine.together(), mine.holding_interrupts():
+        [os.kill(os.getpid(), signal.SIGINT) for _ in range(2)]
+
+
+@pytest.mark.parametrize("n_sums", [0, 1])  # the other one fails at the end, or earlier
+def test_a_failure_elsewhere_is_an_error_here(n_sums: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ranks_module, "_gathered", lambda mine: [mine, "OSError: gone"])
+    mine, value = ranks(0, 2, failed=1), torch.tensor(1.0)
+    told = "process 1 of distributed=True failed, so the fit ends in all of them: OSError: gone"
+    with pytest.raises(OtherProcessError, match=told), mine.together():
+        [mine.sum_([value], "a number") for _ in range(n_sums)]
+
+
+def test_a_failure_here_is_told_to_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = []
+    monkeypatch.setattr(ranks_module, "_gathered", lambda mine: told.append(mine))
+    with pytest.raises(OSError, match="gone"), ranks(0, 2).together():
+        raise OSError("gone")
+    assert told == ["OSError: gone"]
+
+
+def test_processes_that_part_are_an_error() -> None:
+    with pytest.raises(OtherProcessError, match=r"process 0 is at a batch \(1 numbers\), and ano"):
+        ranks(0, 2, away=1).sum_([torch.tensor(1.0)], "a batch")
+
+
+def test_a_process_that_has_ended_is_an_error() -> None:
+    mine = ranks(0, 2)
+
+    def reduce(tensor: torch.Tensor, reduction: str) -> torch.Tensor:
+        raise RuntimeError("Connection closed by peer")
+
+    mine._accelerator.reduce = reduce
+    with pytest.raises(OtherProcessError, match="has ended, or cannot be reached: Connection clos"):
+        mine.broadcast(1, "the seed")
 
 
 def test_interrupts_are_left_alone_outside_the_main_thread() -> None:
@@ -139,8 +192,8 @@ def test_alone_nothing_is_shared_or_summed() -> None:
     assert ALONE.part(whole) is whole
     assert whole.n_rows == 3
     assert ALONE.spread(codes, 3) is codes
-    assert ALONE.sum_([codes]) == 0
-    assert ALONE.broadcast(codes) is codes
+    assert ALONE.sum_([codes], "codes") == 0
+    assert ALONE.broadcast(codes, "codes") is codes
     assert ALONE.is_main
     assert ALONE.device is None
     ALONE.agree({"X": object()})

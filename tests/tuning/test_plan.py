@@ -226,6 +226,7 @@ NAMED: dict[str, Any] = {
     "mam-adapter": PrefixTuning(30)
     + AdapterTuning(64, sites="ffn", insertion="parallel", scale=4.0, activation="relu"),
     "bitfit": BiasTuning(),
+    "bias-ffn-ln": LayerNormTuning() + BiasTuning(sites="ffn", norms=False),
 }
 
 
