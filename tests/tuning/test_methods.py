@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import pickle
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,8 +31,9 @@ from networks import (
 )
 from torch import nn
 
+from sklearn_lntune.backbone.anatomy import Anatomy
 from sklearn_lntune.backbone.pool import get_backbone
-from sklearn_lntune.network import Batch
+from sklearn_lntune.network import Batch, Network
 from sklearn_lntune.tuning import (
     AdapterTuning,
     BiasTuning,
@@ -120,19 +123,74 @@ EVERY = pytest.mark.parametrize(("family", "name"), pairs(TUNINGS))
 # -- at the start, gradients, counts -------------------------------------------------
 
 
+@functools.cache
+def frozen_states(folder: Path) -> torch.Tensor:
+    """States of the backbone by itself."""
+    return states(private(folder))
+
+
+@functools.cache
+def frozen_network(folder: Path) -> Network:
+    """A network with nothing but a head."""
+    return build(folder, "head")
+
+
 @EVERY
-def test_it_starts_as_the_frozen_model(family: str, name: str, lively: Make) -> None:
-    folder, methods = lively(family), methods_of(TUNINGS[name])
-    network = build(folder, TUNINGS[name])
+def test_it_is_planned_starts_as_the_frozen_model_and_has_all_gradients(
+    family: str, name: str, lively: Make
+) -> None:
+    folder, tuning = lively(family), TUNINGS[name]
+    network, anatomy = build(folder, tuning), get_backbone(folder).anatomy
+    check_delta_is_as_planned(network, tuning, anatomy)
+    check_start(network, tuning, folder)
+    check_gradients(scatter(network), anatomy)
+
+
+def check_start(network: Network, tuning: Any, folder: Path) -> None:
+    """It computes what the frozen model does."""
     # A prefix alone does something from the start; then the others must add nothing to it.
-    prefixes = tuple(method for method in methods if method.name == "prefix")
-    frozen = build(folder, TuningSum(prefixes))
+    prefixes = tuple(method for method in methods_of(tuning) if method.name == "prefix")
+    frozen = build(folder, TuningSum(prefixes)) if prefixes else frozen_network(folder)
     frozen.load_delta({key: network.delta()[key] for key in frozen.learnt})
     with torch.no_grad():
         torch.testing.assert_close(network(Batch(batch())), frozen(Batch(batch())), **EXACT)
-    torch.testing.assert_close(states(network.body), states(frozen.body), **EXACT)
-    if not prefixes:
-        torch.testing.assert_close(states(network.body), states(private(folder)), **EXACT)
+    expected = states(frozen.body) if prefixes else frozen_states(folder)
+    torch.testing.assert_close(states(network.body), expected, **EXACT)
+
+
+def check_gradients(network: Network, anatomy: Anatomy) -> None:
+    """They reach what is declared and nothing else."""
+    descend(network(Batch(batch())))
+    learnt = {id(weight) for weight in network.learnt.values()}
+    for path, weight in network.named_parameters():
+        assert (weight.grad is not None) == (id(weight) in learnt), path
+    # Full tuning takes all weights, and so the key biases that the softmax cancels.
+    cancelled = {
+        f"full/{linear.path}/bias"
+        for linear in anatomy.linears
+        if not active_bias_mask(linear, anatomy).any()
+    }
+    for key in network.learnt.keys() - cancelled:
+        gradient = network.learnt[key].grad
+        assert gradient is not None
+        assert gradient.abs().max() > 1e-4, key
+
+
+def check_delta_is_as_planned(network: Network, tuning: Any, anatomy: Anatomy) -> None:
+    """Names and shapes."""
+    planned = plan(methods_of(tuning), anatomy, with_pooler=False)
+    delta = network.delta()
+    shapes = {
+        f"{method.name}/{array.key}": array.shape
+        for method, arrays in planned.items()
+        for array in arrays
+    }
+    head = {"head/weight": (3, HIDDEN), "head/bias": (3,)}
+    assert {key: value.shape for key, value in delta.items()} == shapes | head
+    values = by_method(delta)
+    for method, arrays in planned.items():
+        kept = values[method.name].values()
+        assert sum(array.size for array in arrays) == sum(value.size for value in kept)
 
 
 @pytest.mark.parametrize("family", ["bert", "gpt2"])
@@ -146,46 +204,6 @@ def test_what_is_added_to_linear_layers_starts_without_changing_a_bit(
         network = build(lively(family), tuning, dtype=dtype)
         assert all(weight.dtype == torch.float32 for weight in network.learnt.values())
         assert torch.equal(states(network.body), frozen)
-
-
-@EVERY
-def test_gradients_reach_what_is_declared_and_nothing_else(
-    family: str, name: str, lively: Make
-) -> None:
-    network = scatter(build(lively(family), TUNINGS[name]))
-    descend(network(Batch(batch())))
-    learnt = {id(weight) for weight in network.learnt.values()}
-    for path, weight in network.named_parameters():
-        assert (weight.grad is not None) == (id(weight) in learnt), path
-    anatomy = get_backbone(lively(family)).anatomy
-    # Full tuning takes all weights, and so the key biases that the softmax cancels.
-    cancelled = {
-        f"full/{linear.path}/bias"
-        for linear in anatomy.linears
-        if not active_bias_mask(linear, anatomy).any()
-    }
-    for key in network.learnt.keys() - cancelled:
-        gradient = network.learnt[key].grad
-        assert gradient is not None
-        assert gradient.abs().max() > 1e-4, key
-
-
-@EVERY
-def test_the_delta_is_what_was_planned(family: str, name: str, lively: Make) -> None:
-    anatomy = get_backbone(lively(family)).anatomy
-    planned = plan(methods_of(TUNINGS[name]), anatomy, with_pooler=False)
-    delta = build(lively(family), TUNINGS[name]).delta()
-    shapes = {
-        f"{method.name}/{array.key}": array.shape
-        for method, arrays in planned.items()
-        for array in arrays
-    }
-    head = {"head/weight": (3, HIDDEN), "head/bias": (3,)}
-    assert {key: value.shape for key, value in delta.items()} == shapes | head
-    values = by_method(delta)
-    for method, arrays in planned.items():
-        kept = values[method.name].values()
-        assert sum(array.size for array in arrays) == sum(value.size for value in kept)
 
 
 # d, m: widths of BERT's and GPT-2's block; r: rank; s: bottleneck; p: length of a prefix
