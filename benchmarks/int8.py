@@ -178,6 +178,7 @@ def main() -> None:
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)  # the peers report their progress
     here = harness.surroundings("onnxruntime")
+    del here["threads"]  # each record has the number with which it was timed
     run = Records(given.out / "int8.jsonl", {}, here)
     for threads in given.threads:
         for length in LENGTHS:

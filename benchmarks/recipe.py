@@ -17,6 +17,7 @@ cost no more fits than one. A *comparison* runs named candidates on every set.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
 import json
 import tempfile
@@ -30,6 +31,7 @@ import numpy as np
 import pandas as pd
 import torch
 from harness import rst
+from ideas import IDEAS
 from scipy.stats import qmc
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score, log_loss
@@ -60,7 +62,7 @@ SETS = {
 }
 N_HELD = 1000
 #: What a candidate changes beside parameters of the classifier.
-EXTRAS = ("token_dropout", "choose", "probed")
+EXTRAS = ("token_dropout", "choose", "probed", *IDEAS)
 SCREENED = ("trec", "banking77", "tweeteval_emotion", "cola")
 #: What a screen varies; the first level is the default.
 LEVELS: dict[str, tuple[Any, ...]] = {
@@ -115,6 +117,7 @@ CANDIDATES: dict[str, dict[str, Any]] = {
         "head_lr": 3e-3,
         "early_stopping": True,
     },
+    "half, gentle, short": {"batch_size": 16, "lr": 2e-3, "head_lr": 3e-3, "min_steps": 150},
     "quarter batches": {"batch_size": 8, "min_steps": 600, "lr": 1.5e-3, "head_lr": 2e-3},
     "half, gentle, + ffn bias": {
         "batch_size": 16,
@@ -134,6 +137,21 @@ CANDIDATES: dict[str, dict[str, Any]] = {
     "half, gentle, probed": {"batch_size": 16, "lr": 2e-3, "head_lr": 3e-3, "probed": True},
     "half, gentler, probed": {"batch_size": 16, "lr": 1e-3, "head_lr": 1e-3, "probed": True},
     "half, probed, slow head": {"batch_size": 16, "lr": 3e-3, "head_lr": 1e-3, "probed": True},
+    **{
+        f"half, gentle, {words}": {"batch_size": 16, "lr": 2e-3, "head_lr": 3e-3, **idea}
+        for words, idea in {
+            "dropout inside": {"inner_dropout": 0.1},
+            "unit vectors": {"unit_vectors": 10.0},
+            "rates by depth": {"rates_by_depth": 0.8},
+            "R-Drop": {"two_masks": 1.0},
+            "contrast": {"contrast": 0.2},
+            "attention": {
+                "token_attention": True,
+                "long_texts": "windows",
+                "window_pooling": "attention",
+            },
+        }.items()
+    },
     # The better of two on a held-out tenth, then all rows: as long as the default.
     "half, two rates": {
         "batch_size": 16,
@@ -222,6 +240,16 @@ def tuned(
 
     The default's are also found with the mean of its last values.
     """
+    with contextlib.ExitStack() as stack:
+        for name in IDEAS.keys() & changes.keys():
+            stack.enter_context(IDEAS[name](changes[name]))
+        return fitted(changes, X, y, X_held, length, seed)
+
+
+def fitted(
+    changes: dict[str, Any], X: list[Any], y: np.ndarray, X_held: list[Any], length: int, seed: int
+) -> tuple[dict[str, Any], float]:
+    """The same, with the ideas in force."""
     start = time.process_time()
     params = {key: value for key, value in (BEFORE | changes).items() if key not in EXTRAS}
     if "choose" in changes:
@@ -234,6 +262,8 @@ def tuned(
     clf = LNTunedTransformerClassifier(
         **params, max_length=length, random_state=seed, callbacks=callbacks
     ).set_params(**nested)
+    if "token_attention" in changes:
+        clf.max_length = 256  # so that a text is one window
     if changes.get("probed"):
         start_from_probe(clf, X, y, length)
     clf.fit(X, y)

@@ -103,7 +103,7 @@ class BaseTuned(
     head_lr: float | Literal["auto"] = "auto"
     batch_size: int = 16
     max_epochs: int = 5
-    min_steps: int = 300
+    min_steps: int = 150
     accumulate: int = 1
     warmup: float = 0.1
     schedule: str = "linear"

@@ -68,7 +68,7 @@ class LNTunedTransformerRegressor(_FittedScale, RegressorMixin, RowEstimator):
         Rows per batch.
     max_epochs : int, default=5
         Passes over the training rows, unless ``min_steps`` asks for more.
-    min_steps : int, default=300
+    min_steps : int, default=150
         Smallest number of optimiser steps: small data sets get more epochs.
     accumulate : int, default=1
         Number of batches whose gradients are summed for one step.

@@ -55,7 +55,7 @@ class LNTunedTransformerTagger(BaseTuned):
         Windows per batch: sentences, unless they are longer than ``max_length``.
     max_epochs : int, default=5
         Passes over the training sentences, unless ``min_steps`` asks for more.
-    min_steps : int, default=300
+    min_steps : int, default=150
         Smallest number of optimiser steps: small data sets get more epochs.
     accumulate : int, default=1
         Number of batches whose gradients are summed for one step.
