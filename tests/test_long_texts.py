@@ -473,7 +473,7 @@ def test_partial_fit_and_warm_start_go_on(
         other = copy.deepcopy(clf).set_params(**change)
         with pytest.raises(ValueError, match=r"cannot go on from a fit with window_pooling="):
             other.fit(long, topics)
-        with pytest.raises(ValueError, match=r"set them back, or start anew"):
+        with pytest.raises(ValueError, match=r"set it back, or start anew"):
             other.partial_fit(long, topics)
     assert before.keys() == clf.delta_.keys()
 
@@ -482,7 +482,7 @@ def test_a_truncated_fit_does_not_go_on_in_windows(
     tiny_clf: Clf, texts: list[str], labels: list[str]
 ) -> None:
     clf = tiny_clf(max_epochs=1, warm_start=True).fit(texts, labels)
-    with pytest.raises(ValueError, match=r"from a fit with long_texts='truncate'"):
+    with pytest.raises(ValueError, match=r"from a fit with one text per row, truncated"):
         clf.set_params(long_texts="windows").fit(texts, labels)
 
 

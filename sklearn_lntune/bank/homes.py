@@ -17,6 +17,7 @@ import torch
 from sklearn_lntune.backbone.modality import input_of_fit
 from sklearn_lntune.backbone.placement import Placement
 from sklearn_lntune.backbone.pool import Backbone
+from sklearn_lntune.backbone.poolings import COMPARED
 from sklearn_lntune.forking import ForkSafeLock
 from sklearn_lntune.inputs.base import Input, Rows, joined
 from sklearn_lntune.inputs.per_word import for_examples, for_rows, pieces, take_examples
@@ -291,7 +292,8 @@ def _stacks(state: FittedState, backbone: Backbone, placement: Placement) -> boo
         return False
     try:
         maker = backbone.table_maker
-        table = maker.table(maker.example(1), state.max_length, state.stride)
+        rows = maker.example(2 if state.window_pooling == COMPARED else 1)
+        table = maker.table(rows, state.max_length, state.stride)
         ready_network([state] * 2, backbone, placement).try_stacked(table)
     except NotStackableError:
         return False

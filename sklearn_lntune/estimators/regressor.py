@@ -141,6 +141,11 @@ class LNTunedTransformerRegressor(_FittedScale, RegressorMixin, RowEstimator):
         How the vectors of the windows become one: their mean, the maximum of each component, or
         a mean weighted by how well each vector matches a query vector. The query is learnt with
         the head, and starts at zero, which gives the plain mean.
+    pairs : {"joined", "separate"}, default="joined"
+        How sentence pairs are read. ``"joined"``: both texts as one row of tokens (a
+        cross-encoder). ``"separate"``: each by itself, up to ``max_length`` tokens, and the head
+        reads how their vectors differ and agree (a bi-encoder): far better with few rows on a
+        backbone that was trained to embed sentences. Single texts are not affected.
     loss : {"squared_error", "absolute_error", "huber"}, default="squared_error"
         Loss of the standardised targets, the mean over their columns. "huber" is squared up to
         an error of one standard deviation, and linear beyond it.
@@ -164,11 +169,13 @@ class LNTunedTransformerRegressor(_FittedScale, RegressorMixin, RowEstimator):
     pooling_, max_length_ : str, int
         The values used, with ``"auto"`` resolved.
     stride_, window_pooling_ : int, str
-        The values used; None if long texts are truncated.
+        The values used; None if long texts are truncated, 0 and ``"compared"`` if the texts of
+        pairs were read separately.
     tuning_ : list of dict
         The tuning methods of the fit, by name, with their parameters.
     embedding_size_ : int
-        Length of the vectors that `embed` returns.
+        Length of the vectors that `embed` returns; twice the backbone's if the texts of pairs
+        were read separately.
     n_features_in_ : int
         Number of columns of ``X``: 1 for texts, 2 for pairs.
     feature_names_in_ : ndarray of str

@@ -234,9 +234,9 @@ class SavingMixin(BaseEstimator):
         state = self._state()
         if state.stride is not None:
             raise ValueError(
-                "export_onnx writes a graph that reads a text as one row, but this classifier was "
-                "fitted with long_texts='windows'. Fit with long_texts='truncate'; or use save(), "
-                "which holds any classifier."
+                "export_onnx writes a graph that reads a row as one text, but this estimator was "
+                "fitted with long_texts='windows' or pairs='separate'. Fit with 'truncate' and "
+                "'joined'; or use save(), which holds any estimator."
             )
         place = located(state, self._ref, Where("cpu", "float32"))
         predictor = predictor_for(self, state, *place)

@@ -23,6 +23,11 @@ class Examples(ABC):
 
     @property
     @abstractmethod
+    def n_columns(self) -> int:
+        """Cells of a row: 2 for sentence pairs, else 1."""
+
+    @property
+    @abstractmethod
     def n_rows(self) -> int | None:
         """Rows, or None if only reading them all can tell."""
 

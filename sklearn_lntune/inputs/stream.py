@@ -66,6 +66,11 @@ class Stream(Examples):
         if not done:
             raise self._empty()
 
+    @property
+    def n_columns(self) -> int:
+        """The columns that are read."""
+        return len(self.columns)
+
     @abstractmethod
     def _checked(self, cells: Sequence[Any], column: str, start: int) -> list[Any]:
         """``cells`` if all of them are valid; the first is row ``start`` of the table."""

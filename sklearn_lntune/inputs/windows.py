@@ -50,8 +50,8 @@ class WindowTable:
 
     @property
     def n_truncated(self) -> int:
-        """None: windows cover the whole text."""
-        return 0
+        """Windows that were cut: none of a text, but a text of a pair may be longer."""
+        return self.windows.take(self.numbers).n_truncated
 
     @property
     def kind(self) -> Hashable:

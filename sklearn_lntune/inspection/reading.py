@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sklearn_lntune.backbone.poolings import COMPARED
 from sklearn_lntune.inputs.text.spans import Word, join_tokens
 
 if TYPE_CHECKING:
@@ -38,10 +39,16 @@ def read_rows(state: FittedState, backbone: Backbone, chunk: Rows) -> tuple[Tabl
     Raises
     ------
     ValueError
-        If a row is read in several windows, or the tokenizer does not say what tokens stand for.
+        If a row is read in several windows or as two texts, or the tokenizer does not say
+        what tokens stand for.
     """
     if state.task.per_token:
         return _read_sentences(state, backbone, chunk)
+    if state.window_pooling == COMPARED:
+        raise ValueError(
+            "words are explained where a backbone reads a row as one text, and this estimator was "
+            "fitted with pairs='separate': fit with pairs='joined' to explain."
+        )
     rows: Any = chunk.rows
     spans = backbone.tokens.spans(rows, state.max_length)
     table = backbone.tokens.table(chunk, state.max_length)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from sklearn_lntune.backbone.pool import Backbone
-from sklearn_lntune.backbone.poolings import WITH_POOLER
+from sklearn_lntune.backbone.poolings import WITH_POOLER, head_width
 from sklearn_lntune.tuning.base import TuningMethod
 from sklearn_lntune.tuning.plan import plan
 
@@ -34,7 +34,7 @@ def check_deltas(
         check_names(delta.keys() - head.keys(), shapes.keys())
         for name, shape in shapes.items():
             check_shape(name, delta[name].shape, shape)
-        width = backbone.hidden_size
+        width = head_width(backbone.hidden_size, window_pooling)
         if window_pooling == "attention":
             check_names(head.keys() & {"head/query"}, {"head/query"})
             check_shape("head/query", head.pop("head/query").shape, (width,))

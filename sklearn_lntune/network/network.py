@@ -23,7 +23,7 @@ from sklearn_lntune.backbone.placement import (
     float_type,
 )
 from sklearn_lntune.backbone.pool import Backbone
-from sklearn_lntune.backbone.poolings import WITH_POOLER
+from sklearn_lntune.backbone.poolings import COMPARED, WITH_POOLER, head_width
 from sklearn_lntune.inputs.base import Table
 from sklearn_lntune.inputs.batches import moved, ordered_batches, placed, to_device
 from sklearn_lntune.inputs.per_word import PerWord
@@ -31,7 +31,7 @@ from sklearn_lntune.inputs.windows import WindowTable
 from sklearn_lntune.network.batch import Batch, Windows
 from sklearn_lntune.network.deltas import check_names, check_shape
 from sklearn_lntune.network.heads import RowHead, TokenHead
-from sklearn_lntune.network.pooling import attend, pool
+from sklearn_lntune.network.pooling import attend, compare, pool
 from sklearn_lntune.tensors import tensor_of
 from sklearn_lntune.tuning.base import AttachContext, TuningMethod
 from sklearn_lntune.tuning.layers.grouped import expand_rows, fit_assignment
@@ -59,8 +59,9 @@ class Network(nn.Module):
         On the CPU: for the initial values of the head, and dropout.
     n_fits : int
         Fits side by side.
-    window_pooling : {"mean", "max", "attention"}, optional
-        How the vectors of a row's windows become one, if rows consist of several.
+    window_pooling : {"mean", "max", "attention", "compared"}, optional
+        How the vectors of a row's windows become one, if rows consist of several; "compared" is
+        for rows of two, the texts of a pair.
     per_token : bool
         Whether there are outputs for words rather than for rows.
     """
@@ -249,7 +250,7 @@ class Network(nn.Module):
     def _add_head(self, body: nn.Module, backbone: Backbone, n_outputs: int, n_fits: int) -> None:
         """Set ``body``, ``head`` and ``embedding_size``; record the parameters of the head."""
         self.body = body
-        self.embedding_size = backbone.hidden_size
+        self.embedding_size = head_width(backbone.hidden_size, self.window_pooling)
         kind = TokenHead if self.per_token else RowHead
         head = kind(self.embedding_size, n_outputs, n_fits, self.delta_type, self.generator).to(
             next(body.parameters()).device
@@ -298,6 +299,8 @@ class Network(nn.Module):
             return self._vectors(batch)
         vectors, mask = self._window_vectors(batch, batch.windows)
         assert self.window_pooling is not None
+        if self.window_pooling == COMPARED:
+            return compare(vectors[:, 0], vectors[:, 1])
         if self.window_pooling != "attention":
             return pool(vectors, mask, self.window_pooling)
         with fit_assignment(batch.fits):

@@ -5,6 +5,10 @@ from __future__ import annotations
 import math
 
 import torch
+from torch.nn.functional import normalize
+
+#: About the size of the numbers in a pooled vector, for which rates of heads are chosen.
+_COMPARED_SCALE = 0.3
 
 
 def pool(
@@ -36,6 +40,25 @@ def pool(
     if pooling == "max":
         return states.masked_fill(weights == 0, -torch.inf).amax(1)
     return (states * weights).sum(1) / weights.sum(1)
+
+
+def compare(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    """What a head reads of a pair: how far two vectors differ and agree, number by number.
+
+    Conneau et al. (2017), arXiv:1705.02364, section 3.1, without the vectors themselves. They get
+    one length, so that a sum of the products is the cosine, whatever the backbone.
+
+    Parameters
+    ----------
+    one, other : torch.Tensor of shape (n_rows, size)
+
+    Returns
+    -------
+    torch.Tensor of shape (n_rows, 2 * size)
+    """
+    size = one.shape[-1]
+    one, other = (normalize(each, dim=-1) * math.sqrt(size) for each in (one, other))
+    return _COMPARED_SCALE * torch.cat([(one - other).abs(), one * other], dim=-1)
 
 
 def attend(vectors: torch.Tensor, mask: torch.Tensor, query: torch.Tensor) -> torch.Tensor:

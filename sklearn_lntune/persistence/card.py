@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from sklearn_lntune.backbone.poolings import COMPARED
 from sklearn_lntune.persistence.document import Document
 from sklearn_lntune.persistence.names import is_local, last_part
 from sklearn_lntune.persistence.state import FittedState
@@ -99,5 +100,7 @@ def _windows(state: FittedState) -> str:
     """What is done with longer texts, if they are not truncated."""
     if state.stride is None:
         return ""
+    if state.window_pooling == COMPARED:
+        return " each; the texts of a pair are read one by one, and their vectors compared"
     shared = f"windows that share {state.stride} tokens"
     return f"; longer texts in {shared}, with window pooling: {state.window_pooling}"

@@ -98,7 +98,7 @@ class Document:
         """Raise a ValueError if a part of it cannot be read again."""
         check_params(self.params)
         check_state(self.state)
-        check_columns(self.columns)
+        check_columns(self.columns, self.state.window_pooling)
         check_notes(self.metrics, self.data)
 
     @classmethod

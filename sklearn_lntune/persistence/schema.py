@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from sklearn_lntune.backbone.poolings import POOLINGS, WINDOW_POOLINGS
+from sklearn_lntune.backbone.poolings import COMPARED, POOLINGS, WINDOW_POOLINGS
 from sklearn_lntune.checks import check_choice, check_number
 from sklearn_lntune.persistence.state import FittedState
 from sklearn_lntune.task import Task
@@ -52,13 +52,15 @@ def check_params(params: Mapping[str, Any]) -> None:
             method.check_arguments()
 
 
-def check_columns(columns: Mapping[str, Any]) -> None:
-    """Raise a ValueError if ``columns`` cannot be those of ``X``."""
+def check_columns(columns: Mapping[str, Any], window_pooling: str | None) -> None:
+    """Raise a ValueError if ``columns`` cannot be those of ``X``, or be read in such windows."""
     n_columns = columns.get("n_features_in")
     if unknown := set(columns) - {"n_features_in", "feature_names_in"}:
         raise ValueError(f"columns has {sorted(unknown)[:3]}, which means nothing")
     if type(n_columns) is not int or n_columns not in _COLUMNS:
         raise ValueError(f"n_features_in must be one of {_COLUMNS}; got {n_columns!r}")
+    if window_pooling is not None and (window_pooling == COMPARED) != (n_columns == 2):
+        raise ValueError(f"window_pooling={window_pooling!r}, with {n_columns} texts a row")
     names = columns.get("feature_names_in")
     if names is not None and not (
         isinstance(names, np.ndarray)
@@ -99,9 +101,9 @@ def _methods(tuning: list[dict[str, Any]]) -> tuple[TuningMethod, ...]:
 def _check_windows(state: FittedState) -> None:
     if state.stride is None and state.window_pooling is None:
         return
-    high = state.max_length - 1
+    high = 0 if state.window_pooling == COMPARED else state.max_length - 1
     check_number("stride", state.stride, integer=True, low=0, high=high)
-    check_choice("window_pooling", state.window_pooling, WINDOW_POOLINGS)
+    check_choice("window_pooling", state.window_pooling, (*WINDOW_POOLINGS, COMPARED))
     if state.pooling == "native":
         raise ValueError("pooling='native' has no windows")
 

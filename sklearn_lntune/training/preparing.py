@@ -21,10 +21,11 @@ from sklearn_lntune.backbone.pooling_and_length import (
     resolve_pooling,
     resolve_stride,
 )
-from sklearn_lntune.backbone.poolings import WINDOW_POOLINGS, WITH_POOLER
+from sklearn_lntune.backbone.poolings import COMPARED, WINDOW_POOLINGS, WITH_POOLER
 from sklearn_lntune.backbone.where import BackboneRef, Where
 from sklearn_lntune.checks import check_choice, check_number, check_verbose
-from sklearn_lntune.inputs.text.windows import LONG_TEXTS
+from sklearn_lntune.inputs.text.windows import LONG_TEXTS, PAIRS
+from sklearn_lntune.inputs.windows import parts
 from sklearn_lntune.persistence.state import FittedState
 from sklearn_lntune.task import Task
 from sklearn_lntune.training.callbacks import check_callbacks
@@ -104,7 +105,8 @@ def prepare(
     max_length = resolve_max_length(backbone, params["max_length"])
     stride = window_pooling = None
     if not task.per_token:
-        stride, window_pooling = _windows(params, backbone, pooling, max_length, previous)
+        is_pair = data.examples.n_columns == 2
+        stride, window_pooling = _windows(params, backbone, pooling, max_length, is_pair, previous)
     seed = ranks.broadcast(seed, "the seed")
     where = Where.from_params(params)
     placement = place_fit(where, backbone.stored_type, own=ranks.device)
@@ -134,10 +136,10 @@ def prepare(
     elif validation is not None:
         valid_table = backbone.table_maker.table(validation.examples, max_length, stride)
         valid = encoded(valid_table, validation)
-    if train.table.n_truncated:
+    if n_cut := train.table.n_truncated:
         warnings.warn(
-            f"{train.table.n_truncated} of {len(train)} texts are longer than max_length="
-            f"{max_length} tokens and were cut.",
+            f"{n_cut} of {len(parts(train.table))} texts are longer than max_length={max_length} "
+            "tokens and were cut.",
             UserWarning,
             stacklevel=4,
         )
@@ -194,9 +196,11 @@ def _windows(
     backbone: Backbone,
     pooling: str,
     max_length: int,
+    is_pair: bool,
     previous: FittedState | None,
 ) -> tuple[int | None, str | None]:
-    """The stride and the pooling of windows; both are None if long texts are truncated."""
+    """The stride and the pooling of windows; both are None if each row is one row of tokens."""
+    separate = check_choice("pairs", params["pairs"], PAIRS) == "separate" and is_pair
     windows = check_choice("long_texts", params["long_texts"], LONG_TEXTS) == "windows"
     stride = check_number("stride", params["stride"], integer=True)
     chosen = check_choice("window_pooling", params["window_pooling"], WINDOW_POOLINGS)
@@ -206,20 +210,32 @@ def _windows(
             "trains the model's own: choose another pooling, for instance 'mean', or "
             "long_texts='truncate'."
         )
+    if separate and pooling == "native":
+        raise ValueError(
+            "pairs='separate' compares two pooled vectors, and pooling='native' trains the model's "
+            "own head: choose another pooling, for instance 'mean', or pairs='joined'."
+        )
     if windows and backbone.grid is not None:
         raise ValueError(
             "long_texts='windows' cuts texts, and this backbone takes images: leave "
             "long_texts='truncate'."
         )
-    window_pooling = str(chosen) if windows else None
+    window_pooling = COMPARED if separate else str(chosen) if windows else None
     if previous is not None and previous.window_pooling != window_pooling:
-        before = previous.window_pooling
-        raise ValueError(
-            f"long_texts={params['long_texts']!r} with window_pooling="
-            f"{params['window_pooling']!r} cannot go on from a fit with "
-            + ("long_texts='truncate'" if before is None else f"window_pooling={before!r}")
-            + ": set them back, or start anew with warm_start=False or a clone."
+        given = (
+            f"pairs={params['pairs']!r}"
+            if is_pair
+            else f"long_texts={params['long_texts']!r} with window_pooling={chosen!r}"
         )
+        before = {COMPARED: "pairs='separate'", None: "one text per row, truncated"}.get(
+            previous.window_pooling, f"window_pooling={previous.window_pooling!r}"
+        )
+        raise ValueError(
+            f"{given} cannot go on from a fit with {before}: set it back, or start anew with "
+            "warm_start=False or a clone."
+        )
+    if separate:
+        return 0, window_pooling
     return resolve_stride(backbone, stride, max_length) if windows else None, window_pooling
 
 

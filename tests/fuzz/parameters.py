@@ -170,6 +170,7 @@ PARAMETERS: dict[str, st.SearchStrategy[Any]] = {
     "long_texts": _or_junk("truncate", "windows", "windows", "cut"),
     "stride": st.one_of(_NUMBER, _junk),
     "window_pooling": _or_junk("mean", "max", "attention", "sum"),
+    "pairs": _or_junk("joined", "separate", "separate", "apart"),
     "text_column": _or_junk("auto", "text", ("text_a", "text_b")),
     "image_column": _or_junk("auto", "image"),
     "label_column": _or_junk("label", "text"),

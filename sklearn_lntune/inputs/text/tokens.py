@@ -80,7 +80,7 @@ class Tokens:
             Of a row, or a window, with its special tokens.
         stride : int, optional
             Cut longer texts into windows that share so many tokens with their neighbours,
-            instead of truncating them. Pairs cannot be cut.
+            instead of truncating them. Of a pair, each text is one window, and truncated.
         """
         if not isinstance(examples, Examples):
             examples = Rows(examples)
@@ -96,11 +96,17 @@ class Tokens:
             if stride is None:
                 ids, segments, cut = self.encode(texts, max_length)
                 builder.add(ids, cut, segments)
+            elif paired:
+                # All first and second texts by turns, as if they were twice as many rows.
+                ids, _, cut = self.encode(list(chain.from_iterable(texts)), max_length)
+                builder.add(ids, cut)
+                counts.extend([2] * len(texts))
             else:
                 windows = self.windows(texts, max_length, stride)
                 builder.add(list(chain.from_iterable(windows)), [False] * sum(map(len, windows)))
                 counts.extend(map(len, windows))
-        table = builder.table(with_segments=paired and self._tells_segments, pad_id=self._pad_id)
+        together = paired and stride is None
+        table = builder.table(with_segments=together and self._tells_segments, pad_id=self._pad_id)
         return table if stride is None else window_table(table, np.frombuffer(counts, np.int64))
 
     def example(self, n_columns: int) -> Rows:
