@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from sklearn_lntune.backbone.poolings import COMPARED
-from sklearn_lntune.inputs.text.spans import Word, join_tokens
+from sklearn_lntune.inputs.text.spans import TokenSpan, Word, join_tokens
 
 if TYPE_CHECKING:
     from sklearn_lntune.backbone.pool import Backbone
@@ -39,27 +40,38 @@ def read_rows(state: FittedState, backbone: Backbone, chunk: Rows) -> tuple[Tabl
     Raises
     ------
     ValueError
-        If a row is read in several windows or as two texts, or the tokenizer does not say
-        what tokens stand for.
+        If a text is read in several windows, or the tokenizer does not say what tokens stand for.
     """
     if state.task.per_token:
         return _read_sentences(state, backbone, chunk)
-    if state.window_pooling == COMPARED:
-        raise ValueError(
-            "words are explained where a backbone reads a row as one text, and this estimator was "
-            "fitted with pairs='separate': fit with pairs='joined' to explain."
-        )
     rows: Any = chunk.rows
-    spans = backbone.tokens.spans(rows, state.max_length)
-    table = backbone.tokens.table(chunk, state.max_length)
-    if state.stride is not None and table.n_truncated:
-        raise _several_windows(rows[int(table.truncated.argmax())], state)
+    if state.window_pooling == COMPARED:
+        spans = _spans_one_by_one(rows, state, backbone)
+        table: Table = backbone.tokens.table(chunk, state.max_length, state.stride)
+    else:
+        spans = backbone.tokens.spans(rows, state.max_length)
+        table = cut = backbone.tokens.table(chunk, state.max_length)
+        if state.stride is not None and cut.n_truncated:
+            raise _several_windows(rows[int(cut.truncated.argmax())], state)
     readings = []
     for row, own in zip(rows, spans, strict=True):
         texts = (row,) if isinstance(row, str) else row
         is_text = np.array([span is not None for span in own])
         readings.append(Reading(texts, join_tokens(texts, own), is_text))
     return table, readings
+
+
+def _spans_one_by_one(
+    pairs: Sequence[tuple[str, str]], state: FittedState, backbone: Backbone
+) -> list[list[TokenSpan | None]]:
+    """The spans of the first text's tokens, and behind them those of the second's."""
+    firsts, seconds = (
+        backbone.tokens.spans([pair[side] for pair in pairs], state.max_length) for side in (0, 1)
+    )
+    return [
+        [*first, *(span and replace(span, sentence=1) for span in second)]
+        for first, second in zip(firsts, seconds, strict=True)
+    ]
 
 
 def _read_sentences(

@@ -322,8 +322,9 @@ class Network(nn.Module):
     def _window_vectors(self, batch: Batch, windows: Windows) -> tuple[torch.Tensor, torch.Tensor]:
         """Vectors of the windows of each row, with zeros behind them, and a mask.
 
-        No more than ``windows.n_tokens`` run at once. If a backward pass would need the
-        activations of more, none are saved: it computes them again, piece by piece.
+        No more than ``windows.n_tokens`` run at once, or the two windows of one row. If a backward
+        pass would need the activations of more, none are saved: it computes them again, piece by
+        piece.
         """
         counts, lengths = windows.counts, windows.lengths
         there = np.arange(counts.max()) < counts[:, None]
@@ -333,10 +334,11 @@ class Network(nn.Module):
             entering=batch.entering,
             is_padded=batch.is_padded,
         )
-        if counts.max() == 1:
+        most = min(windows.n_tokens, STEP_TOKENS[self.device.type])
+        fits = len(lengths) * lengths.max() <= most or len(counts) * counts.max() <= 2
+        if counts.max() == 1 or fits:
             found, order = self._vectors(flat), np.arange(len(lengths))
         else:
-            most = min(windows.n_tokens, STEP_TOKENS[self.device.type])
             pieces = list(ordered_batches(lengths, most))
             again = torch.is_grad_enabled() and lengths.sum() > windows.n_tokens
             vectors = []

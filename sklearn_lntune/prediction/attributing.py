@@ -23,6 +23,7 @@ from sklearn_lntune.backbone.placement import STEP_TOKENS, check_gradients_after
 from sklearn_lntune.backbone.pool import Backbone
 from sklearn_lntune.inputs.base import Table
 from sklearn_lntune.inputs.batches import ordered_batches
+from sklearn_lntune.inputs.windows import WindowTable
 from sklearn_lntune.network import Network, in_memory
 
 BASELINES = ("auto", "mask", "mean")
@@ -138,21 +139,40 @@ def _attribute(
     rows = np.repeat(np.arange(len(table)), len(positions))
     steps = np.tile(np.arange(len(positions)), len(table))
     with torch.enable_grad(), _watched(network) as path:
-        for batch in ordered_batches(table.lengths[rows], n_tokens):
+        for batch in ordered_batches(_padded_lengths(table)[rows], n_tokens):
+            own, at = rows[batch], steps[batch]
+            inputs = network.batch(table, own)
+            masks = [replaced[row] for row in own]
+            n_each = np.array([len(mask) for mask in masks])
+            counts, lengths = np.ones(len(own), np.int64), n_each
+            if inputs.windows is not None:  # the texts of pairs, each a row of the backbone
+                counts, lengths = inputs.windows.counts, inputs.windows.lengths
             outputs, found = path.gradients(
                 network,
-                network.batch(table, rows[batch]),
-                places[rows[batch]],
-                _padded([replaced[row] for row in rows[batch]]),
-                positions[steps[batch]],
+                inputs,
+                places[own],
+                _padded(_split(np.concatenate(masks), lengths)),
+                np.repeat(positions[at], counts),
                 baseline,
             )
-            for at, row in enumerate(rows[batch]):
-                step = steps[batch][at]
+            flat = np.concatenate([part[:n] for part, n in zip(found, lengths, strict=True)])
+            for row, step, output, part in zip(own, at, outputs, _split(flat, n_each), strict=True):
                 if step == 0:
-                    at_baseline[row] = outputs[at]
-                values[row] += weights[step] * found[at, : len(values[row])]
+                    at_baseline[row] = output
+                values[row] += weights[step] * part
     return TokenAttributions(values, at_baseline)
+
+
+def _padded_lengths(table: Table) -> np.ndarray:
+    """What each row takes of a batch; all windows of a row are as long as its longest."""
+    if not isinstance(table, WindowTable):
+        return table.lengths
+    starts = np.cumsum(table.counts) - table.counts
+    return table.counts * np.maximum.reduceat(table.window_lengths, starts)
+
+
+def _split(flat: np.ndarray, lengths: np.ndarray) -> list[np.ndarray]:
+    return np.split(flat, np.cumsum(lengths)[:-1])
 
 
 def _quadrature(n_steps: int) -> tuple[np.ndarray, np.ndarray]:
