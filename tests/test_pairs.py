@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import pickle
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -67,7 +68,7 @@ def logits_by_hand(clf: Any, pairs: list[tuple[str, str]]) -> np.ndarray:
                 for text in pair
             )
             one, other = (v * len(v) ** 0.5 / v.norm() for v in (one, other))
-            vector = 0.3 * torch.cat([(one - other).abs(), one * other])
+            vector = 0.1 * torch.cat([(one - other).abs(), one * other])
             rows.append(learnt["head/weight"] @ vector + learnt["head/bias"])
     return torch.stack(rows).numpy()
 
@@ -76,7 +77,7 @@ def test_the_products_are_the_cosine() -> None:
     one, other = torch.randn(2, 5, 8, dtype=torch.float64)
     found = compare(100 * one, other)
     assert found.shape == (5, 16)
-    torch.testing.assert_close(found[:, 8:].mean(1) / 0.3, cosine_similarity(one, other))
+    torch.testing.assert_close(found[:, 8:].mean(1) / 0.1, cosine_similarity(one, other))
     torch.testing.assert_close(compare(other, one), compare(one, other))
     assert not compare(one, one)[:, :8].any()
 
@@ -239,10 +240,13 @@ def test_the_words_of_both_texts_are_explained(
         missing = each.output - each.at_baseline - each.attributions.sum()
         assert abs(missing) < 0.02 * np.abs(each.attributions).sum()
         assert np.abs(each.attributions).max() > 1e-4
-        np.testing.assert_allclose(own.attributions, each.attributions, rtol=0, atol=1e-5)
         n = len(row[0].split())
-        expected = [*each.attributions[n:], *each.attributions[:n]]
-        np.testing.assert_allclose(other.attributions, expected, rtol=0, atol=1e-5)
+        parts = [np.split(e.attributions, [n]) for e in (each, own)]
+        parts.append(np.split(other.attributions, [len(words) - n])[::-1])
+        # Between equal texts the share of each is not defined: there the distance has a kink.
+        shown = [sum(part) if row[0] == row[1] else np.concatenate(part) for part in parts]
+        np.testing.assert_allclose(shown[1], shown[0], rtol=0, atol=1e-5)
+        np.testing.assert_allclose(shown[2], shown[0], rtol=0, atol=1e-5)
 
 
 def test_numbers_and_several_labels(
@@ -257,13 +261,61 @@ def test_numbers_and_several_labels(
     assert clf.fit(pairs, marks).predict(pairs).shape == marks.shape
 
 
-def test_what_does_not_go_together_says_so(
+def test_the_files_of_sentence_transformers_decide(
+    lively_backbone: Callable[..., Path],
+    pairs: list[tuple[str, str]],
+    same: list[str],
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "sentences"
+    shutil.copytree(lively_backbone(), folder)
+    (folder / "1_Pooling").mkdir()
+    (folder / "1_Pooling" / "config.json").write_text(
+        json.dumps({"word_embedding_dimension": 16, "pooling_mode_mean_tokens": True})
+    )
+    quick: dict[str, Any] = {"max_epochs": 1, "min_steps": 0, "device": "cpu", "random_state": 0}
+
+    def way(backbone: Path, **params: Any) -> Any:
+        clf = LNTunedTransformerClassifier(backbone, **quick, **params)
+        return clf.fit(pairs, same).window_pooling_
+
+    assert way(lively_backbone()) is None
+    assert way(folder) == "compared"
+    assert way(folder, pairs="joined") is None
+    assert way(folder, pooling="native") is None
+    # A fit goes on as it began.
+    clf = LNTunedTransformerClassifier(folder, pairs="joined", **quick).fit(pairs, same)
+    clf.set_params(pairs="auto", warm_start=True).fit(pairs, same)
+    assert clf.window_pooling_ is None
+
+
+@pytest.mark.filterwarnings("ignore:.*treespec, LeafSpec.* is deprecated:FutureWarning")
+@pytest.mark.filterwarnings("ignore:# The axis name. .* will not be used:UserWarning")
+def test_an_exported_graph_takes_both_texts(
     tiny_clf: Clf, pairs: list[tuple[str, str]], same: list[str], tmp_path: Path
+) -> None:
+    pytest.importorskip("onnxscript", reason="needs onnx")
+    runtime = pytest.importorskip("onnxruntime", reason="needs onnx")
+    clf = moved(tiny_clf(max_epochs=1, precision="float32", **SEPARATE).fit(pairs, same))
+    clf.export_onnx(tmp_path / "clf.onnx")
+    tokenizer = AutoTokenizer.from_pretrained(clf.backbone)
+    session = runtime.InferenceSession(tmp_path / "clf.onnx")
+    names = [each.name for each in session.get_inputs()]
+    assert [each.shape for each in session.get_inputs()] == [["rows", 2, "tokens"]] * 2
+    for rows in (pairs[:1], pairs[3:10]):
+        flat = [text for pair in rows for text in pair]
+        tokens = tokenizer(flat, padding=True, return_tensors="np")
+        inputs = {name: tokens[name].reshape(len(rows), 2, -1) for name in names}
+        (logits,) = session.run(None, inputs)
+        assert logits.shape == (len(rows), 2)
+        expected = clf.decision_function(rows)
+        np.testing.assert_allclose(logits[:, 1] - logits[:, 0], expected, rtol=0, atol=1e-5)
+
+
+def test_what_does_not_go_together_says_so(
+    tiny_clf: Clf, pairs: list[tuple[str, str]], same: list[str]
 ) -> None:
     with pytest.raises(ValueError, match=r"pairs must be one of .*got 'apart'"):
         tiny_clf(pairs="apart").fit(pairs, same)
     with pytest.raises(ValueError, match=r"pairs='separate' compares two pooled vectors"):
         tiny_clf(pooling="native", **SEPARATE).fit(pairs, same)
-    clf = tiny_clf(max_epochs=1, **SEPARATE).fit(pairs, same)
-    with pytest.raises(ValueError, match="or pairs='separate'"):
-        clf.export_onnx(tmp_path / "clf.onnx")

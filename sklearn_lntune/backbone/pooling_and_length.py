@@ -91,6 +91,17 @@ def _pooling_of_images(backbone: Backbone, grid: Grid, pooling: str) -> str:
     return pooling
 
 
+def reads_separately(backbone: Backbone, pairs: str, pooling: str) -> bool:
+    """Whether each text of a pair is read by itself.
+
+    Under "auto" it is if the backbone has the files of sentence-transformers: it was trained to
+    embed single sentences, and has never seen two at once.
+    """
+    if pairs == "auto":
+        return pooling != "native" and named_pooling(backbone.source.folder) is not None
+    return pairs == "separate"
+
+
 def resolve_max_length(backbone: Backbone, max_length: Any) -> int:
     """Longest input in tokens; for images, their number of patches.
 

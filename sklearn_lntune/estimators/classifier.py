@@ -141,11 +141,12 @@ class LNTunedTransformerClassifier(ClassifierMixin, RowEstimator):
         How the vectors of the windows become one: their mean, the maximum of each component, or
         a mean weighted by how well each vector matches a query vector. The query is learnt with
         the head, and starts at zero, which gives the plain mean.
-    pairs : {"joined", "separate"}, default="joined"
+    pairs : {"auto", "joined", "separate"}, default="auto"
         How sentence pairs are read. ``"joined"``: both texts as one row of tokens (a
         cross-encoder). ``"separate"``: each by itself, up to ``max_length`` tokens, and the head
-        reads how their vectors differ and agree (a bi-encoder): far better with few rows on a
-        backbone that was trained to embed sentences. Single texts are not affected.
+        reads how their vectors differ and agree (a bi-encoder). ``"auto"`` reads them separately
+        if the backbone has the files of sentence-transformers, which tell that it was trained to
+        embed single texts, and ``pooling`` is not ``"native"``. Single texts are not affected.
     label_smoothing : float in [0, 1), default=0.0
         Share of the target that is spread evenly over all classes; with several labels per
         row, over the presence and the absence of each.

@@ -141,11 +141,12 @@ class LNTunedTransformerRegressor(_FittedScale, RegressorMixin, RowEstimator):
         How the vectors of the windows become one: their mean, the maximum of each component, or
         a mean weighted by how well each vector matches a query vector. The query is learnt with
         the head, and starts at zero, which gives the plain mean.
-    pairs : {"joined", "separate"}, default="joined"
+    pairs : {"auto", "joined", "separate"}, default="auto"
         How sentence pairs are read. ``"joined"``: both texts as one row of tokens (a
         cross-encoder). ``"separate"``: each by itself, up to ``max_length`` tokens, and the head
-        reads how their vectors differ and agree (a bi-encoder): far better with few rows on a
-        backbone that was trained to embed sentences. Single texts are not affected.
+        reads how their vectors differ and agree (a bi-encoder). ``"auto"`` reads them separately
+        if the backbone has the files of sentence-transformers, which tell that it was trained to
+        embed single texts, and ``pooling`` is not ``"native"``. Single texts are not affected.
     loss : {"squared_error", "absolute_error", "huber"}, default="squared_error"
         Loss of the standardised targets, the mean over their columns. "huber" is squared up to
         an error of one standard deviation, and linear beyond it.

@@ -20,7 +20,7 @@ class RowEstimator(BaseTuned):
     long_texts: str = "truncate"
     stride: int = 0
     window_pooling: str = "mean"
-    pairs: str = "joined"
+    pairs: str = "auto"
 
     def _open(self, X: Any, y: Any = None, *, reset: bool, taken: Input | None = None) -> Opened:
         """The rows of ``X``; sentence pairs have no windows."""

@@ -12,6 +12,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
+from sklearn_lntune.backbone.poolings import COMPARED
 from sklearn_lntune.backbone.where import BackboneRef, Where
 from sklearn_lntune.checks import check_path
 from sklearn_lntune.persistence import FittedState, portable
@@ -208,9 +209,10 @@ class SavingMixin(BaseEstimator):
 
         The inputs are ``input_ids``, ``attention_mask`` and, for a classifier of sentence
         pairs whose tokenizer distinguishes them, ``token_type_ids``, with any number of rows
-        and tokens; the output is ``logits``, or for a regressor ``predictions``, in the unit of
-        its targets. The metadata contains the classes. The
-        tokenizer is not included: ``transformers.AutoTokenizer`` loads that of the backbone.
+        and tokens; if pairs are read separately, the shape is (rows, 2, tokens). The output is
+        ``logits``, or for a regressor ``predictions``, in the unit of its targets. The metadata
+        contains the classes. The tokenizer is not included: ``transformers.AutoTokenizer`` loads
+        that of the backbone.
 
         Parameters
         ----------
@@ -232,11 +234,11 @@ class SavingMixin(BaseEstimator):
         from sklearn_lntune.prediction.predictor import located, predictor_for
 
         state = self._state()
-        if state.stride is not None:
+        if state.stride is not None and state.window_pooling != COMPARED:
             raise ValueError(
-                "export_onnx writes a graph that reads a row as one text, but this estimator was "
-                "fitted with long_texts='windows' or pairs='separate'. Fit with 'truncate' and "
-                "'joined'; or use save(), which holds any estimator."
+                "export_onnx writes a graph that reads a text as one row, but this estimator was "
+                "fitted with long_texts='windows'. Fit with long_texts='truncate'; or use save(), "
+                "which holds any estimator."
             )
         place = located(state, self._ref, Where("cpu", "float32"))
         predictor = predictor_for(self, state, *place)

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from sklearn_lntune.backbone.poolings import COMPARED
 from sklearn_lntune.network import Batch, Network
 from sklearn_lntune.tensors import tensor_of
 
@@ -43,10 +44,12 @@ def write_onnx(
         raise ImportError(
             f"export_onnx needs {' and '.join(lacking)}: pip install 'sklearn-lntune[onnx]'."
         )
+    if network.window_pooling == COMPARED:
+        example = {name: value.view(-1, 2, value.shape[1]) for name, value in example.items()}
     rows, tokens = torch.export.Dim("rows"), torch.export.Dim("tokens")
     # The pixels of images have a fixed height and width.
     shapes = tuple(
-        {0: rows} if value.is_floating_point() else {0: rows, 1: tokens}
+        {0: rows} if value.is_floating_point() else {0: rows, value.dim() - 1: tokens}
         for value in example.values()
     )
     program: Any = torch.onnx.export(
@@ -79,6 +82,8 @@ class _Positional(nn.Module):
 
     def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
         """Logits or predictions of shape (rows, outputs)."""
+        if self.network.window_pooling == COMPARED:
+            inputs = tuple(value.flatten(0, 1) for value in inputs)
         outputs: torch.Tensor = self.network(Batch(dict(zip(self.names, inputs, strict=True))))
         if self.scale is None:
             return outputs

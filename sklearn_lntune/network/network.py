@@ -295,6 +295,11 @@ class Network(nn.Module):
 
     def pool(self, batch: Batch) -> torch.Tensor:
         """One vector per row, whatever the head reads."""
+        if batch.windows is None and self.window_pooling == COMPARED:
+            # In an exported graph, the first and second texts of pairs by turns.
+            vectors = self._vectors(batch)
+            vectors = vectors.view(-1, 2, vectors.shape[-1])
+            return compare(vectors[:, 0], vectors[:, 1])
         if batch.windows is None:
             return self._vectors(batch)
         vectors, mask = self._window_vectors(batch, batch.windows)

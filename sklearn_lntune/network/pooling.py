@@ -7,8 +7,8 @@ import math
 import torch
 from torch.nn.functional import normalize
 
-#: About the size of the numbers in a pooled vector, for which rates of heads are chosen.
-_COMPARED_SCALE = 0.3
+#: Chosen on held-out training rows: with 0.3 the head, at its usual rate, learns noise.
+_COMPARED_SCALE = 0.1
 
 
 def pool(

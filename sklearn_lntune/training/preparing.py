@@ -17,6 +17,7 @@ from sklearn_lntune.backbone.matching import check_same, fitted_backbone
 from sklearn_lntune.backbone.placement import check_gradients_after_fork, place_fit
 from sklearn_lntune.backbone.pool import Backbone, get_backbone
 from sklearn_lntune.backbone.pooling_and_length import (
+    reads_separately,
     resolve_max_length,
     resolve_pooling,
     resolve_stride,
@@ -200,7 +201,10 @@ def _windows(
     previous: FittedState | None,
 ) -> tuple[int | None, str | None]:
     """The stride and the pooling of windows; both are None if each row is one row of tokens."""
-    separate = check_choice("pairs", params["pairs"], PAIRS) == "separate" and is_pair
+    pairs = str(check_choice("pairs", params["pairs"], PAIRS))
+    if pairs == "auto" and previous is not None:
+        pairs = "separate" if previous.window_pooling == COMPARED else "joined"
+    separate = is_pair and reads_separately(backbone, pairs, pooling)
     windows = check_choice("long_texts", params["long_texts"], LONG_TEXTS) == "windows"
     stride = check_number("stride", params["stride"], integer=True)
     chosen = check_choice("window_pooling", params["window_pooling"], WINDOW_POOLINGS)

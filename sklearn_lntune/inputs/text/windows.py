@@ -8,7 +8,7 @@ from collections.abc import Sequence
 #: What can be done with a text that is longer than ``max_length``.
 LONG_TEXTS = ("truncate", "windows")
 #: How the two texts of a pair are read: as one row of tokens, or each by itself.
-PAIRS = ("joined", "separate")
+PAIRS = ("auto", "joined", "separate")
 
 
 def window_spans(n_tokens: int, size: int, stride: int) -> list[tuple[int, int]]:
