@@ -78,7 +78,13 @@ LEVELS: dict[str, tuple[Any, ...]] = {
 LENGTHS = {1000: ((16, 300), (32, 150)), 100: ((16, 100), (16, 200), (32, 100))}
 FROZEN = "frozen"
 #: The defaults that the study began with; candidates say what they change about them.
-BEFORE: dict[str, Any] = {"batch_size": 32, "lr": 5e-3, "head_lr": 1e-2}
+BEFORE: dict[str, Any] = {
+    "batch_size": 32,
+    "lr": 5e-3,
+    "head_lr": 1e-2,
+    "min_steps": 300,
+    "pairs": "joined",
+}
 CANDIDATES: dict[str, dict[str, Any]] = {
     "default": {},
     FROZEN: {},
@@ -118,6 +124,12 @@ CANDIDATES: dict[str, dict[str, Any]] = {
         "early_stopping": True,
     },
     "half, gentle, short": {"batch_size": 16, "lr": 2e-3, "head_lr": 3e-3, "min_steps": 150},
+    "half, gentle, pairs separate": {
+        "batch_size": 16,
+        "lr": 2e-3,
+        "head_lr": 3e-3,
+        "pairs": "separate",
+    },
     "quarter batches": {"batch_size": 8, "min_steps": 600, "lr": 1.5e-3, "head_lr": 2e-3},
     "half, gentle, + ffn bias": {
         "batch_size": 16,

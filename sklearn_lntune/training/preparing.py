@@ -226,21 +226,21 @@ def _windows(
         )
     window_pooling = COMPARED if separate else str(chosen) if windows else None
     if previous is not None and previous.window_pooling != window_pooling:
-        given = (
-            f"pairs={params['pairs']!r}"
-            if is_pair
-            else f"long_texts={params['long_texts']!r} with window_pooling={chosen!r}"
-        )
-        before = {COMPARED: "pairs='separate'", None: "one text per row, truncated"}.get(
-            previous.window_pooling, f"window_pooling={previous.window_pooling!r}"
-        )
-        raise ValueError(
-            f"{given} cannot go on from a fit with {before}: set it back, or start anew with "
-            "warm_start=False or a clone."
-        )
+        names = ("pairs",) if is_pair else ("long_texts", "window_pooling")
+        raise _other_windows({name: params[name] for name in names}, previous.window_pooling)
     if separate:
         return 0, window_pooling
     return resolve_stride(backbone, stride, max_length) if windows else None, window_pooling
+
+
+def _other_windows(given: Mapping[str, Any], before: str | None) -> ValueError:
+    named = {COMPARED: "pairs='separate'", None: "one text per row, truncated"}
+    given_words = " with ".join(f"{name}={value!r}" for name, value in given.items())
+    return ValueError(
+        f"{given_words} cannot go on from a fit with "
+        f"{named.get(before, f'window_pooling={before!r}')}: set it back, or start anew with "
+        "warm_start=False or a clone."
+    )
 
 
 def _held_out(
