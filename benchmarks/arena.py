@@ -5,8 +5,8 @@
 
 Every method gets the same training rows (drawn by the seed, stratified; of 100 rows at most 16
 a class) and the same test rows, and cuts texts at the same length. No setting was chosen on
-these test rows: ``recipe.py`` chose on training rows. Sets without labels in their test rows
-are tested on their validation rows. Finished runs are kept in ``results/arena.jsonl`` with
+these test rows: ``recipe.py`` chose on training rows. Where test rows have no labels (RTE, CoLA),
+the validation rows take their place. Finished runs are kept in ``results/arena.jsonl`` with
 their answers row by row, and not run again unless a default has changed since.
 
 One thread. Times are processor seconds.
@@ -128,16 +128,16 @@ def tuned(tuning: str, rows: Rows) -> Answers:
     clf = LNTunedTransformerClassifier(
         tuning=tuning, max_length=rows.length, random_state=rows.seed
     )
-    begun = time.process_time()
+    start = time.process_time()
     clf.fit(rows.X, rows.y)
-    fitted = time.process_time()
+    end_of_fit = time.process_time()
     log_proba = clf.predict_log_proba(rows.X_test)
     learnt = {key: value for key, value in clf.delta_.items() if not key.startswith("head/")}
     return Answers(
         log_proba,
         clf.classes_,
-        fitted - begun,
-        time.process_time() - fitted,
+        end_of_fit - start,
+        time.process_time() - end_of_fit,
         sum(value.size for value in learnt.values()),
     )
 
@@ -161,11 +161,11 @@ def frozen(rows: Rows) -> Answers:
         one, two = (vectors([row[side] for row in X]) for side in (0, 1))
         return np.concatenate([np.abs(one - two), one * two], axis=1)
 
-    begun = time.process_time()
+    start = time.process_time()
     clf = regression(rows.y).fit(vectors(rows.X), rows.y)
-    fitted = time.process_time()
+    end_of_fit = time.process_time()
     log_proba = clf.predict_log_proba(vectors(rows.X_test))
-    return Answers(log_proba, clf.classes_, fitted - begun, time.process_time() - fitted)
+    return Answers(log_proba, clf.classes_, end_of_fit - start, time.process_time() - end_of_fit)
 
 
 def tfidf(rows: Rows) -> Answers:
@@ -174,12 +174,12 @@ def tfidf(rows: Rows) -> Answers:
         [row if isinstance(row, str) else " ".join(row) for row in each]
         for each in (rows.X, rows.X_test)
     )
-    begun = time.process_time()
+    start = time.process_time()
     vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
     clf = make_pipeline(vectorizer, regression(rows.y)).fit(X, rows.y)
-    fitted = time.process_time()
+    end_of_fit = time.process_time()
     log_proba = clf.predict_log_proba(X_test)
-    return Answers(log_proba, clf.classes_, fitted - begun, time.process_time() - fitted)
+    return Answers(log_proba, clf.classes_, end_of_fit - start, time.process_time() - end_of_fit)
 
 
 def setfit(rows: Rows) -> Answers:
@@ -200,14 +200,14 @@ def setfit(rows: Rows) -> Answers:
         show_progress_bar=False,
     )
     data = datasets.Dataset.from_dict({"text": rows.X, "label": codes})
-    begun = time.process_time()
+    start = time.process_time()
     Trainer(model=model, args=arguments, train_dataset=data).train()
-    fitted = time.process_time()
+    end_of_fit = time.process_time()
     proba = np.asarray(model.predict_proba(rows.X_test, as_numpy=True, show_progress_bar=False))
     with np.errstate(divide="ignore"):
         log_proba = np.maximum(np.log(proba), -100)
     size = sum(each.numel() for each in model.model_body.parameters())
-    return Answers(log_proba, classes, fitted - begun, time.process_time() - fitted, size)
+    return Answers(log_proba, classes, end_of_fit - start, time.process_time() - end_of_fit, size)
 
 
 def run(method: str, name: str, n: int, seed: int) -> dict[str, Any]:
