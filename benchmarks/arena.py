@@ -298,7 +298,7 @@ def figure() -> str:
             "over what all methods have.\n",
             rst(summary(runs).astype(object)),
             "Accuracy on each set:\n",
-            rst(by_set(runs), floatfmt=".1f", missingval=""),
+            rst(by_set(runs).map("{:.1f}".format).replace("nan", ""), disable_numparse=True),
             "Differences, paired by row and seed:\n",
             rst(compared(runs), index=False, disable_numparse=True),
         ]
