@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from transformers import AutoModel
 
 from sklearn_lntune.backbone.pool import get_backbone
 from sklearn_lntune.network import Batch, Network
@@ -127,3 +128,17 @@ def check_stacking(folder: Path, tuning: Any, tolerance: float = 1e-12) -> None:
             torch.testing.assert_close(
                 weight.grad[0], expected[fit], rtol=tolerance, atol=tolerance
             )
+
+
+def tuned_by_hand(clf: Any) -> tuple[Any, dict[str, torch.Tensor]]:
+    """The plain model with what ``clf`` has learnt copied in, and all that it has learnt."""
+    model = AutoModel.from_pretrained(clf.backbone, dtype=torch.float64).eval()
+    learnt = {name: torch.from_numpy(value) for name, value in clf.delta_.items()}
+    with torch.no_grad():
+        for name, value in learnt.items():
+            method, _, key = name.partition("/")
+            if method == "layernorm":
+                path, _, term = key.rpartition("/")
+                norm = model.get_submodule(path)
+                (norm.weight if term == "gain" else norm.bias).copy_(value)
+    return model, learnt

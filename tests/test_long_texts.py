@@ -16,10 +16,10 @@ import torch
 from conftest import WORDS, moved
 from hypothesis import given
 from hypothesis import strategies as st
-from networks import EXACT, Make, build, built_in_methods, scatter
+from networks import EXACT, Make, build, built_in_methods, scatter, tuned_by_hand
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
-from transformers import AutoModel, AutoTokenizer
+from transformers import AutoTokenizer
 
 from sklearn_lntune import DeltaBank, fused_fits, load
 from sklearn_lntune.backbone import activation_cache, placement
@@ -57,16 +57,9 @@ def cut_by_hand(tokenizer: Any, text: str) -> list[list[int]]:
 
 def logits_by_hand(clf: Any, texts: Sequence[str]) -> np.ndarray:
     """One window after the other, through the model with the gains and biases copied in."""
-    model = AutoModel.from_pretrained(clf.backbone, dtype=torch.float64).eval()
+    model, learnt = tuned_by_hand(clf)
     tokenizer = AutoTokenizer.from_pretrained(clf.backbone)
-    learnt = {name: torch.from_numpy(value) for name, value in clf.delta_.items()}
     with torch.no_grad():
-        for name, value in learnt.items():
-            method, _, key = name.partition("/")
-            if method == "layernorm":
-                path, _, term = key.rpartition("/")
-                norm = model.get_submodule(path)
-                (norm.weight if term == "gain" else norm.bias).copy_(value)
         rows = []
         for text in texts:
             vectors = torch.stack(

@@ -16,11 +16,11 @@ import pandas as pd
 import pytest
 import torch
 from conftest import moved
-from networks import EXACT
+from networks import EXACT, tuned_by_hand
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 from torch.nn.functional import cosine_similarity
-from transformers import AutoModel, AutoTokenizer
+from transformers import AutoTokenizer
 
 from sklearn_lntune import (
     DamagedFileError,
@@ -51,16 +51,9 @@ def same(pairs: list[tuple[str, str]]) -> list[str]:
 
 def logits_by_hand(clf: Any, pairs: list[tuple[str, str]]) -> np.ndarray:
     """One text after the other, through the model with the gains and biases copied in."""
-    model = AutoModel.from_pretrained(clf.backbone, dtype=torch.float64).eval()
+    model, learnt = tuned_by_hand(clf)
     tokenizer = AutoTokenizer.from_pretrained(clf.backbone)
-    learnt = {name: torch.from_numpy(value) for name, value in clf.delta_.items()}
     with torch.no_grad():
-        for name, value in learnt.items():
-            method, _, key = name.partition("/")
-            if method == "layernorm":
-                path, _, term = key.rpartition("/")
-                norm = model.get_submodule(path)
-                (norm.weight if term == "gain" else norm.bias).copy_(value)
         rows = []
         for pair in pairs:
             one, other = (
